@@ -1,1 +1,9 @@
+//! tidegate: an embedded, durable event bus.
+#![deny(missing_docs)]
 
+mod clock;
+mod effects;
+mod event;
+mod handler;
+mod ids;
+mod limits;

@@ -1,0 +1,217 @@
+//! Time and chance: handed in, and read nowhere else.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// A moment: microseconds since 1970-01-01T00:00:00Z.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Timestamp(pub i64);
+
+impl Timestamp {
+    /// The moment so much later; the last one there is, where that is later still.
+    #[must_use]
+    pub fn after(self, wait: Duration) -> Self {
+        Self(self.0.saturating_add(i64::try_from(wait.as_micros()).unwrap_or(i64::MAX)))
+    }
+
+    /// The moment so much earlier; the first one there is, where that is earlier still.
+    #[must_use]
+    pub fn before(self, wait: Duration) -> Self {
+        Self(self.0.saturating_sub(i64::try_from(wait.as_micros()).unwrap_or(i64::MAX)))
+    }
+
+    /// The time from `earlier` to this moment; zero where `earlier` is later.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+}
+
+/// RFC 3339 in UTC. A moment outside the years -9999 to 9999 is written as its number.
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match jiff::Timestamp::from_microsecond(self.0) {
+            Ok(moment) => moment.fmt(f),
+            Err(_) => write!(f, "{}us", self.0),
+        }
+    }
+}
+
+/// A future in a box, as object-safe traits need it.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// The bus's clock.
+///
+/// It never goes back, in one process or over a restart: the log tells it the last moment it recorded, see
+/// [`not_before`](Self::not_before).
+pub trait Clock: Send + Sync + 'static {
+    /// The moment now.
+    fn now(&self) -> Timestamp;
+
+    /// From here on, [`now`](Self::now) answers `floor` or later.
+    fn not_before(&self, floor: Timestamp);
+
+    /// Whether the clock is still on its way to the machine's, after that jumped. Retention by age waits meanwhile.
+    fn is_slewing(&self) -> bool;
+
+    /// Ends at `moment`, or at once if that has passed.
+    fn sleep_until(&self, moment: Timestamp) -> BoxFuture<'_, ()>;
+}
+
+/// The bus's source of chance: jitter, keys of hashes, identities.
+pub trait Random: Send + Sync + 'static {
+    /// The next number, each as likely as any other.
+    fn next_u64(&self) -> u64;
+}
+
+/// How far the clock may be from the machine's before that counts as a jump.
+const JUMP: Duration = Duration::from_secs(5);
+
+/// A part of the elapsed time by which the clock is corrected: one tenth, so that time neither stops nor doubles.
+const SLEW_DIVISOR: i64 = 10;
+
+/// The machine's clock, made steady: it runs with the time since boot (suspension included) and follows jumps of the
+/// wall clock by running a tenth faster or slower until it is there.
+#[derive(Debug)]
+pub struct SystemClock {
+    reading: Mutex<Reading>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Reading {
+    boot: i64,
+    ours: i64,
+    drift: i64,
+}
+
+impl SystemClock {
+    /// A clock that starts at the machine's time.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { reading: Mutex::new(Reading { boot: since_boot(), ours: wall(), drift: 0 }) }
+    }
+
+    fn read(&self) -> Reading {
+        let mut reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
+        *reading = reading.advanced(since_boot(), wall());
+        *reading
+    }
+}
+
+impl Reading {
+    fn advanced(self, boot: i64, wall: i64) -> Self {
+        let elapsed = boot.saturating_sub(self.boot).max(0);
+        let steady = self.ours.saturating_add(elapsed);
+        let correction = wall.saturating_sub(steady).clamp(-(elapsed / SLEW_DIVISOR), elapsed / SLEW_DIVISOR);
+        let ours = steady.saturating_add(correction);
+        Self { boot: boot.max(self.boot), ours, drift: wall.saturating_sub(ours) }
+    }
+}
+
+impl Default for SystemClock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        Timestamp(self.read().ours)
+    }
+
+    fn not_before(&self, floor: Timestamp) {
+        let mut reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
+        reading.ours = reading.ours.max(floor.0);
+    }
+
+    fn is_slewing(&self) -> bool {
+        u128::from(self.read().drift.unsigned_abs()) > JUMP.as_micros()
+    }
+
+    fn sleep_until(&self, moment: Timestamp) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            loop {
+                let wait = moment.since(self.now());
+                if wait.is_zero() {
+                    return;
+                }
+                #[expect(clippy::disallowed_methods, reason = "this is the clock")]
+                tokio::time::sleep(wait).await;
+            }
+        })
+    }
+}
+
+fn wall() -> i64 {
+    micros(rustix::time::clock_gettime(rustix::time::ClockId::Realtime))
+}
+
+#[cfg(target_os = "linux")]
+fn since_boot() -> i64 {
+    micros(rustix::time::clock_gettime(rustix::time::ClockId::Boottime))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn since_boot() -> i64 {
+    micros(rustix::time::clock_gettime(rustix::time::ClockId::Monotonic))
+}
+
+#[allow(clippy::unnecessary_fallible_conversions, clippy::useless_conversion, reason = "the fields' widths vary by platform")]
+fn micros(time: rustix::time::Timespec) -> i64 {
+    let seconds = i64::try_from(time.tv_sec).unwrap_or(i64::MAX / 1_000_000);
+    let nanos = i64::try_from(time.tv_nsec).unwrap_or(0);
+    seconds.saturating_mul(1_000_000).saturating_add(nanos / 1000)
+}
+
+/// Chance from the operating system.
+#[derive(Debug, Default)]
+pub struct SystemRandom;
+
+impl Random for SystemRandom {
+    fn next_u64(&self) -> u64 {
+        // The two halves of a random UUID's 122 random bits, folded so that the fixed bits don't show.
+        let (high, low) = uuid::Uuid::new_v4().as_u64_pair();
+        high ^ low.rotate_left(32)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: i64 = 1_000_000;
+
+    #[test]
+    fn a_wall_clock_set_back_by_an_hour_slows_the_clock_and_never_turns_it_back() {
+        let mut reading = Reading { boot: 0, ours: 7200 * SECOND, drift: 0 };
+        for second in 1..=100 {
+            let next = reading.advanced(second * SECOND, 3600 * SECOND + second * SECOND);
+            assert_eq!(next.ours - reading.ours, SECOND * 9 / 10, "nine tenths of the elapsed second");
+            reading = next;
+        }
+        assert!(reading.drift.unsigned_abs() > JUMP.as_micros() as u64);
+    }
+
+    #[test]
+    fn a_wall_clock_set_forward_is_reached_and_then_followed() {
+        let mut reading = Reading { boot: 0, ours: 0, drift: 0 };
+        for second in 1..=1000 {
+            reading = reading.advanced(second * SECOND, 60 * SECOND + second * SECOND);
+        }
+        assert_eq!(reading.drift, 0);
+        assert_eq!(reading.ours, 1060 * SECOND);
+    }
+
+    #[test]
+    fn timestamps_print_as_rfc_3339_and_saturate() {
+        assert_eq!(Timestamp(1_518_000_000_040_000).to_string(), "2018-02-07T10:40:00.04Z");
+        assert_eq!(Timestamp(i64::MAX).after(Duration::from_secs(1)), Timestamp(i64::MAX));
+        assert_eq!(Timestamp(5).since(Timestamp(9)), Duration::ZERO);
+    }
+}

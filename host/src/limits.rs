@@ -1,0 +1,146 @@
+//! Every bound of the bus, in one place, each with its reason.
+//!
+//! What a user may want to change has its default here and its setting in [`Options`](crate::Options), in a topic's or
+//! in a consumer's configuration; the ceilings that keep memory and file sizes predictable are constants.
+
+use std::time::Duration;
+
+/// Largest event that a bus accepts unless told otherwise: 1 MiB. What is larger belongs elsewhere, named by `dataref`.
+pub const EVENT_BYTES_MAX: usize = 1 << 20;
+/// Ceiling of the setting above. A batch row holds at least one event, and redb's rows have to stay well under 4 GiB.
+pub const EVENT_BYTES_CEILING: usize = 64 << 20;
+/// Most extension attributes of an event: `CloudEvents` asks for few and small ones.
+pub const EXTENSIONS_MAX: usize = 64;
+/// Longest attribute name. `CloudEvents` recommends 20 characters; tracing extensions in the wild are longer.
+pub const ATTRIBUTE_NAME_BYTES_MAX: usize = 64;
+/// Longest attribute value: an event with all extensions at this size still is smaller than the default event.
+pub const ATTRIBUTE_BYTES_MAX: usize = 8 << 10;
+
+/// Longest name of a topic or a consumer: they become parts of file names, of metrics and of log lines.
+pub const NAME_BYTES_MAX: usize = 128;
+/// Most partitions of a topic: each is a lane for each consumer.
+pub const PARTITIONS_MAX: u32 = 4096;
+/// Most topics of a bus: each keeps a watermark and a deduplication window for all its life.
+pub const TOPICS_MAX: usize = 4096;
+/// Most topics of a consumer: its lanes merge all of them.
+pub const CONSUMER_TOPICS_MAX: usize = 64;
+
+/// Bytes that may wait for the committer, from publishers and lanes together. Full means that callers wait.
+pub const ADMISSION_BYTES_MAX: usize = 32 << 20;
+/// Items that may wait for the committer: bounds what small items cost beside their bytes.
+pub const ADMISSION_ITEMS_MAX: usize = 16 << 10;
+/// Bytes in one commit: bounds the time that an acknowledgement waits for its neighbours.
+pub const COMMIT_BYTES_MAX: usize = 8 << 20;
+/// Most events in one call of `publish_all`: it is one commit, whole or not at all.
+pub const PUBLISH_EVENTS_MAX: usize = 64 << 10;
+/// A batch row is split at this size, so that reading one event never reads much more. A little under a power of two of
+/// pages wastes least of redb's allocation.
+pub const BATCH_BYTES_MAX: usize = 256 << 10;
+/// Cache of the database, reads and writes together: redb's own default of 1 GiB is too much for an embedded bus.
+pub const CACHE_BYTES: usize = 64 << 20;
+/// Free space that publishing leaves on the disk, so that a full disk still allows deleting and saying so.
+pub const FREE_BYTES_MIN: u64 = 32 << 20;
+/// Size of the file that is let go of when the disk is full in spite of that.
+pub const BALLAST_BYTES: u64 = 8 << 20;
+
+/// Identities that a topic's deduplication window keeps at least, unless told otherwise.
+pub const DEDUP_COUNT: u64 = 100_000;
+/// Ceiling of the setting above: a million identities take under 64 MB.
+pub const DEDUP_COUNT_MAX: u64 = 10_000_000;
+/// Age up to which an identity is remembered, unless told otherwise.
+pub const DEDUP_AGE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Most events that one read returns.
+pub const READ_EVENTS_MAX: usize = 1024;
+/// Bytes after which a read returns what it has.
+pub const READ_BYTES_MAX: usize = 1 << 20;
+
+/// Deliveries whose effects a lane commits at once.
+pub const LANE_BATCH_DELIVERIES: usize = 256;
+/// Bytes of effects after which a lane commits.
+pub const LANE_BATCH_BYTES: usize = 1 << 20;
+/// Time after which a lane commits what it has, however little.
+pub const LANE_BATCH_TIME: Duration = Duration::from_millis(20);
+/// Events that a lane holds, waiting for retries, unless told otherwise. At this bound it stops and says so.
+pub const HELD_MAX: usize = 10_000;
+/// Ceiling of the setting above: held references live in the lane's memory.
+pub const HELD_CEILING: usize = 1_000_000;
+/// A lane without work for so long lets go of its instance and its memory.
+pub const LANE_IDLE: Duration = Duration::from_secs(10);
+
+/// Attempts at a delivery unless told otherwise.
+pub const ATTEMPTS_MAX: u32 = 8;
+/// Ceiling of the setting above: a held event keeps the diagnosis of every attempt.
+pub const ATTEMPTS_CEILING: u32 = 100;
+/// Age of a delivery, from its first attempt, after which it is not tried again.
+pub const ATTEMPT_AGE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+/// First upper bound of the wait before a retry.
+pub const BACKOFF_BASE: Duration = Duration::from_millis(200);
+/// Largest upper bound of the wait before a retry, and of what a plugin may ask for.
+pub const BACKOFF_MAX: Duration = Duration::from_secs(5 * 60);
+/// Crashes of the whole process during one marked delivery after which the event is given up on. One crash may be an
+/// operator's `kill -9`, unlucky in its moment; three in the same delivery are the delivery's.
+pub const HOST_CRASHES_MAX: u32 = 3;
+/// Deliveries that a lane marks one by one after an unclean end: what its last batch before can have held.
+pub const MARKED_DELIVERIES: usize = LANE_BATCH_DELIVERIES;
+
+/// Longest code of a failure.
+pub const FAILURE_CODE_BYTES_MAX: usize = 64;
+/// Longest message of a failure; longer ones are cut.
+pub const FAILURE_MESSAGE_BYTES_MAX: usize = 4 << 10;
+/// Longest backtrace kept with a failure; longer ones are cut.
+pub const BACKTRACE_BYTES_MAX: usize = 16 << 10;
+
+/// Longest key of a plugin's state.
+pub const STATE_KEY_BYTES_MAX: usize = 1 << 10;
+/// Largest value of a plugin's state.
+pub const STATE_VALUE_BYTES_MAX: usize = 1 << 20;
+/// Entries that one scan returns.
+pub const STATE_SCAN_MAX: usize = 1000;
+/// Bytes after which a scan returns what it has.
+pub const STATE_SCAN_BYTES_MAX: usize = 1 << 20;
+/// Events that one delivery may publish.
+pub const EFFECT_EVENTS_MAX: usize = 1000;
+/// Bytes of state and events that one delivery may write: less than a commit, so that it always fits into one.
+pub const EFFECT_BYTES_MAX: usize = 4 << 20;
+/// Random bytes in one answer.
+pub const RANDOM_BYTES_MAX: usize = 64 << 10;
+
+/// Linear memory of a plugin's instance unless told otherwise.
+pub const PLUGIN_MEMORY_BYTES: usize = 64 << 20;
+/// Ceiling of the setting above: the pool reserves address space for it.
+pub const PLUGIN_MEMORY_CEILING: usize = 512 << 20;
+/// Elements in a plugin's table: a Python interpreter needs 6,000.
+pub const PLUGIN_TABLE_ELEMENTS: usize = 20_000;
+/// Live instances of all plugins together.
+pub const PLUGIN_INSTANCES_MAX: u32 = 1000;
+/// Largest component file: an embedded Python is 18 MB.
+pub const COMPONENT_BYTES_MAX: usize = 64 << 20;
+/// Time that a delivery may take unless told otherwise.
+pub const PLUGIN_DEADLINE: Duration = Duration::from_secs(5);
+/// Ceiling of the setting above: a lane that waits for a plugin can't be stopped.
+pub const PLUGIN_DEADLINE_MAX: Duration = Duration::from_secs(10 * 60);
+/// Time between two ticks of the epoch: how long a spinning plugin keeps a thread from others.
+pub const EPOCH_TICK: Duration = Duration::from_millis(10);
+/// A guest's stack: deep recursion traps before it hurts the host.
+pub const PLUGIN_STACK_BYTES: usize = 512 << 10;
+/// Strings and lists that a guest hands to the host in one call.
+pub const GUEST_CALL_BYTES_MAX: usize = EFFECT_BYTES_MAX + (1 << 20);
+/// Longest line in the log from a plugin; longer ones are cut.
+pub const LOG_LINE_BYTES_MAX: usize = 4 << 10;
+/// Lines in the log that one lane's plugin may write in a second; what comes faster is counted and dropped.
+pub const LOG_LINES_PER_SECOND: u32 = 100;
+
+/// Largest configuration file.
+pub const CONFIG_BYTES_MAX: u64 = 4 << 20;
+/// Largest request or answer on the control socket; long answers come in pieces.
+pub const FRAME_BYTES_MAX: usize = EVENT_BYTES_CEILING + (1 << 20);
+/// Connections to the control socket at one time.
+pub const CONNECTIONS_MAX: usize = 64;
+/// Longest line of an input file: an event at its ceiling, with its data in base64.
+pub const LINE_BYTES_MAX: usize = EVENT_BYTES_CEILING * 2;
+
+const _: () = assert!(EFFECT_BYTES_MAX < COMMIT_BYTES_MAX, "the effects of one delivery fit into one commit");
+const _: () = assert!(COMMIT_BYTES_MAX < ADMISSION_BYTES_MAX, "a commit can be filled from what waits");
+const _: () = assert!(EVENT_BYTES_MAX <= EFFECT_BYTES_MAX, "a delivery can publish one event of the default size");
+const _: () = assert!(STATE_VALUE_BYTES_MAX <= EFFECT_BYTES_MAX, "a delivery can write one value of the largest size");
