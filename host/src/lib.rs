@@ -2,6 +2,7 @@
 #![deny(missing_docs)]
 
 mod clock;
+mod config;
 mod effects;
 mod event;
 mod handler;

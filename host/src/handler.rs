@@ -1,0 +1,235 @@
+//! What runs a consumer, seen from the lanes: plugins and native Rust handlers alike.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::{BoxFuture, Timestamp};
+use crate::effects::Context;
+use crate::event::Event;
+use crate::limits::{BACKTRACE_BYTES_MAX, FAILURE_CODE_BYTES_MAX, FAILURE_MESSAGE_BYTES_MAX};
+
+/// An event handed to a consumer.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Delivery {
+    /// The topic that holds the event.
+    pub topic: Arc<str>,
+    /// The partition within the topic.
+    pub partition: u32,
+    /// The event's place in the partition.
+    pub offset: u64,
+    /// When the log accepted the event.
+    pub appended: Timestamp,
+    /// Counts from 1 and goes on over restarts and reloads.
+    pub attempt: u32,
+    /// When the first attempt was made.
+    pub first_attempt: Timestamp,
+    /// The delivery's time: `appended` at the first attempt, the recorded due time afterwards.
+    pub now: Timestamp,
+    /// Whether an operator put the event back to work from the dead-letter queue.
+    pub redriven: bool,
+    /// The event.
+    pub event: Arc<Event>,
+}
+
+/// What kind of failure ended a delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum FailureKind {
+    /// The consumer said that another attempt is worth it.
+    Transient,
+    /// The consumer said that another attempt would fail as well.
+    Permanent,
+    /// A trap of the plugin, or a panic of the native handler.
+    Trap,
+    /// The deadline passed.
+    Timeout,
+    /// The plugin wanted more memory than it may have.
+    Memory,
+    /// The whole process ended during the delivery.
+    HostCrash,
+    /// The event can't be read back from the log.
+    Damaged,
+    /// Retention by force removed the event before the consumer had it.
+    Gap,
+}
+
+impl FailureKind {
+    /// Whether another attempt may help.
+    pub fn is_retryable(self) -> bool {
+        match self {
+            Self::Transient | Self::Trap | Self::Timeout | Self::Memory | Self::HostCrash => true,
+            Self::Permanent | Self::Damaged | Self::Gap => false,
+        }
+    }
+}
+
+impl fmt::Display for FailureKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Transient => "transient",
+            Self::Permanent => "permanent",
+            Self::Trap => "trap",
+            Self::Timeout => "timeout",
+            Self::Memory => "memory",
+            Self::HostCrash => "host-crash",
+            Self::Damaged => "damaged",
+            Self::Gap => "gap",
+        })
+    }
+}
+
+/// Why a delivery failed: what a retry is decided by, and what a dead letter shows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Failure {
+    /// The kind.
+    pub kind: FailureKind,
+    /// A short word that stays the same for the same cause.
+    pub code: String,
+    /// What happened, for people.
+    pub message: String,
+    /// Where a trap or a panic happened, innermost first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backtrace: Option<String>,
+    /// The least time to wait before the next attempt, as the consumer asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after: Option<Duration>,
+}
+
+impl Failure {
+    /// A failure of any kind. Strings over their bounds are cut.
+    pub fn new(kind: FailureKind, code: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            code: cut(code.into(), FAILURE_CODE_BYTES_MAX),
+            message: cut(message.into(), FAILURE_MESSAGE_BYTES_MAX),
+            backtrace: None,
+            retry_after: None,
+        }
+    }
+
+    /// Worth another attempt.
+    pub fn transient(code: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::new(FailureKind::Transient, code, message)
+    }
+
+    /// Another attempt would fail as well: to the dead-letter queue at once.
+    pub fn permanent(code: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::new(FailureKind::Permanent, code, message)
+    }
+
+    /// The same failure with the place where it happened.
+    #[must_use]
+    pub fn with_backtrace(mut self, backtrace: impl Into<String>) -> Self {
+        self.backtrace = Some(cut(backtrace.into(), BACKTRACE_BYTES_MAX));
+        self
+    }
+
+    /// The same failure with a least time to wait. The lane waits longer where its backoff says so, and never longer
+    /// than the backoff's bound.
+    #[must_use]
+    pub fn with_retry_after(mut self, wait: Duration) -> Self {
+        self.retry_after = Some(wait);
+        self
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({}): {}", self.kind, self.code, self.message)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// Shortens to at most `bytes_max`, at a character's border.
+fn cut(mut text: String, bytes_max: usize) -> String {
+    if text.len() > bytes_max {
+        text.truncate(text.floor_char_boundary(bytes_max));
+    }
+    text
+}
+
+/// A native consumer.
+///
+/// One value serves all lanes of its consumer, several at a time, so it keeps nothing that a lane's order depends on;
+/// what it wants to keep goes into its state through the [`Context`]. Its effects (state, published events, progress)
+/// commit together when it returns `Ok`; a failure, a panic or a missed deadline leaves none of them behind. What it
+/// does besides, such as an HTTP call, happens at least once: hand the event's id on as idempotency key.
+///
+/// For a handler that awaits nothing, [`handler_fn`] makes one of a closure.
+pub trait Handler: Send + Sync + 'static {
+    /// Handles one delivery. Past the consumer's deadline the future is dropped at its next await.
+    fn handle(
+        &self,
+        delivery: &Delivery,
+        context: &mut Context,
+    ) -> impl Future<Output = Result<(), Failure>> + Send;
+}
+
+/// Makes a [`Handler`] of a closure.
+pub fn handler_fn<F>(handle: F) -> impl Handler
+where
+    F: Fn(&Delivery, &mut Context) -> Result<(), Failure> + Send + Sync + 'static,
+{
+    HandlerFn(handle)
+}
+
+struct HandlerFn<F>(F);
+
+impl<F> Handler for HandlerFn<F>
+where
+    F: Fn(&Delivery, &mut Context) -> Result<(), Failure> + Send + Sync + 'static,
+{
+    async fn handle(&self, delivery: &Delivery, context: &mut Context) -> Result<(), Failure> {
+        (self.0)(delivery, context)
+    }
+}
+
+/// One version of what runs a consumer.
+pub(crate) trait Program: Send + Sync + 'static {
+    /// The version, as dead letters and the list of plugins show it.
+    fn version(&self) -> &ProgramVersion;
+
+    /// A new instance for one lane. A failure counts as a failed attempt at the delivery that needed the instance.
+    fn instantiate<'a>(&'a self, lane: &'a LaneName) -> BoxFuture<'a, Result<Box<dyn Instance>, Failure>>;
+}
+
+/// What a dead letter and the list of plugins say of a version.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProgramVersion {
+    /// The plugin's name, as it describes itself; `native` for a native handler.
+    pub name: String,
+    /// The plugin's version, as it describes itself.
+    pub version: String,
+    /// SHA-256 of the component in lower-case hexadecimal; empty for a native handler.
+    pub hash: String,
+}
+
+/// A lane, as logs name it.
+#[derive(Clone, Debug)]
+pub(crate) struct LaneName {
+    /// The consumer's name.
+    pub consumer: Arc<str>,
+    /// The partition number.
+    pub partition: u32,
+}
+
+/// A running instance of a program, owned by one lane.
+///
+/// After a failed delivery the lane throws it away. It may be thrown away at any time between two deliveries.
+pub(crate) trait Instance: Send {
+    /// Runs one delivery. Effects go into `context`, which the lane keeps on `Ok` and rolls back on `Err`. The future
+    /// is driven to its end: an implementation bounds its time itself.
+    fn deliver<'a>(
+        &'a mut self,
+        delivery: &'a Delivery,
+        context: &'a mut Context,
+    ) -> BoxFuture<'a, Result<(), Failure>>;
+}
