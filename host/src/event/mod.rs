@@ -1,0 +1,16 @@
+//! `CloudEvents` 1.0.2: the event, its checks, and its JSON format.
+
+mod attribute;
+mod builder;
+mod data;
+mod error;
+mod media_type;
+mod model;
+mod timestamp;
+mod uri;
+
+pub use attribute::Attribute;
+pub use builder::EventBuilder;
+pub use data::{Data, DataError};
+pub use error::EventError;
+pub use model::{Event, EventParts};
