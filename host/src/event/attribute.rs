@@ -39,7 +39,7 @@ const TEXT_ALLOWED: &str = "text without control characters and without Unicode'
 impl Attribute {
     /// The text of a [`Text`](Self::Text), [`Uri`](Self::Uri), [`UriReference`](Self::UriReference) or
     /// [`Timestamp`](Self::Timestamp).
-    pub fn as_str(&self) -> Option<&str> {
+    pub fn as_text(&self) -> Option<&str> {
         match self {
             Self::Text(text) | Self::Uri(text) | Self::UriReference(text) | Self::Timestamp(text) => {
                 Some(text)

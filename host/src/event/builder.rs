@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Attribute, Data, Event, EventError, EventParts};
+use super::{Attribute, Data, Event, EventError, EventParts, JsonError};
 use crate::clock::Timestamp;
 
 /// An event in the making, see [`Event::new`]. All checks wait for [`build`](Self::build).
@@ -11,7 +11,7 @@ use crate::clock::Timestamp;
 pub struct EventBuilder {
     parts: EventParts,
     /// What went wrong when data was made JSON: told by `build`, so that calls can be chained.
-    failure: Option<serde_json::Error>,
+    failure: Option<JsonError>,
 }
 
 impl EventBuilder {
@@ -67,7 +67,7 @@ impl EventBuilder {
         match serde_json::to_string(value) {
             Ok(text) => self.json_text(text),
             Err(failure) => {
-                self.failure = Some(failure);
+                self.failure = Some(JsonError::from(failure));
                 self
             }
         }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// Why an event was refused: which attribute, what is wrong with it, and what is allowed.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EventError {
     /// A required attribute is not there.
@@ -73,10 +73,21 @@ pub enum EventError {
     },
     /// The data is not JSON, or could not be made JSON.
     #[error("`data` is not JSON: {0}")]
-    Data(#[source] serde_json::Error),
+    Data(JsonError),
     /// The text is not one JSON object.
     #[error("the event is not a JSON object: {0}")]
-    Json(#[source] serde_json::Error),
+    Json(JsonError),
+}
+
+/// What is wrong with a JSON text, and at which line and column of it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct JsonError(String);
+
+impl From<serde_json::Error> for JsonError {
+    fn from(failure: serde_json::Error) -> Self {
+        Self(failure.to_string())
+    }
 }
 
 impl EventError {

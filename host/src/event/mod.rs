@@ -12,5 +12,5 @@ mod uri;
 pub use attribute::Attribute;
 pub use builder::EventBuilder;
 pub use data::{Data, DataError};
-pub use error::EventError;
+pub use error::{EventError, JsonError};
 pub use model::{Event, EventParts};

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::attribute::{check_reference, check_size, check_text, check_timestamp, check_uri};
-use super::{Attribute, Data, DataError, EventBuilder, EventError, media_type};
+use super::{Attribute, Data, DataError, EventBuilder, EventError, JsonError, media_type};
 use crate::limits::{ATTRIBUTE_NAME_BYTES_MAX, EVENT_BYTES_CEILING, EXTENSIONS_MAX};
 
 /// A `CloudEvents` 1.0 event. It is always valid.
@@ -185,7 +185,7 @@ impl Event {
 
     /// What picks the partition and carries the order: `partitionkey`, else `subject`, else `id`.
     pub fn key(&self) -> &str {
-        let partition_key = self.extension("partitionkey").and_then(Attribute::as_str);
+        let partition_key = self.extension("partitionkey").and_then(Attribute::as_text);
         partition_key.or(self.subject()).unwrap_or(self.id())
     }
 
@@ -229,6 +229,13 @@ impl From<Event> for EventParts {
 }
 
 impl EventParts {
+    /// Adds an extension attribute where there is none of this name; `value` is made only then.
+    pub(crate) fn add_extension(&mut self, name: &str, value: impl FnOnce() -> Attribute) {
+        if self.extensions.iter().all(|(other, _)| other != name) {
+            self.extensions.push((name.to_owned(), value()));
+        }
+    }
+
     fn check_core(&self) -> Result<(), EventError> {
         for (name, value) in [("id", &self.id), ("source", &self.source), ("type", &self.kind)] {
             if value.is_empty() {
@@ -317,7 +324,8 @@ impl EventParts {
                         "none, `*/json` or `*/*+json`",
                     ));
                 }
-                let value: &RawValue = serde_json::from_str(text).map_err(EventError::Data)?;
+                let value: &RawValue = serde_json::from_str(text)
+                    .map_err(|failure| EventError::Data(JsonError::from(failure)))?;
                 if value.get().len() < text.len() {
                     *text = value.get().to_owned();
                 }
