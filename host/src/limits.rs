@@ -7,6 +7,8 @@ use std::time::Duration;
 
 /// Largest event that a bus accepts unless told otherwise: 1 MiB. What is larger belongs elsewhere, named by `dataref`.
 pub const EVENT_BYTES_MAX: usize = 1 << 20;
+/// Floor of the setting above: `CloudEvents` wants events of this size to pass everywhere.
+pub const EVENT_BYTES_FLOOR: usize = 64 << 10;
 /// Ceiling of the setting above. A batch row holds at least one event, and redb's rows have to stay well under 4 GiB.
 pub const EVENT_BYTES_CEILING: usize = 64 << 20;
 /// Most extension attributes of an event: `CloudEvents` asks for few and small ones.
@@ -20,6 +22,8 @@ pub const ATTRIBUTE_BYTES_MAX: usize = 8 << 10;
 pub const NAME_BYTES_MAX: usize = 128;
 /// Most partitions of a topic: each is a lane for each consumer.
 pub const PARTITIONS_MAX: u32 = 4096;
+/// Partitions of a topic unless told otherwise: enough for the cores of a small machine, cheap when idle.
+pub const PARTITIONS: u32 = 8;
 /// Most topics of a bus: each keeps a watermark and a deduplication window for all its life.
 pub const TOPICS_MAX: usize = 4096;
 /// Most topics of a consumer: its lanes merge all of them.
@@ -38,6 +42,8 @@ pub const PUBLISH_EVENTS_MAX: usize = 64 << 10;
 pub const BATCH_BYTES_MAX: usize = 256 << 10;
 /// Cache of the database, reads and writes together: redb's own default of 1 GiB is too much for an embedded bus.
 pub const CACHE_BYTES: usize = 64 << 20;
+/// Floor of the setting above: below it, every read goes to the disk.
+pub const CACHE_BYTES_FLOOR: usize = 1 << 20;
 /// Free space that publishing leaves on the disk, so that a full disk still allows deleting and saying so.
 pub const FREE_BYTES_MIN: u64 = 32 << 20;
 /// Size of the file that is let go of when the disk is full in spite of that.
@@ -49,6 +55,15 @@ pub const DEDUP_COUNT: u64 = 100_000;
 pub const DEDUP_COUNT_MAX: u64 = 10_000_000;
 /// Age up to which an identity is remembered, unless told otherwise.
 pub const DEDUP_AGE: Duration = Duration::from_secs(24 * 60 * 60);
+/// Ceiling of the setting above: beyond it, the count is the bound that matters.
+pub const DEDUP_AGE_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// Shortest retention by age: batches are removed whole, and the check comes once in a while.
+pub const RETENTION_AGE_MIN: Duration = Duration::from_secs(1);
+/// Longest retention by age, a hundred years: what is to stay longer stays for ever.
+pub const RETENTION_AGE_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+/// Smallest retention by size: a few batches.
+pub const RETENTION_BYTES_MIN: u64 = 1 << 20;
 
 /// Most events that one read returns.
 pub const READ_EVENTS_MAX: usize = 1024;
@@ -74,10 +89,16 @@ pub const ATTEMPTS_MAX: u32 = 8;
 pub const ATTEMPTS_CEILING: u32 = 100;
 /// Age of a delivery, from its first attempt, after which it is not tried again.
 pub const ATTEMPT_AGE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+/// Ceiling of the setting above: a held event holds retention back.
+pub const ATTEMPT_AGE_CEILING: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// First upper bound of the wait before a retry.
 pub const BACKOFF_BASE: Duration = Duration::from_millis(200);
 /// Largest upper bound of the wait before a retry, and of what a plugin may ask for.
 pub const BACKOFF_MAX: Duration = Duration::from_secs(5 * 60);
+/// Ceiling of the setting above: a longer wait is a schedule, not a retry.
+pub const BACKOFF_CEILING: Duration = Duration::from_secs(24 * 60 * 60);
+/// Shortest wait that a setting may ask for: what is shorter is no wait.
+pub const BACKOFF_FLOOR: Duration = Duration::from_millis(1);
 /// Crashes of the whole process during one marked delivery after which the event is given up on. One crash may be an
 /// operator's `kill -9`, unlucky in its moment; three in the same delivery are the delivery's.
 pub const HOST_CRASHES_MAX: u32 = 3;
@@ -110,6 +131,8 @@ pub const RANDOM_BYTES_MAX: usize = 64 << 10;
 pub const PLUGIN_MEMORY_BYTES: usize = 64 << 20;
 /// Ceiling of the setting above: the pool reserves address space for it.
 pub const PLUGIN_MEMORY_CEILING: usize = 512 << 20;
+/// Floor of the setting above: what a small component's own data and stack take.
+pub const PLUGIN_MEMORY_FLOOR: usize = 1 << 20;
 /// Elements in a plugin's table: a Python interpreter needs 6,000.
 pub const PLUGIN_TABLE_ELEMENTS: usize = 20_000;
 /// Live instances of all plugins together.
@@ -133,6 +156,8 @@ pub const LOG_LINES_PER_SECOND: u32 = 100;
 
 /// Largest configuration file.
 pub const CONFIG_BYTES_MAX: u64 = 4 << 20;
+/// Largest settings of one plugin, as JSON: they are copied into each instance that asks for them.
+pub const SETTINGS_BYTES_MAX: usize = 64 << 10;
 /// Largest request or answer on the control socket; long answers come in pieces.
 pub const FRAME_BYTES_MAX: usize = EVENT_BYTES_CEILING + (1 << 20);
 /// Connections to the control socket at one time.
