@@ -110,7 +110,7 @@ pub fn format_bytes(bytes: u64) -> String {
     let unit = BYTE_UNITS[6..]
         .iter()
         .rev()
-        .find(|(_, size)| bytes >= *size && bytes % size == 0);
+        .find(|(_, size)| bytes >= *size && bytes.is_multiple_of(*size));
     unit.map_or_else(
         || bytes.to_string(),
         |(name, size)| format!("{}{name}", bytes / size),

@@ -238,9 +238,7 @@ impl EventParts {
 
     fn check_core(&self) -> Result<(), EventError> {
         for (name, value) in [("id", &self.id), ("source", &self.source), ("type", &self.kind)] {
-            if value.is_empty() {
-                return Err(EventError::Missing { attribute: name });
-            }
+            check_filled(name, value)?;
         }
         check_size("id", self.id.len())?;
         check_text("id", &self.id)?;
@@ -395,7 +393,7 @@ fn check_filled(name: &str, text: &str) -> Result<(), EventError> {
             name,
             text,
             "it is empty",
-            "non-empty text, or to leave it out",
+            "text that is not empty",
         ));
     }
     Ok(())
