@@ -19,3 +19,6 @@ pub use name::{NameError, check_name};
 pub use plugin::{Grants, PluginConfig, PluginLimits};
 pub use topic::{Dedup, Retention, TopicConfig};
 pub use units::{UnitError, format_bytes, format_duration, parse_bytes, parse_duration};
+
+#[cfg(test)]
+mod tests;

@@ -427,3 +427,6 @@ fn check_name(name: &str) -> Result<(), EventError> {
 fn sort_extensions(extensions: &mut [(String, Attribute)]) {
     extensions.sort_by(|(a, _), (b, _)| a.cmp(b));
 }
+
+#[cfg(test)]
+mod tests;
