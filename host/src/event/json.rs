@@ -8,7 +8,7 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::error::JsonError;
-use super::model::RESERVED;
+use super::parts::RESERVED;
 use super::{Attribute, Data, Event, EventError, EventParts, media_type};
 use crate::limits::EXTENSIONS_MAX;
 

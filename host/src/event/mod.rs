@@ -8,6 +8,7 @@ mod json;
 mod lines;
 mod media_type;
 mod model;
+mod parts;
 mod timestamp;
 mod uri;
 
@@ -16,4 +17,5 @@ pub use builder::EventBuilder;
 pub use data::{Data, DataError};
 pub use error::{EventError, JsonError};
 pub use lines::{EventLines, LineError};
-pub use model::{Event, EventParts};
+pub use model::Event;
+pub use parts::EventParts;

@@ -1,6 +1,7 @@
 use super::*;
 use crate::clock::Timestamp;
-use crate::limits::ATTRIBUTE_BYTES_MAX;
+use crate::event::parts::RESERVED;
+use crate::limits::{ATTRIBUTE_BYTES_MAX, ATTRIBUTE_NAME_BYTES_MAX, EVENT_BYTES_CEILING, EXTENSIONS_MAX};
 
 fn valid() -> EventParts {
     EventParts {
