@@ -56,12 +56,12 @@ pub const DEDUP_COUNT_MAX: u64 = 10_000_000;
 /// Age up to which an identity is remembered, unless told otherwise.
 pub const DEDUP_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 /// Ceiling of the setting above: beyond it, the count is the bound that matters.
-pub const DEDUP_AGE_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+pub const DEDUP_AGE_MAX: Duration = Duration::from_hours(30 * 24);
 
 /// Shortest retention by age: batches are removed whole, and the check comes once in a while.
 pub const RETENTION_AGE_MIN: Duration = Duration::from_secs(1);
 /// Longest retention by age, a hundred years: what is to stay longer stays for ever.
-pub const RETENTION_AGE_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+pub const RETENTION_AGE_MAX: Duration = Duration::from_hours(100 * 365 * 24);
 /// Smallest retention by size: a few batches.
 pub const RETENTION_BYTES_MIN: u64 = 1 << 20;
 
@@ -99,13 +99,13 @@ pub const ATTEMPTS_CEILING: u32 = 100;
 /// Age of a delivery, from its first attempt, after which it is not tried again.
 pub const ATTEMPT_AGE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// Ceiling of the setting above: a held event holds retention back.
-pub const ATTEMPT_AGE_CEILING: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+pub const ATTEMPT_AGE_CEILING: Duration = Duration::from_hours(30 * 24);
 /// First upper bound of the wait before a retry.
 pub const BACKOFF_BASE: Duration = Duration::from_millis(200);
 /// Largest upper bound of the wait before a retry, and of what a plugin may ask for.
 pub const BACKOFF_MAX: Duration = Duration::from_secs(5 * 60);
 /// Ceiling of the setting above: a longer wait is a schedule, not a retry.
-pub const BACKOFF_CEILING: Duration = Duration::from_secs(24 * 60 * 60);
+pub const BACKOFF_CEILING: Duration = Duration::from_hours(24);
 /// Shortest wait that a setting may ask for: what is shorter is no wait.
 pub const BACKOFF_FLOOR: Duration = Duration::from_millis(1);
 /// Crashes of the whole process during one marked delivery after which the event is given up on. One crash may be an

@@ -89,19 +89,10 @@ impl<'a> Place<'a> {
         }
     }
 
-    /// The path as errors name it. Names that TOML wants in quotes have them here too.
+    /// The path as errors name it.
     pub(super) fn path(&self) -> String {
-        let bare = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-        let name = if !self.name.is_empty() && self.name.chars().all(bare) {
-            self.name.to_owned()
-        } else {
-            format!("{:?}", self.name)
-        };
-        match self.above {
-            None => String::new(),
-            Some(above) if above.above.is_none() => name,
-            Some(above) => format!("{}.{name}", above.path()),
-        }
+        self.above
+            .map_or_else(String::new, |above| join(&above.path(), self.name))
     }
 
     pub(super) fn check<T: PartialOrd + Display>(
@@ -156,5 +147,20 @@ impl<'a> Place<'a> {
                        128 bytes long";
         check_name(name)
             .map_err(|error| ConfigError::invalid(self.path(), format!("{:?}", error.name), allowed))
+    }
+}
+
+/// The path of a setting within a table. Names that TOML wants in quotes have them here too.
+pub(super) fn join(path: &str, name: &str) -> String {
+    let bare = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    let quoted = if !name.is_empty() && name.chars().all(bare) {
+        name.to_owned()
+    } else {
+        format!("{name:?}")
+    };
+    if path.is_empty() {
+        quoted
+    } else {
+        format!("{path}.{quoted}")
     }
 }

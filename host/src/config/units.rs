@@ -10,8 +10,10 @@ pub struct UnitError {
     what: &'static str,
 }
 
-const DURATION: &str = "a duration: write `200ms`, `5m`, `24h`, `7d` or `1h 30m`";
-const BYTES: &str = "a size: write `64MiB`, `1GB` or a number of bytes";
+impl UnitError {
+    pub(super) const DURATION: &'static str = "a duration: write `200ms`, `5m`, `24h`, `7d` or `1h 30m`";
+    pub(super) const BYTES: &'static str = "a size: write `64MiB`, `1GB` or a number of bytes";
+}
 
 /// Units of time in milliseconds, the largest first.
 const DURATION_UNITS: [(&str, u64); 6] = [
@@ -60,7 +62,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, UnitError> {
     }
     sum_ms.map(Duration::from_millis).ok_or(UnitError {
         text: text.to_owned(),
-        what: DURATION,
+        what: UnitError::DURATION,
     })
 }
 
@@ -84,7 +86,7 @@ pub fn parse_bytes(text: &str) -> Result<u64, UnitError> {
     };
     bytes.ok_or_else(|| UnitError {
         text: text.to_owned(),
-        what: BYTES,
+        what: UnitError::BYTES,
     })
 }
 
@@ -110,7 +112,7 @@ pub fn format_bytes(bytes: u64) -> String {
     let unit = BYTE_UNITS[6..]
         .iter()
         .rev()
-        .find(|(_, size)| bytes >= *size && bytes % size == 0);
+        .find(|(_, size)| bytes >= *size && bytes.is_multiple_of(*size));
     unit.map_or_else(
         || bytes.to_string(),
         |(name, size)| format!("{}{name}", bytes / size),
