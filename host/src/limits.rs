@@ -174,19 +174,9 @@ pub const CONNECTIONS_MAX: usize = 64;
 /// Longest line of an input file: an event at its ceiling, with its data in base64.
 pub const LINE_BYTES_MAX: usize = EVENT_BYTES_CEILING * 2;
 
-const _: () = assert!(
-    EFFECT_BYTES_MAX < COMMIT_BYTES_MAX,
-    "the effects of one delivery fit into one commit"
-);
-const _: () = assert!(
-    COMMIT_BYTES_MAX < ADMISSION_BYTES_MAX,
-    "a commit can be filled from what waits"
-);
-const _: () = assert!(
-    EVENT_BYTES_MAX <= EFFECT_BYTES_MAX,
-    "a delivery can publish one event of the default size"
-);
-const _: () = assert!(
-    STATE_VALUE_BYTES_MAX <= EFFECT_BYTES_MAX,
-    "a delivery can write one value of the largest size"
-);
+const _: () = assert!(EFFECT_BYTES_MAX < COMMIT_BYTES_MAX, "the effects of one delivery fit into one commit");
+const _: () = assert!(COMMIT_BYTES_MAX < ADMISSION_BYTES_MAX, "a commit can be filled from what waits");
+const _: () =
+    assert!(EVENT_BYTES_MAX <= EFFECT_BYTES_MAX, "a delivery can publish one event of the default size");
+const _: () =
+    assert!(STATE_VALUE_BYTES_MAX <= EFFECT_BYTES_MAX, "a delivery can write one value of the largest size");
