@@ -89,6 +89,13 @@ pub const LANE_BATCH_TIME: Duration = Duration::from_millis(20);
 pub const HELD_MAX: usize = 10_000;
 /// Ceiling of the setting above: held references live in the lane's memory.
 pub const HELD_CEILING: usize = 1_000_000;
+/// Time that a native handler's delivery may take. A native handler is part of the application, so this only keeps a
+/// future that never ends from holding its lane for ever.
+pub const HANDLER_DEADLINE: Duration = Duration::from_secs(5 * 60);
+/// Time that a consumer has to end its current delivery when it is unsubscribed or given another configuration.
+pub const UNSUBSCRIBE_WAIT: Duration = Duration::from_secs(30);
+/// Most threads that run lanes, and most that compile plugins: the bus is a guest in somebody's process.
+pub const BUS_THREADS_MAX: usize = 4;
 /// A lane without work for so long lets go of its instance and its memory.
 pub const LANE_IDLE: Duration = Duration::from_secs(10);
 
