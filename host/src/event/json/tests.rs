@@ -283,6 +283,9 @@ fn many_members_are_refused_without_being_kept() {
             count_max: EXTENSIONS_MAX
         }
     );
+    let text = with(&many);
+    let members: Members<'_> = serde_json::from_str(&text).unwrap();
+    assert_eq!((members.kept.len(), members.count), (MEMBERS_MAX, 100_004));
     let at_most: String = (0..EXTENSIONS_MAX).map(|at| format!(r#","e{at}":1"#)).collect();
     assert_eq!(read(&at_most).extensions().len(), EXTENSIONS_MAX);
 }
