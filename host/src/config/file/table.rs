@@ -22,7 +22,7 @@ const EXCERPT_CHARS: usize = 48;
 pub(super) struct Table<'a> {
     document: &'a Document<'a>,
     path: String,
-    table: &'a DeTable<'a>,
+    entries: &'a DeTable<'a>,
 }
 
 impl<'a> Table<'a> {
@@ -31,7 +31,7 @@ impl<'a> Table<'a> {
         let root = Self {
             document,
             path: String::new(),
-            table,
+            entries: table,
         };
         root.check_known(known)?;
         Ok(root)
@@ -39,7 +39,7 @@ impl<'a> Table<'a> {
 
     /// The setting of this name, where it is there.
     pub(super) fn get(&self, name: &str) -> Option<Entry<'a>> {
-        let (key, value) = self.table.get_key_value(name)?;
+        let (key, value) = self.entries.get_key_value(name)?;
         Some(self.entry(key, value))
     }
 
@@ -56,7 +56,7 @@ impl<'a> Table<'a> {
 
     /// All settings with their names.
     pub(super) fn entries(&self) -> impl Iterator<Item = (&'a str, Entry<'a>)> {
-        self.table
+        self.entries
             .iter()
             .map(|(key, value)| (key.get_ref().as_ref(), self.entry(key, value)))
     }
@@ -74,7 +74,7 @@ impl<'a> Table<'a> {
     /// The first key of the file that is not known is refused, with the nearest known one.
     fn check_known(&self, known: &[&str]) -> Result<()> {
         let strangers = self
-            .table
+            .entries
             .keys()
             .filter(|key| !known.contains(&key.get_ref().as_ref()));
         let Some(first) = strangers.min_by_key(|key| key.span().start) else {
@@ -119,7 +119,7 @@ impl<'a> Entry<'a> {
             DeValue::Table(table) => Ok(Table {
                 document: self.document,
                 path: self.path,
-                table,
+                entries: table,
             }),
             _ => Err(self.refuse("a table")),
         }
