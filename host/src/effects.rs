@@ -14,8 +14,8 @@ use crate::event::{Attribute, Event, EventError, EventParts};
 use crate::handler::Delivery;
 use crate::ids::TopicId;
 use crate::limits::{
-    EFFECT_BYTES_MAX, EFFECT_EVENTS_MAX, RANDOM_BYTES_MAX, STATE_KEY_BYTES_MAX, STATE_SCAN_BYTES_MAX, STATE_SCAN_MAX,
-    STATE_VALUE_BYTES_MAX,
+    EFFECT_BYTES_MAX, EFFECT_EVENTS_MAX, RANDOM_BYTES_MAX, STATE_KEY_BYTES_MAX, STATE_SCAN_BYTES_MAX,
+    STATE_SCAN_MAX, STATE_VALUE_BYTES_MAX,
 };
 
 /// A key and its value.
@@ -27,7 +27,12 @@ pub(crate) trait StateRead: Send + Sync {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StateUnavailable>;
 
     /// At most `limit` entries with `start <= key < end`, ascending; without `end`, to the last.
-    fn scan(&self, start: &[u8], end: Option<&[u8]>, limit: usize) -> Result<Vec<StateEntry>, StateUnavailable>;
+    fn scan(
+        &self,
+        start: &[u8],
+        end: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<StateEntry>, StateUnavailable>;
 }
 
 /// The log could not read state.
@@ -100,7 +105,9 @@ pub enum EmitError {
         max: usize,
     },
     /// The delivery has written too much.
-    #[error("one delivery publishes at most {events_max} events, and writes at most {bytes_max} bytes of state and events")]
+    #[error(
+        "one delivery publishes at most {events_max} events, and writes at most {bytes_max} bytes of state and events"
+    )]
     EffectsSize {
         /// The bound in events.
         events_max: usize,
@@ -192,7 +199,14 @@ pub(crate) struct Effects {
 impl Context {
     /// A context for one lane, on a moment of its durable state.
     pub(crate) fn new(owner: ContextOwner, version: Arc<str>, state: Box<dyn StateRead>) -> Self {
-        Self { owner, version, state, kept: Effects::default(), open: Effects::default(), delivery: None }
+        Self {
+            owner,
+            version,
+            state,
+            kept: Effects::default(),
+            open: Effects::default(),
+            delivery: None,
+        }
     }
 
     /// Starts a delivery.
@@ -247,7 +261,9 @@ impl Context {
 
     /// The delivery's time: when the log accepted the event at the first attempt, the recorded due time afterwards.
     pub fn now(&self) -> Timestamp {
-        self.delivery.as_ref().map_or(Timestamp(0), |delivery| delivery.now)
+        self.delivery
+            .as_ref()
+            .map_or(Timestamp(0), |delivery| delivery.now)
     }
 
     /// The consumer's name.
@@ -298,7 +314,10 @@ impl Context {
     pub fn set(&mut self, key: &[u8], value: &[u8]) -> Result<(), StateError> {
         if value.len() > STATE_VALUE_BYTES_MAX {
             self.check_key(key)?;
-            return Err(StateError::ValueSize { len: value.len(), max: STATE_VALUE_BYTES_MAX });
+            return Err(StateError::ValueSize {
+                len: value.len(),
+                max: STATE_VALUE_BYTES_MAX,
+            });
         }
         self.write(key, Some(value.to_vec()))
     }
@@ -319,7 +338,12 @@ impl Context {
     /// # Errors
     ///
     /// See [`StateError`].
-    pub fn scan(&self, start: &[u8], end: Option<&[u8]>, limit: usize) -> Result<Vec<StateEntry>, StateError> {
+    pub fn scan(
+        &self,
+        start: &[u8],
+        end: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<StateEntry>, StateError> {
         if !self.owner.authority.allows_state() {
             return Err(StateError::NotGranted);
         }
@@ -328,7 +352,9 @@ impl Context {
         let mut bytes = 0;
         let mut from = start.to_vec();
         while found.len() < limit && end.is_none_or(|end| from.as_slice() < end) {
-            let Some((key, value)) = self.next_entry(&from, end)? else { break };
+            let Some((key, value)) = self.next_entry(&from, end)? else {
+                break;
+            };
             bytes += key.len() + value.len();
             if bytes > STATE_SCAN_BYTES_MAX && !found.is_empty() {
                 break;
@@ -362,7 +388,10 @@ impl Context {
             return Err(EmitError::EventSize { size, max });
         }
         if self.open.events.len() == EFFECT_EVENTS_MAX || self.open.bytes + size > EFFECT_BYTES_MAX {
-            return Err(EmitError::EffectsSize { events_max: EFFECT_EVENTS_MAX, bytes_max: EFFECT_BYTES_MAX });
+            return Err(EmitError::EffectsSize {
+                events_max: EFFECT_EVENTS_MAX,
+                bytes_max: EFFECT_BYTES_MAX,
+            });
         }
         self.open.bytes += size;
         self.open.events.push((id, event));
@@ -429,14 +458,25 @@ impl Context {
             if end.is_some_and(|end| end <= from) {
                 return None;
             }
-            effects.state.range::<[u8], _>((Bound::Included(from), upper)).next().map(|(key, _)| key.clone())
+            effects
+                .state
+                .range::<[u8], _>((Bound::Included(from), upper))
+                .next()
+                .map(|(key, _)| key.clone())
         };
         let key = match (first(&self.open), first(&self.kept)) {
             (Some(open), Some(kept)) => open.min(kept),
             (open, kept) => open.or(kept)?,
         };
-        let newest = if self.open.state.contains_key(&key) { &self.open } else { &self.kept };
-        newest.state.get_key_value(&key).map(|(key, value)| (key.as_slice(), value.as_deref()))
+        let newest = if self.open.state.contains_key(&key) {
+            &self.open
+        } else {
+            &self.kept
+        };
+        newest
+            .state
+            .get_key_value(&key)
+            .map(|(key, value)| (key.as_slice(), value.as_deref()))
     }
 
     fn check_key(&self, key: &[u8]) -> Result<(), StateError> {
@@ -444,7 +484,10 @@ impl Context {
             return Err(StateError::NotGranted);
         }
         if key.is_empty() || key.len() > STATE_KEY_BYTES_MAX {
-            return Err(StateError::KeySize { len: key.len(), max: STATE_KEY_BYTES_MAX });
+            return Err(StateError::KeySize {
+                len: key.len(),
+                max: STATE_KEY_BYTES_MAX,
+            });
         }
         Ok(())
     }
@@ -453,7 +496,9 @@ impl Context {
         self.check_key(key)?;
         let bytes = key.len() + value.as_ref().map_or(0, Vec::len);
         if self.open.bytes + bytes > EFFECT_BYTES_MAX {
-            return Err(StateError::EffectsSize { max: EFFECT_BYTES_MAX });
+            return Err(StateError::EffectsSize {
+                max: EFFECT_BYTES_MAX,
+            });
         }
         self.open.bytes += bytes;
         match self.open.state.entry(key.to_vec()) {
@@ -470,12 +515,17 @@ fn child_span(parent: &str, origin: &str, index: usize) -> Option<String> {
     let mut fields = parent.split('-');
     let (version, trace, span, flags) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
     let hex = |field: &str, len: usize| {
-        field.len() == len && field.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
+        field.len() == len
+            && field
+                .bytes()
+                .all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
     };
     if !(hex(version, 2) && version != "ff" && hex(trace, 32) && hex(span, 16) && hex(flags, 2)) {
         return None;
     }
-    let hash = RandomStream::new(0, origin, u32::try_from(index).unwrap_or(u32::MAX)).block(0).h1;
+    let hash = RandomStream::new(0, origin, u32::try_from(index).unwrap_or(u32::MAX))
+        .block(0)
+        .h1;
     // The span id of all zeroes is invalid.
     Some(format!("00-{trace}-{:016x}-{flags}", hash.max(1)))
 }
@@ -493,7 +543,10 @@ impl RandomStream {
         std::hash::Hasher::write(&mut hasher, origin.as_bytes());
         std::hash::Hasher::write(&mut hasher, &attempt.to_le_bytes());
         let key = hasher.finish128();
-        Self { key: (key.h1, key.h2), counter: 0 }
+        Self {
+            key: (key.h1, key.h2),
+            counter: 0,
+        }
     }
 
     fn block(&self, counter: u64) -> siphasher::sip128::Hash128 {

@@ -1,10 +1,12 @@
 //! tidegate: an embedded, durable event bus.
-#![deny(missing_docs)]
 
 mod clock;
-mod config;
+pub mod config;
 mod effects;
 mod event;
 mod handler;
 mod ids;
 mod limits;
+mod log;
+
+pub use event::{Attribute, Data, DataError, Event, EventBuilder, EventError, EventParts};

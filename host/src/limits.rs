@@ -49,7 +49,7 @@ pub const FREE_BYTES_MIN: u64 = 32 << 20;
 /// Size of the file that is let go of when the disk is full in spite of that.
 pub const BALLAST_BYTES: u64 = 8 << 20;
 
-/// Identities that a topic's deduplication window keeps at least, unless told otherwise.
+/// Identities that a topic's deduplication window keeps at most, unless told otherwise.
 pub const DEDUP_COUNT: u64 = 100_000;
 /// Ceiling of the setting above: a million identities take under 64 MB.
 pub const DEDUP_COUNT_MAX: u64 = 10_000_000;
@@ -64,6 +64,15 @@ pub const RETENTION_AGE_MIN: Duration = Duration::from_secs(1);
 pub const RETENTION_AGE_MAX: Duration = Duration::from_hours(100 * 365 * 24);
 /// Smallest retention by size: a few batches.
 pub const RETENTION_BYTES_MIN: u64 = 1 << 20;
+
+/// Time between two runs of retention.
+pub const RETENTION_EVERY: Duration = Duration::from_secs(30);
+/// Batches that one run of retention removes in one commit: bounds what the publishers beside it wait.
+pub const TRIM_BATCHES_MAX: usize = 1000;
+/// Time after which a consumer that no configuration names any more doesn't hold retention back.
+pub const DETACHED_HOLDS_RETENTION: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+/// Dead letters that one call lists, redrives or discards.
+pub const LETTERS_MAX: usize = 1000;
 
 /// Most events that one read returns.
 pub const READ_EVENTS_MAX: usize = 1024;
@@ -165,7 +174,19 @@ pub const CONNECTIONS_MAX: usize = 64;
 /// Longest line of an input file: an event at its ceiling, with its data in base64.
 pub const LINE_BYTES_MAX: usize = EVENT_BYTES_CEILING * 2;
 
-const _: () = assert!(EFFECT_BYTES_MAX < COMMIT_BYTES_MAX, "the effects of one delivery fit into one commit");
-const _: () = assert!(COMMIT_BYTES_MAX < ADMISSION_BYTES_MAX, "a commit can be filled from what waits");
-const _: () = assert!(EVENT_BYTES_MAX <= EFFECT_BYTES_MAX, "a delivery can publish one event of the default size");
-const _: () = assert!(STATE_VALUE_BYTES_MAX <= EFFECT_BYTES_MAX, "a delivery can write one value of the largest size");
+const _: () = assert!(
+    EFFECT_BYTES_MAX < COMMIT_BYTES_MAX,
+    "the effects of one delivery fit into one commit"
+);
+const _: () = assert!(
+    COMMIT_BYTES_MAX < ADMISSION_BYTES_MAX,
+    "a commit can be filled from what waits"
+);
+const _: () = assert!(
+    EVENT_BYTES_MAX <= EFFECT_BYTES_MAX,
+    "a delivery can publish one event of the default size"
+);
+const _: () = assert!(
+    STATE_VALUE_BYTES_MAX <= EFFECT_BYTES_MAX,
+    "a delivery can write one value of the largest size"
+);
