@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::check_name;
 use super::units::{format_bytes, format_duration};
+use crate::limits::NAME_BYTES_MAX;
 
 /// Why a setting was refused: which one, its value, and what is allowed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -120,8 +121,10 @@ impl<'a> Place<'a> {
     }
 
     pub(super) fn check_name(&self, name: &str) -> Result<(), ConfigError> {
-        let allowed = "a name of ASCII letters, digits, `.`, `_` and `-` that begins with a letter or a digit, at most \
-                       128 bytes long";
+        let allowed = format!(
+            "a name of ASCII letters, digits, `.`, `_` and `-` that begins with a letter or a digit, at most \
+             {NAME_BYTES_MAX} bytes long"
+        );
         check_name(name)
             .map_err(|error| ConfigError::invalid(self.path(), format!("{:?}", error.name), allowed))
     }

@@ -1,4 +1,4 @@
-//! What holds for all settings: their bounds, and how the log keeps them (MessagePack by serde).
+//! What holds for all settings: their bounds, and how the log keeps them (`MessagePack` by serde).
 
 use std::time::Duration;
 

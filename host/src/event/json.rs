@@ -125,7 +125,11 @@ fn push_string(out: &mut String, text: &str) {
             b'\n' => out.push_str("\\n"),
             b'\r' => out.push_str("\\r"),
             b'\t' => out.push_str("\\t"),
-            control => out.push_str(&format!("\\u{control:04x}")),
+            control => {
+                let digit = |nibble| char::from(b"0123456789abcdef"[usize::from(nibble)]);
+                out.push_str("\\u00");
+                out.extend([digit(control >> 4), digit(control & 0xF)]);
+            }
         }
         rest = &rest[at + 1..];
     }

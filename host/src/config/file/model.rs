@@ -176,11 +176,11 @@ fn read_topic(entry: Entry<'_>) -> Result<TopicConfig, ConfigFileError> {
 
 fn read_retention(entry: Entry<'_>) -> Result<Retention, ConfigFileError> {
     let table = entry.table(&["age", "bytes", "force"])?;
-    let mut retention = Retention::default();
-    retention.age = table.get("age").map(|age| age.duration()).transpose()?;
-    retention.bytes = table.get("bytes").map(|bytes| bytes.bytes()).transpose()?;
-    set(&mut retention.force, table.get("force"), Entry::boolean)?;
-    Ok(retention)
+    Ok(Retention {
+        age: table.get("age").map(|age| age.duration()).transpose()?,
+        bytes: table.get("bytes").map(|bytes| bytes.bytes()).transpose()?,
+        force: table.get("force").map_or(Ok(false), |force| force.boolean())?,
+    })
 }
 
 fn read_dedup(entry: Entry<'_>) -> Result<Dedup, ConfigFileError> {
@@ -205,8 +205,8 @@ fn read_consumer(entry: Entry<'_>, folder: &Path) -> Result<(ConsumerConfig, Plu
         "limits",
         "settings",
     ])?;
-    let mut consumer = ConsumerConfig::default();
-    consumer.topics = table.require("topics", "a list of the topics that the consumer reads")?.strings()?;
+    let topics = table.require("topics", "a list of the topics that the consumer reads")?;
+    let mut consumer = ConsumerConfig::new(topics.strings::<Vec<String>>()?);
     set(&mut consumer.order, table.get("order"), Entry::word)?;
     set(&mut consumer.start, table.get("start"), Entry::word)?;
     set(&mut consumer.held_max, table.get("held_max"), Entry::number)?;
