@@ -8,3 +8,4 @@ mod event;
 mod handler;
 mod ids;
 mod limits;
+mod plugin;
