@@ -202,6 +202,13 @@ impl Context {
         Self { owner, version, state, kept: Effects::default(), open: Effects::default(), delivery: None }
     }
 
+    /// Takes the context away from where it stands, for a call that has to own it. What stays behind can read and keep
+    /// nothing until the context is put back.
+    pub(crate) fn lend(&mut self) -> Self {
+        let stand_in = Self::new(self.owner.clone(), Arc::clone(&self.version), Box::new(Lent));
+        std::mem::replace(self, stand_in)
+    }
+
     /// Starts a delivery.
     pub(crate) fn begin(&mut self, delivery: &Delivery) {
         let origin =
@@ -476,6 +483,25 @@ impl Context {
             Entry::Vacant(entry) => drop(entry.insert(value)),
         }
         Ok(())
+    }
+}
+
+/// The state of a context that is lent out.
+struct Lent;
+
+impl Lent {
+    fn unavailable() -> StateUnavailable {
+        StateUnavailable("the delivery's context is lent out".to_owned())
+    }
+}
+
+impl StateRead for Lent {
+    fn get(&self, _: &[u8]) -> Result<Option<Vec<u8>>, StateUnavailable> {
+        Err(Self::unavailable())
+    }
+
+    fn scan(&self, _: &[u8], _: Option<&[u8]>, _: usize) -> Result<Vec<StateEntry>, StateUnavailable> {
+        Err(Self::unavailable())
     }
 }
 

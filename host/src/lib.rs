@@ -7,6 +7,4 @@ mod event;
 mod handler;
 mod ids;
 mod limits;
-mod log;
-
-pub use event::{Attribute, Data, DataError, Event, EventBuilder, EventError, EventParts};
+mod plugin;

@@ -151,10 +151,40 @@ pub const PLUGIN_MEMORY_CEILING: usize = 512 << 20;
 pub const PLUGIN_MEMORY_FLOOR: usize = 1 << 20;
 /// Elements in a plugin's table: a Python interpreter needs 6,000.
 pub const PLUGIN_TABLE_ELEMENTS: usize = 20_000;
-/// Live instances of all plugins together.
+/// Linear memories of all live instances together, and so the most instances: a lane that finds no room waits. The pool
+/// reserves 4 GiB of address space for each where it may.
 pub const PLUGIN_INSTANCES_MAX: u32 = 1000;
+/// Memories of one instance: QuickJS needs three.
+pub const PLUGIN_MEMORIES: u32 = 8;
+/// Tables of one instance: a Python interpreter has one for most of its modules.
+pub const PLUGIN_TABLES: u32 = 32;
+/// Core instances of one instance: a Python interpreter has fourteen modules, and adapters between them.
+pub const PLUGIN_CORE_INSTANCES: u32 = 64;
+/// Slots of memories, tables and stacks that keep their pages for the next instance of the same plugin.
+pub const PLUGIN_WARM_SLOTS: u32 = 16;
+/// Stack for what a guest calls in the host, beneath the guest's own: writing a log line through an application's
+/// subscriber is the deepest.
+pub const PLUGIN_HOST_STACK_BYTES: usize = 512 << 10;
+/// Handles that an instance holds of WASI's resources: timers, streams.
+pub const WASI_RESOURCES_MAX: usize = 1024;
 /// Largest component file: an embedded Python is 18 MB.
 pub const COMPONENT_BYTES_MAX: usize = 64 << 20;
+/// Core modules and components within a component: an embedded Python has some thirty.
+pub const COMPONENT_MODULES_MAX: usize = 128;
+/// Functions of a component: an embedded Python has under 20,000.
+pub const COMPONENT_FUNCTIONS_MAX: usize = 100_000;
+/// Largest compiled component that is kept on disk: code takes two to four times a component's size.
+pub const COMPILED_BYTES_MAX: usize = COMPONENT_BYTES_MAX * 4;
+/// Compiled components that are kept on disk: each consumer's running version and a few before it.
+pub const CODE_CACHE_FILES_MAX: usize = 256;
+/// Bytes of compiled components that are kept on disk.
+pub const CODE_CACHE_BYTES_MAX: u64 = 1 << 30;
+/// Names of imports or exports that an error lists.
+pub const LISTED_NAMES_MAX: usize = 8;
+/// Topics that a plugin says it publishes to.
+pub const PLUGIN_TOPICS_MAX: usize = 256;
+/// Longest version of a plugin.
+pub const PLUGIN_VERSION_BYTES_MAX: usize = 64;
 /// Time that a delivery may take unless told otherwise.
 pub const PLUGIN_DEADLINE: Duration = Duration::from_secs(5);
 /// Ceiling of the setting above: a lane that waits for a plugin can't be stopped.
