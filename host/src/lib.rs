@@ -2,6 +2,7 @@
 
 mod clock;
 pub mod config;
+mod delivery;
 mod effects;
 mod event;
 mod handler;

@@ -89,6 +89,8 @@ pub const LANE_BATCH_TIME: Duration = Duration::from_millis(20);
 pub const HELD_MAX: usize = 10_000;
 /// Ceiling of the setting above: held references live in the lane's memory.
 pub const HELD_CEILING: usize = 1_000_000;
+/// Held events that a lane delivers in a row while a fresh one is ready: retries come first, and never starve what is new.
+pub const HELD_IN_A_ROW: u64 = 7;
 /// A lane without work for so long lets go of its instance and its memory.
 pub const LANE_IDLE: Duration = Duration::from_secs(10);
 
