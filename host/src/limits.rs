@@ -96,6 +96,8 @@ pub const HANDLER_DEADLINE: Duration = Duration::from_secs(5 * 60);
 pub const UNSUBSCRIBE_WAIT: Duration = Duration::from_secs(30);
 /// Most threads that run lanes, and most that compile plugins: the bus is a guest in somebody's process.
 pub const BUS_THREADS_MAX: usize = 4;
+/// Held events that a lane delivers in a row while a fresh one is ready: retries come first, and never starve what is new.
+pub const HELD_IN_A_ROW: u64 = 7;
 /// A lane without work for so long lets go of its instance and its memory.
 pub const LANE_IDLE: Duration = Duration::from_secs(10);
 

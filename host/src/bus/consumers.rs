@@ -285,7 +285,7 @@ impl Bus {
         let start = match config.start {
             Start::Earliest => Position::Earliest,
             Start::Latest => Position::Latest,
-            Start::At(time) => Position::Time(time),
+            Start::Time(time) => Position::Time(time),
         };
         let (_, row) = self.inner.log.register(name, &config.topics, start).await?;
         if config.paused && !row.paused {

@@ -46,6 +46,8 @@ pub struct LaneCounts {
 pub(crate) struct Marked {
     /// The event.
     pub target: Target,
+    /// When it was started.
+    pub at: Timestamp,
     /// How often the process has ended during this delivery, without a delivery of the lane finished in between.
     pub crashes: u32,
 }

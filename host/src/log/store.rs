@@ -436,6 +436,11 @@ impl Log {
         read::lane(&self.shared, lane)
     }
 
+    /// The lane's epoch as it is now, see [`Lane`].
+    pub fn lane_epoch(&self, lane: LaneId) -> u64 {
+        self.shared.lane_epoch(lane)
+    }
+
     /// A lane's state as it is now.
     ///
     /// # Errors
