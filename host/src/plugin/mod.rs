@@ -30,5 +30,6 @@ mod tests;
 
 pub(crate) use launch::Plugin;
 pub use load::LoadError;
+pub use runtime::RuntimeError;
 pub(crate) use load::LoadOptions;
-pub(crate) use runtime::{Runtime, RuntimeError, RuntimeOptions};
+pub(crate) use runtime::{Runtime, RuntimeOptions};
