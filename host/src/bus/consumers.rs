@@ -36,7 +36,8 @@ impl Bus {
         let _turn = self.inner.roster.change().await;
         self.check_new(name, &config)?;
         let clock = Arc::clone(self.inner.log.clock());
-        let program = Arc::new(Native::new(handler, clock, HANDLER_DEADLINE));
+        let version = handler.version().to_owned();
+        let program = Arc::new(Native::new(handler, version, HANDLER_DEADLINE, clock));
         let row = self.register(name, &config).await?;
         self.inner.log.accept_program(name, program.version().clone(), row.state_version.unwrap_or(0)).await?;
         self.start(name, config, None, program, Authority::Native).await
@@ -416,7 +417,13 @@ impl Bus {
         self.check_state_version(name, path, &candidate)?;
         self.accept(name, &candidate, &bytes).await?;
         let to = candidate.version().clone();
-        self.inner.roster.with(name, |running| running.consumer.switch(candidate)).unwrap_or(());
+        let switch = |running: &mut Running| {
+            running.consumer.switch(candidate);
+            running.consumer.switched()
+        };
+        if let Some(switched) = self.inner.roster.with(name, switch) {
+            switched.await;
+        }
         Ok(ReloadOutcome::Switched { from, to })
     }
 

@@ -241,7 +241,7 @@ fn check_owner(metadata: &fs::Metadata, what: &str, path: &Path) -> io::Result<(
 }
 
 /// The hash by which a component is known: SHA-256 in lower-case hexadecimal.
-pub(super) fn component_hash(bytes: &[u8]) -> String {
+pub(crate) fn component_hash(bytes: &[u8]) -> String {
     let mut hash = String::with_capacity(64);
     for byte in Sha256::digest(bytes) {
         // Writing to a string can't fail.

@@ -28,6 +28,7 @@ mod wasi;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use cache::component_hash;
 pub(crate) use launch::Plugin;
 pub use load::LoadError;
 pub use runtime::RuntimeError;
