@@ -9,4 +9,7 @@ mod ids;
 mod limits;
 mod log;
 
-pub use event::{Attribute, Data, DataError, Event, EventBuilder, EventError, EventParts};
+pub use clock::Timestamp;
+pub use event::{
+    Attribute, Data, DataError, Event, EventBuilder, EventError, EventLines, EventParts, JsonError, LineError,
+};

@@ -15,7 +15,7 @@ const ESCAPE_FACTOR: usize = 6;
 /// that size can need, only the number is kept.
 ///
 /// ```
-/// # use tidegate::event::EventLines;
+/// # use tidegate::EventLines;
 /// let text = br#"{"specversion": "1.0", "id": "1", "source": "/a", "type": "t"}
 /// {"specversion": "1.0", "source": "/a", "type": "t"}
 /// "#;
