@@ -89,6 +89,15 @@ pub const LANE_BATCH_TIME: Duration = Duration::from_millis(20);
 pub const HELD_MAX: usize = 10_000;
 /// Ceiling of the setting above: held references live in the lane's memory.
 pub const HELD_CEILING: usize = 1_000_000;
+/// Time that a native handler's delivery may take. A native handler is part of the application, so this only keeps a
+/// future that never ends from holding its lane for ever.
+pub const HANDLER_DEADLINE: Duration = Duration::from_secs(5 * 60);
+/// Time that a consumer has to end its current delivery when it is unsubscribed or given another configuration.
+pub const UNSUBSCRIBE_WAIT: Duration = Duration::from_secs(30);
+/// Most threads that run lanes, and most that compile plugins: the bus is a guest in somebody's process.
+pub const BUS_THREADS_MAX: usize = 4;
+/// Held events that a lane delivers in a row while a fresh one is ready: retries come first, and never starve what is new.
+pub const HELD_IN_A_ROW: u64 = 7;
 /// A lane without work for so long lets go of its instance and its memory.
 pub const LANE_IDLE: Duration = Duration::from_secs(10);
 
@@ -144,10 +153,40 @@ pub const PLUGIN_MEMORY_CEILING: usize = 512 << 20;
 pub const PLUGIN_MEMORY_FLOOR: usize = 1 << 20;
 /// Elements in a plugin's table: a Python interpreter needs 6,000.
 pub const PLUGIN_TABLE_ELEMENTS: usize = 20_000;
-/// Live instances of all plugins together.
+/// Linear memories of all live instances together, and so the most instances: a lane that finds no room waits. The pool
+/// reserves 4 GiB of address space for each where it may.
 pub const PLUGIN_INSTANCES_MAX: u32 = 1000;
+/// Memories of one instance: QuickJS needs three.
+pub const PLUGIN_MEMORIES: u32 = 8;
+/// Tables of one instance: a Python interpreter has one for most of its modules.
+pub const PLUGIN_TABLES: u32 = 32;
+/// Core instances of one instance: a Python interpreter has fourteen modules, and adapters between them.
+pub const PLUGIN_CORE_INSTANCES: u32 = 64;
+/// Slots of memories, tables and stacks that keep their pages for the next instance of the same plugin.
+pub const PLUGIN_WARM_SLOTS: u32 = 16;
+/// Stack for what a guest calls in the host, beneath the guest's own: writing a log line through an application's
+/// subscriber is the deepest.
+pub const PLUGIN_HOST_STACK_BYTES: usize = 512 << 10;
+/// Handles that an instance holds of WASI's resources: timers, streams.
+pub const WASI_RESOURCES_MAX: usize = 1024;
 /// Largest component file: an embedded Python is 18 MB.
 pub const COMPONENT_BYTES_MAX: usize = 64 << 20;
+/// Core modules and components within a component: an embedded Python has some thirty.
+pub const COMPONENT_MODULES_MAX: usize = 128;
+/// Functions of a component: an embedded Python has under 20,000.
+pub const COMPONENT_FUNCTIONS_MAX: usize = 100_000;
+/// Largest compiled component that is kept on disk: code takes two to four times a component's size.
+pub const COMPILED_BYTES_MAX: usize = COMPONENT_BYTES_MAX * 4;
+/// Compiled components that are kept on disk: each consumer's running version and a few before it.
+pub const CODE_CACHE_FILES_MAX: usize = 256;
+/// Bytes of compiled components that are kept on disk.
+pub const CODE_CACHE_BYTES_MAX: u64 = 1 << 30;
+/// Names of imports or exports that an error lists.
+pub const LISTED_NAMES_MAX: usize = 8;
+/// Topics that a plugin says it publishes to.
+pub const PLUGIN_TOPICS_MAX: usize = 256;
+/// Longest version of a plugin.
+pub const PLUGIN_VERSION_BYTES_MAX: usize = 64;
 /// Time that a delivery may take unless told otherwise.
 pub const PLUGIN_DEADLINE: Duration = Duration::from_secs(5);
 /// Ceiling of the setting above: a lane that waits for a plugin can't be stopped.
@@ -174,19 +213,9 @@ pub const CONNECTIONS_MAX: usize = 64;
 /// Longest line of an input file: an event at its ceiling, with its data in base64.
 pub const LINE_BYTES_MAX: usize = EVENT_BYTES_CEILING * 2;
 
-const _: () = assert!(
-    EFFECT_BYTES_MAX < COMMIT_BYTES_MAX,
-    "the effects of one delivery fit into one commit"
-);
-const _: () = assert!(
-    COMMIT_BYTES_MAX < ADMISSION_BYTES_MAX,
-    "a commit can be filled from what waits"
-);
-const _: () = assert!(
-    EVENT_BYTES_MAX <= EFFECT_BYTES_MAX,
-    "a delivery can publish one event of the default size"
-);
-const _: () = assert!(
-    STATE_VALUE_BYTES_MAX <= EFFECT_BYTES_MAX,
-    "a delivery can write one value of the largest size"
-);
+const _: () = assert!(EFFECT_BYTES_MAX < COMMIT_BYTES_MAX, "the effects of one delivery fit into one commit");
+const _: () = assert!(COMMIT_BYTES_MAX < ADMISSION_BYTES_MAX, "a commit can be filled from what waits");
+const _: () =
+    assert!(EVENT_BYTES_MAX <= EFFECT_BYTES_MAX, "a delivery can publish one event of the default size");
+const _: () =
+    assert!(STATE_VALUE_BYTES_MAX <= EFFECT_BYTES_MAX, "a delivery can write one value of the largest size");

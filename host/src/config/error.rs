@@ -60,11 +60,7 @@ impl ConfigError {
     }
 
     pub(super) fn invalid(key: String, value: impl Display, allowed: impl Into<String>) -> Self {
-        Self::Invalid {
-            key,
-            value: value.to_string(),
-            allowed: allowed.into(),
-        }
+        Self::Invalid { key, value: value.to_string(), allowed: allowed.into() }
     }
 }
 
@@ -77,23 +73,16 @@ pub(super) struct Place<'a> {
 
 impl<'a> Place<'a> {
     /// Above all settings.
-    pub(super) const ROOT: Place<'static> = Place {
-        above: None,
-        name: "",
-    };
+    pub(super) const ROOT: Place<'static> = Place { above: None, name: "" };
 
     /// A table or a setting within this place.
     pub(super) fn at(&'a self, name: &'a str) -> Place<'a> {
-        Place {
-            above: Some(self),
-            name,
-        }
+        Place { above: Some(self), name }
     }
 
     /// The path as errors name it.
     pub(super) fn path(&self) -> String {
-        self.above
-            .map_or_else(String::new, |above| join(&above.path(), self.name))
+        self.above.map_or_else(String::new, |above| join(&above.path(), self.name))
     }
 
     pub(super) fn check<T: PartialOrd + Display>(
@@ -104,11 +93,7 @@ impl<'a> Place<'a> {
         if allowed.contains(&value) {
             return Ok(());
         }
-        Err(ConfigError::invalid(
-            self.path(),
-            value,
-            format!("{} to {}", allowed.start(), allowed.end()),
-        ))
+        Err(ConfigError::invalid(self.path(), value, format!("{} to {}", allowed.start(), allowed.end())))
     }
 
     pub(super) fn check_bytes(&self, value: u64, allowed: RangeInclusive<u64>) -> Result<(), ConfigError> {
@@ -118,11 +103,7 @@ impl<'a> Place<'a> {
         let bounds = if *allowed.end() == u64::MAX {
             format!("{} or more", format_bytes(*allowed.start()))
         } else {
-            format!(
-                "{} to {}",
-                format_bytes(*allowed.start()),
-                format_bytes(*allowed.end())
-            )
+            format!("{} to {}", format_bytes(*allowed.start()), format_bytes(*allowed.end()))
         };
         Err(ConfigError::invalid(self.path(), format_bytes(value), bounds))
     }
@@ -135,11 +116,7 @@ impl<'a> Place<'a> {
         if allowed.contains(&value) {
             return Ok(());
         }
-        let bounds = format!(
-            "{} to {}",
-            format_duration(*allowed.start()),
-            format_duration(*allowed.end())
-        );
+        let bounds = format!("{} to {}", format_duration(*allowed.start()), format_duration(*allowed.end()));
         Err(ConfigError::invalid(self.path(), format_duration(value), bounds))
     }
 
@@ -156,14 +133,7 @@ impl<'a> Place<'a> {
 /// The path of a setting within a table. Names that TOML wants in quotes have them here too.
 pub(super) fn join(path: &str, name: &str) -> String {
     let bare = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-    let quoted = if !name.is_empty() && name.chars().all(bare) {
-        name.to_owned()
-    } else {
-        format!("{name:?}")
-    };
-    if path.is_empty() {
-        quoted
-    } else {
-        format!("{path}.{quoted}")
-    }
+    let quoted =
+        if !name.is_empty() && name.chars().all(bare) { name.to_owned() } else { format!("{name:?}") };
+    if path.is_empty() { quoted } else { format!("{path}.{quoted}") }
 }

@@ -12,10 +12,7 @@ use super::{
 use crate::clock::Timestamp;
 
 fn both_forms(value: &impl Serialize) -> [Vec<u8>; 2] {
-    [
-        rmp_serde::to_vec(value).unwrap(),
-        rmp_serde::to_vec_named(value).unwrap(),
-    ]
+    [rmp_serde::to_vec(value).unwrap(), rmp_serde::to_vec_named(value).unwrap()]
 }
 
 fn stays<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(value: &T) {
@@ -33,11 +30,7 @@ fn stored_settings_are_read_back_as_they_were() {
         cache_bytes: 1 << 20,
         free_bytes_min: 0,
     });
-    stays(
-        &TopicConfig::new(3)
-            .retention(Retention::keep_for(hour).force(true))
-            .dedup(Dedup::new(hour, 7)),
-    );
+    stays(&TopicConfig::new(3).retention(Retention::keep_for(hour).force(true)).dedup(Dedup::new(hour, 7)));
     for start in [Start::Earliest, Start::Latest, Start::Time(Timestamp(-1))] {
         for order in [Order::Key, Order::Partition, Order::None] {
             stays(
@@ -73,22 +66,12 @@ fn settings_stored_before_a_field_was_added_are_read_with_its_default() {
         start: Start,
     }
     for stored in both_forms(&EarlierTopic { partitions: 5 }) {
-        assert_eq!(
-            rmp_serde::from_slice::<TopicConfig>(&stored).unwrap(),
-            TopicConfig::new(5)
-        );
+        assert_eq!(rmp_serde::from_slice::<TopicConfig>(&stored).unwrap(), TopicConfig::new(5));
     }
-    let earlier = EarlierConsumer {
-        topics: vec!["a".to_owned()],
-        order: Order::None,
-        start: Start::Latest,
-    };
+    let earlier = EarlierConsumer { topics: vec!["a".to_owned()], order: Order::None, start: Start::Latest };
     for stored in both_forms(&earlier) {
         let expected = ConsumerConfig::new(["a"]).order(Order::None).start(Start::Latest);
-        assert_eq!(
-            rmp_serde::from_slice::<ConsumerConfig>(&stored).unwrap(),
-            expected
-        );
+        assert_eq!(rmp_serde::from_slice::<ConsumerConfig>(&stored).unwrap(), expected);
     }
 }
 
@@ -102,28 +85,12 @@ fn the_defaults_are_within_their_bounds() {
 
 #[test]
 fn a_refusal_outside_of_a_file_names_the_setting_alone() {
-    let error = ConsumerConfig::new(["a"])
-        .retry(RetryPolicy::default().attempts(101))
-        .validate()
-        .unwrap_err();
+    let error =
+        ConsumerConfig::new(["a"]).retry(RetryPolicy::default().attempts(101)).validate().unwrap_err();
     assert_eq!(error.to_string(), "`retry.attempts` is 101; allowed is 1 to 100");
     for settings in ["", "[]", "5", "{", "{}x"] {
-        assert_eq!(
-            PluginConfig::new("a.wasm")
-                .settings(settings)
-                .validate()
-                .unwrap_err()
-                .key(),
-            "settings"
-        );
+        assert_eq!(PluginConfig::new("a.wasm").settings(settings).validate().unwrap_err().key(), "settings");
     }
     let large = format!("{{\"a\":\"{}\"}}", "x".repeat(crate::limits::SETTINGS_BYTES_MAX));
-    assert_eq!(
-        PluginConfig::new("a.wasm")
-            .settings(large)
-            .validate()
-            .unwrap_err()
-            .key(),
-        "settings"
-    );
+    assert_eq!(PluginConfig::new("a.wasm").settings(large).validate().unwrap_err().key(), "settings");
 }

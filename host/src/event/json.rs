@@ -70,11 +70,7 @@ impl Event {
     pub fn to_json_line(&self) -> String {
         let text = self.to_json();
         // Within a JSON string a line break is always escaped.
-        if text.contains(['\n', '\r']) {
-            text.replace(['\n', '\r'], " ")
-        } else {
-            text
-        }
+        if text.contains(['\n', '\r']) { text.replace(['\n', '\r'], " ") } else { text }
     }
 
     fn attributes_to_json(&self) -> String {
@@ -164,10 +160,7 @@ impl<'de> Visitor<'de> for MembersVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
-        let mut members = Members {
-            kept: Vec::with_capacity(16),
-            count: 0,
-        };
+        let mut members = Members { kept: Vec::with_capacity(16), count: 0 };
         while let Some(name) = map.next_key::<&RawValue>()? {
             members.count += 1;
             if members.count > MEMBERS_MAX {
@@ -190,10 +183,7 @@ impl Members<'_> {
     fn into_parts(self) -> Result<EventParts, EventError> {
         if self.count > MEMBERS_MAX {
             let count = self.count - RESERVED.len();
-            return Err(EventError::TooManyExtensions {
-                count,
-                count_max: EXTENSIONS_MAX,
-            });
+            return Err(EventError::TooManyExtensions { count, count_max: EXTENSIONS_MAX });
         }
         let mut specversion = None;
         let (mut id, mut source, mut kind) = (None, None, None);
@@ -201,9 +191,7 @@ impl Members<'_> {
         let (mut data, mut data_base64) = (None, None);
         for (at, (name, value)) in self.kept.iter().enumerate() {
             if self.kept[..at].iter().any(|(other, _)| other == name) {
-                return Err(EventError::Duplicate {
-                    attribute: name.chars().take(64).collect(),
-                });
+                return Err(EventError::Duplicate { attribute: name.chars().take(64).collect() });
             }
             if name == "data" {
                 data = Some(*value);
@@ -222,14 +210,10 @@ impl Members<'_> {
                 "datacontenttype" => parts.datacontenttype = Some(string(name, value)?),
                 "dataschema" => parts.dataschema = Some(string(name, value)?),
                 "data_base64" => data_base64 = Some(*value),
-                _ => parts
-                    .extensions
-                    .push((name.clone().into_owned(), attribute(name, value)?)),
+                _ => parts.extensions.push((name.clone().into_owned(), attribute(name, value)?)),
             }
         }
-        let specversion = specversion.ok_or(EventError::Missing {
-            attribute: "specversion",
-        })?;
+        let specversion = specversion.ok_or(EventError::Missing { attribute: "specversion" })?;
         if specversion != SPECVERSION {
             let problem = "this version is not known here";
             return Err(EventError::invalid("specversion", &specversion, problem, "`1.0`"));
@@ -243,12 +227,7 @@ impl Members<'_> {
             (None, Some(value)) => Some(Data::Binary(base64(value)?)),
             (Some(_), Some(value)) => {
                 let problem = "`data` stands beside it";
-                return Err(EventError::invalid(
-                    "data_base64",
-                    value.get(),
-                    problem,
-                    "one of the two",
-                ));
+                return Err(EventError::invalid("data_base64", value.get(), problem, "one of the two"));
             }
         };
         Ok(parts)
@@ -258,20 +237,10 @@ impl Members<'_> {
 fn string(name: &str, value: &RawValue) -> Result<String, EventError> {
     let allowed = "a JSON string";
     if !value.get().starts_with('"') {
-        return Err(EventError::invalid(
-            name,
-            value.get(),
-            format!("it is {}", kind_of(value)),
-            allowed,
-        ));
+        return Err(EventError::invalid(name, value.get(), format!("it is {}", kind_of(value)), allowed));
     }
     serde_json::from_str(value.get()).map_err(|error| {
-        EventError::invalid(
-            name,
-            value.get(),
-            error.to_string(),
-            "a string of Unicode characters",
-        )
+        EventError::invalid(name, value.get(), error.to_string(), "a string of Unicode characters")
     })
 }
 
@@ -283,21 +252,11 @@ fn attribute(name: &str, value: &RawValue) -> Result<Attribute, EventError> {
         [b'"', ..] => Ok(Attribute::Text(string(name, value)?)),
         [b'-' | b'0'..=b'9', ..] => text.parse().map(Attribute::Integer).map_err(|_| {
             let problem = "it is no whole number of 32 bits";
-            EventError::invalid(
-                name,
-                text,
-                problem,
-                "a number from -2147483648 to 2147483647, or a string",
-            )
+            EventError::invalid(name, text, problem, "a number from -2147483648 to 2147483647, or a string")
         }),
         _ => {
             let problem = format!("it is {}", kind_of(value));
-            Err(EventError::invalid(
-                name,
-                text,
-                problem,
-                "a boolean, a whole number of 32 bits, or a string",
-            ))
+            Err(EventError::invalid(name, text, problem, "a boolean, a whole number of 32 bits, or a string"))
         }
     }
 }
@@ -310,10 +269,7 @@ fn text_data(value: &RawValue, datacontenttype: Option<&str>) -> Result<Option<D
         return Ok(None);
     }
     if !value.get().starts_with('"') {
-        let problem = format!(
-            "it is {}, and `datacontenttype` is {media_type:?}",
-            kind_of(value)
-        );
+        let problem = format!("it is {}, and `datacontenttype` is {media_type:?}", kind_of(value));
         let allowed = "a JSON string with the text, unless `datacontenttype` declares JSON";
         return Err(EventError::invalid("data", value.get(), problem, allowed));
     }
@@ -330,9 +286,7 @@ fn base64(value: &RawValue) -> Result<Vec<u8>, EventError> {
     if text.trim_end_matches('=').contains('=') {
         return Err(refuse("its padding is not at its end".to_owned()));
     }
-    BASE64
-        .decode(text.as_bytes())
-        .map_err(|error| refuse(error.to_string()))
+    BASE64.decode(text.as_bytes()).map_err(|error| refuse(error.to_string()))
 }
 
 fn kind_of(value: &RawValue) -> &'static str {

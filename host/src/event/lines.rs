@@ -59,14 +59,7 @@ impl<R: BufRead> EventLines<R> {
     /// Reads events of at most this [`size`](Event::size).
     pub fn new(reader: R, event_bytes_max: usize) -> Self {
         let line_bytes_max = event_bytes_max.saturating_mul(ESCAPE_FACTOR).min(LINE_BYTES_MAX);
-        Self {
-            reader,
-            event_bytes_max,
-            line_bytes_max,
-            line: 0,
-            text: Vec::new(),
-            ended: false,
-        }
+        Self { reader, event_bytes_max, line_bytes_max, line: 0, text: Vec::new(), ended: false }
     }
 
     /// Reads a line without its end. Answers whether it is within the bound, and nothing when there is no more line.
@@ -120,9 +113,7 @@ impl<R: BufRead> Iterator for EventLines<R> {
                     }
                     Event::from_json(text, self.event_bytes_max).map_err(LineError::from)
                 }
-                Ok(Some(false)) => Err(LineError::TooLong {
-                    bytes_max: self.line_bytes_max,
-                }),
+                Ok(Some(false)) => Err(LineError::TooLong { bytes_max: self.line_bytes_max }),
                 Err(error) => {
                     self.ended = true;
                     Err(LineError::Read(error))
@@ -155,29 +146,17 @@ mod tests {
     }
 
     fn ids(found: &[(u64, Result<String, LineError>)]) -> Vec<(u64, &str)> {
-        found
-            .iter()
-            .filter_map(|(line, event)| Some((*line, event.as_ref().ok()?.as_str())))
-            .collect()
+        found.iter().filter_map(|(line, event)| Some((*line, event.as_ref().ok()?.as_str()))).collect()
     }
 
     #[test]
     fn a_wrong_line_is_told_by_its_number_and_the_others_still_come() {
-        let text = format!(
-            "\u{FEFF}{}\r\n\r\n  \n{{oops\n{}\n\n{}",
-            line("a"),
-            line("b"),
-            line("c")
-        );
+        let text = format!("\u{FEFF}{}\r\n\r\n  \n{{oops\n{}\n\n{}", line("a"), line("b"), line("c"));
         for chunk in [1, 7, 4096] {
             let found = read(&text, chunk, 1000);
             assert_eq!(ids(&found), [(1, "a"), (5, "b"), (7, "c")]);
             assert_eq!(found.len(), 4);
-            assert!(
-                matches!(found[1], (4, Err(LineError::Event(EventError::Json(_))))),
-                "{:?}",
-                found[1]
-            );
+            assert!(matches!(found[1], (4, Err(LineError::Event(EventError::Json(_))))), "{:?}", found[1]);
         }
     }
 
@@ -185,18 +164,11 @@ mod tests {
     fn an_overlong_line_is_one_error_and_is_not_kept() {
         let text = format!("{}\n{}\n{}\n", line("a"), "x".repeat(100_000), line("b"));
         let mut lines = EventLines::new(BufReader::with_capacity(64, text.as_bytes()), 100);
-        let found: Vec<_> = lines
-            .by_ref()
-            .map(|(line, event)| (line, event.is_ok()))
-            .collect();
+        let found: Vec<_> = lines.by_ref().map(|(line, event)| (line, event.is_ok())).collect();
         assert_eq!(found, [(1, true), (2, false), (3, true)]);
         assert!(lines.text.capacity() < 2000, "{}", lines.text.capacity());
         let found = read(&text, 64, 100);
-        assert!(
-            matches!(found[1].1, Err(LineError::TooLong { bytes_max: 600 })),
-            "{:?}",
-            found[1]
-        );
+        assert!(matches!(found[1].1, Err(LineError::TooLong { bytes_max: 600 })), "{:?}", found[1]);
     }
 
     #[test]

@@ -29,10 +29,7 @@ pub struct Event(EventParts);
 impl Event {
     /// Begins an event with what each needs: `id` (unique within its source), `source` (a URI-reference to the context
     /// in which it happened) and `type` (what kind of thing happened).
-    #[expect(
-        clippy::new_ret_no_self,
-        reason = "an event comes of its builder, which checks it as a whole"
-    )]
+    #[expect(clippy::new_ret_no_self, reason = "an event comes of its builder, which checks it as a whole")]
     pub fn new(id: impl Into<String>, source: impl Into<String>, kind: impl Into<String>) -> EventBuilder {
         EventBuilder::new(id.into(), source.into(), kind.into())
     }
@@ -86,19 +83,12 @@ impl Event {
 
     /// The extension attributes, in ascending order of their names.
     pub fn extensions(&self) -> impl ExactSizeIterator<Item = (&str, &Attribute)> {
-        self.0
-            .extensions
-            .iter()
-            .map(|(name, value)| (name.as_str(), value))
+        self.0.extensions.iter().map(|(name, value)| (name.as_str(), value))
     }
 
     /// The extension attribute of this name.
     pub fn extension(&self, name: &str) -> Option<&Attribute> {
-        let found = self
-            .0
-            .extensions
-            .binary_search_by(|(other, _)| other.as_str().cmp(name))
-            .ok()?;
+        let found = self.0.extensions.binary_search_by(|(other, _)| other.as_str().cmp(name)).ok()?;
         Some(&self.0.extensions[found].1)
     }
 
@@ -118,10 +108,7 @@ impl Event {
             Data::Json(text) => Ok(serde_json::from_str(text)?),
             Data::Binary(bytes) if self.declares_json() => Ok(serde_json::from_slice(bytes)?),
             Data::Text(_) | Data::Binary(_) => {
-                let media_type = self
-                    .datacontenttype()
-                    .unwrap_or("of no declared media type")
-                    .to_owned();
+                let media_type = self.datacontenttype().unwrap_or("of no declared media type").to_owned();
                 Err(DataError::NotJson { media_type })
             }
         }

@@ -44,15 +44,8 @@ pub(super) const RESERVED: [&str; 10] = [
 ];
 
 /// Extension attributes that their specifications say are non-empty text.
-const TEXT_EXTENSIONS: [&str; 7] = [
-    "partitionkey",
-    "correlationid",
-    "causationid",
-    "sequence",
-    "sequencetype",
-    "traceparent",
-    "tracestate",
-];
+const TEXT_EXTENSIONS: [&str; 7] =
+    ["partitionkey", "correlationid", "causationid", "sequence", "sequencetype", "traceparent", "tracestate"];
 
 const NAME_ALLOWED: &str = "a name is of lower-case letters `a` to `z` and digits";
 
@@ -108,16 +101,11 @@ impl EventParts {
     fn check_extensions(&mut self) -> Result<(), EventError> {
         let count = self.extensions.len();
         if count > EXTENSIONS_MAX {
-            return Err(EventError::TooManyExtensions {
-                count,
-                count_max: EXTENSIONS_MAX,
-            });
+            return Err(EventError::TooManyExtensions { count, count_max: EXTENSIONS_MAX });
         }
         sort_extensions(&mut self.extensions);
         if let Some(pair) = self.extensions.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-            return Err(EventError::Duplicate {
-                attribute: pair[0].0.clone(),
-            });
+            return Err(EventError::Duplicate { attribute: pair[0].0.clone() });
         }
         for (name, value) in &self.extensions {
             check_name(name)?;
@@ -127,12 +115,7 @@ impl EventParts {
                     Attribute::Text(text) => check_filled(name, text)?,
                     other => {
                         let problem = "its extension says that it is text";
-                        return Err(EventError::invalid(
-                            name,
-                            &other.to_string(),
-                            problem,
-                            "non-empty text",
-                        ));
+                        return Err(EventError::invalid(name, &other.to_string(), problem, "non-empty text"));
                     }
                 }
             }
@@ -145,10 +128,8 @@ impl EventParts {
         match &mut self.data {
             None | Some(Data::Binary(_)) => Ok(()),
             Some(Data::Json(text)) => {
-                if let Some(declared) = self
-                    .datacontenttype
-                    .as_deref()
-                    .filter(|text| !media_type::is_json(text))
+                if let Some(declared) =
+                    self.datacontenttype.as_deref().filter(|text| !media_type::is_json(text))
                 {
                     let problem = "the data is JSON";
                     return Err(EventError::invalid(
@@ -168,12 +149,7 @@ impl EventParts {
             Some(Data::Text(_)) => match self.datacontenttype.as_deref() {
                 None => {
                     let problem = "data without one is JSON, and this is text";
-                    Err(EventError::invalid(
-                        "datacontenttype",
-                        "",
-                        problem,
-                        "a media type that is not JSON",
-                    ))
+                    Err(EventError::invalid("datacontenttype", "", problem, "a media type that is not JSON"))
                 }
                 Some(declared) if media_type::is_json(declared) => {
                     let problem = "the data is text that is not JSON";
@@ -197,40 +173,22 @@ impl EventParts {
             ("dataschema", &self.dataschema),
         ];
         let required = [("id", &self.id), ("source", &self.source), ("type", &self.kind)];
-        let required: usize = required
-            .iter()
-            .map(|(name, value)| name.len() + value.len())
-            .sum();
-        let optional: usize = optional
-            .iter()
-            .filter_map(|(name, value)| Some(name.len() + value.as_ref()?.len()))
-            .sum();
-        let extensions: usize = self
-            .extensions
-            .iter()
-            .map(|(name, value)| name.len() + value.size())
-            .sum();
+        let required: usize = required.iter().map(|(name, value)| name.len() + value.len()).sum();
+        let optional: usize =
+            optional.iter().filter_map(|(name, value)| Some(name.len() + value.as_ref()?.len())).sum();
+        let extensions: usize = self.extensions.iter().map(|(name, value)| name.len() + value.size()).sum();
         required + optional + extensions + self.data.as_ref().map_or(0, |data| data.as_bytes().len())
     }
 
     pub(super) fn check_size(&self, bytes_max: usize) -> Result<(), EventError> {
         let bytes = self.size();
-        if bytes <= bytes_max {
-            Ok(())
-        } else {
-            Err(EventError::TooLarge { bytes, bytes_max })
-        }
+        if bytes <= bytes_max { Ok(()) } else { Err(EventError::TooLarge { bytes, bytes_max }) }
     }
 }
 
 fn check_filled(name: &str, text: &str) -> Result<(), EventError> {
     if text.is_empty() {
-        return Err(EventError::invalid(
-            name,
-            text,
-            "it is empty",
-            "text that is not empty",
-        ));
+        return Err(EventError::invalid(name, text, "it is empty", "text that is not empty"));
     }
     Ok(())
 }
@@ -240,23 +198,14 @@ fn check_name(name: &str) -> Result<(), EventError> {
         return Err(EventError::name(name, format!("it is empty; {NAME_ALLOWED}")));
     }
     if name.len() > ATTRIBUTE_NAME_BYTES_MAX {
-        return Err(EventError::name(
-            name,
-            format!("it is longer than {ATTRIBUTE_NAME_BYTES_MAX} bytes"),
-        ));
+        return Err(EventError::name(name, format!("it is longer than {ATTRIBUTE_NAME_BYTES_MAX} bytes")));
     }
     if RESERVED.contains(&name) {
         return Err(EventError::name(name, "it names something else in every event"));
     }
-    match name
-        .chars()
-        .find(|c| !c.is_ascii_lowercase() && !c.is_ascii_digit())
-    {
+    match name.chars().find(|c| !c.is_ascii_lowercase() && !c.is_ascii_digit()) {
         None => Ok(()),
-        Some(found) => Err(EventError::name(
-            name,
-            format!("it contains {found:?}; {NAME_ALLOWED}"),
-        )),
+        Some(found) => Err(EventError::name(name, format!("it contains {found:?}; {NAME_ALLOWED}"))),
     }
 }
 

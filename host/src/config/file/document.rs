@@ -21,11 +21,7 @@ pub(super) struct Document<'a> {
 
 impl<'a> Document<'a> {
     pub(super) fn new(path: &'a Path, text: &'a str) -> Self {
-        Self {
-            path,
-            text,
-            lines: RefCell::default(),
-        }
+        Self { path, text, lines: RefCell::default() }
     }
 
     pub(super) fn parse(&self) -> Result<Spanned<DeTable<'a>>, ConfigFileError> {
@@ -59,20 +55,11 @@ impl<'a> Document<'a> {
                 None => break 1,
             }
         };
-        ConfigFileError::Setting {
-            path: self.path.to_owned(),
-            line,
-            error,
-        }
+        ConfigFileError::Setting { path: self.path.to_owned(), line, error }
     }
 
     pub(super) fn unknown(&self, key: String, span: &Range<usize>, remedy: String) -> ConfigFileError {
-        ConfigFileError::UnknownKey {
-            path: self.path.to_owned(),
-            line: self.line(span.start),
-            key,
-            remedy,
-        }
+        ConfigFileError::UnknownKey { path: self.path.to_owned(), line: self.line(span.start), key, remedy }
     }
 
     fn line(&self, at: usize) -> usize {

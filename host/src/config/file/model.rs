@@ -54,15 +54,10 @@ impl Config {
     /// missing or out of its bounds; a consumer's topics have unequal numbers of partitions.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self, ConfigFileError> {
         let path = path.as_ref();
-        let text = read_bounded(path).map_err(|source| ConfigFileError::Read {
-            path: path.to_owned(),
-            source,
-        })?;
+        let text =
+            read_bounded(path).map_err(|source| ConfigFileError::Read { path: path.to_owned(), source })?;
         let bytes_max = CONFIG_BYTES_MAX;
-        let text = text.ok_or(ConfigFileError::TooLarge {
-            path: path.to_owned(),
-            bytes_max,
-        })?;
+        let text = text.ok_or(ConfigFileError::TooLarge { path: path.to_owned(), bytes_max })?;
         Self::from_toml(&text, path)
     }
 
@@ -87,9 +82,7 @@ impl Config {
         }
         if let Some(consumers) = root.get("consumers") {
             for (name, consumer) in consumers.free_table()?.entries() {
-                config
-                    .consumers
-                    .insert(name.to_owned(), read_consumer(consumer, folder)?);
+                config.consumers.insert(name.to_owned(), read_consumer(consumer, folder)?);
             }
         }
         config.validate().map_err(|error| document.refuse(error))?;
@@ -112,11 +105,7 @@ impl Config {
         let topics = root.at("topics");
         if self.topics.len() > TOPICS_MAX {
             let (count, allowed) = (self.topics.len(), format!("at most {TOPICS_MAX} topics"));
-            return Err(ConfigError::invalid(
-                topics.path(),
-                format!("a table of {count}"),
-                allowed,
-            ));
+            return Err(ConfigError::invalid(topics.path(), format!("a table of {count}"), allowed));
         }
         for (name, topic) in &self.topics {
             let place = topics.at(name);
@@ -137,10 +126,8 @@ impl Config {
     /// A lane merges one partition of each of its consumer's topics. Of topics that the file doesn't declare, the bus
     /// knows.
     fn check_partitions(&self, consumer: &str, config: &ConsumerConfig) -> Result<(), ConfigError> {
-        let mut declared = config
-            .topics
-            .iter()
-            .filter_map(|name| Some((name, self.topics.get(name)?.partitions)));
+        let mut declared =
+            config.topics.iter().filter_map(|name| Some((name, self.topics.get(name)?.partitions)));
         let Some((topic, partitions)) = declared.next() else {
             return Ok(());
         };
@@ -160,9 +147,7 @@ impl Config {
 /// The text of a file, or nothing where it is too large.
 fn read_bounded(path: &Path) -> io::Result<Option<String>> {
     let mut text = String::new();
-    let read = File::open(path)?
-        .take(CONFIG_BYTES_MAX + 1)
-        .read_to_string(&mut text)?;
+    let read = File::open(path)?.take(CONFIG_BYTES_MAX + 1).read_to_string(&mut text)?;
     Ok((read as u64 <= CONFIG_BYTES_MAX).then_some(text))
 }
 
@@ -170,16 +155,8 @@ fn read_bus(entry: Entry<'_>) -> Result<BusConfig, ConfigFileError> {
     let table = entry.table(&["commit", "event_bytes_max", "cache_bytes", "free_bytes_min"])?;
     let mut bus = BusConfig::default();
     set(&mut bus.commit, table.get("commit"), Entry::word)?;
-    set(
-        &mut bus.event_bytes_max,
-        table.get("event_bytes_max"),
-        Entry::memory_bytes,
-    )?;
-    set(
-        &mut bus.cache_bytes,
-        table.get("cache_bytes"),
-        Entry::memory_bytes,
-    )?;
+    set(&mut bus.event_bytes_max, table.get("event_bytes_max"), Entry::memory_bytes)?;
+    set(&mut bus.cache_bytes, table.get("cache_bytes"), Entry::memory_bytes)?;
     set(&mut bus.free_bytes_min, table.get("free_bytes_min"), Entry::bytes)?;
     Ok(bus)
 }
@@ -233,11 +210,7 @@ fn read_consumer(entry: Entry<'_>, folder: &Path) -> Result<(ConsumerConfig, Plu
     set(&mut consumer.order, table.get("order"), Entry::word)?;
     set(&mut consumer.start, table.get("start"), Entry::word)?;
     set(&mut consumer.held_max, table.get("held_max"), Entry::number)?;
-    set(
-        &mut consumer.on_dead_letter,
-        table.get("on_dead_letter"),
-        Entry::word,
-    )?;
+    set(&mut consumer.on_dead_letter, table.get("on_dead_letter"), Entry::word)?;
     set(&mut consumer.paused, table.get("paused"), Entry::boolean)?;
     if let Some(entry) = table.get("retry") {
         consumer.retry = read_retry(entry)?;
@@ -298,11 +271,7 @@ fn set<'a, T>(
 
 /// An empty path stays empty, to be refused, where joining would make it the folder.
 fn resolve(folder: &Path, component: &str) -> PathBuf {
-    if component.is_empty() {
-        PathBuf::new()
-    } else {
-        folder.join(component)
-    }
+    if component.is_empty() { PathBuf::new() } else { folder.join(component) }
 }
 
 #[cfg(test)]

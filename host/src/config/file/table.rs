@@ -46,10 +46,7 @@ impl<'a> Table<'a> {
     /// The setting of this name.
     pub(super) fn require(&self, name: &str, allowed: &str) -> Result<Entry<'a>> {
         self.get(name).ok_or_else(|| {
-            let error = ConfigError::Missing {
-                key: join(&self.path, name),
-                allowed: allowed.to_owned(),
-            };
+            let error = ConfigError::Missing { key: join(&self.path, name), allowed: allowed.to_owned() };
             self.document.refuse(error)
         })
     }
@@ -64,11 +61,7 @@ impl<'a> Table<'a> {
     fn entry(&self, key: &Spanned<std::borrow::Cow<'a, str>>, value: &'a Spanned<DeValue<'a>>) -> Entry<'a> {
         let path = join(&self.path, key.get_ref());
         self.document.note(path.clone(), &key.span());
-        Entry {
-            document: self.document,
-            path,
-            value,
-        }
+        Entry { document: self.document, path, value }
     }
 
     /// The first key of the file that is not known is refused, with the nearest known one.
@@ -85,16 +78,10 @@ impl<'a> Table<'a> {
             Some(near) => format!("did you mean `{near}`?"),
             None => format!(
                 "known here are {}",
-                known
-                    .iter()
-                    .map(|name| format!("`{name}`"))
-                    .collect::<Vec<_>>()
-                    .join(", ")
+                known.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
             ),
         };
-        Err(self
-            .document
-            .unknown(join(&self.path, name), &first.span(), remedy))
+        Err(self.document.unknown(join(&self.path, name), &first.span(), remedy))
     }
 }
 
@@ -126,17 +113,11 @@ impl<'a> Entry<'a> {
     }
 
     pub(super) fn string(&self) -> Result<&'a str> {
-        self.value
-            .get_ref()
-            .as_str()
-            .ok_or_else(|| self.refuse("a string"))
+        self.value.get_ref().as_str().ok_or_else(|| self.refuse("a string"))
     }
 
     pub(super) fn boolean(&self) -> Result<bool> {
-        self.value
-            .get_ref()
-            .as_bool()
-            .ok_or_else(|| self.refuse("`true` or `false`"))
+        self.value.get_ref().as_bool().ok_or_else(|| self.refuse("`true` or `false`"))
     }
 
     pub(super) fn number<T: TryFrom<i64>>(&self) -> Result<T> {
@@ -162,8 +143,7 @@ impl<'a> Entry<'a> {
 
     /// A size of something in memory; what is larger than memory can be is its largest.
     pub(super) fn memory_bytes(&self) -> Result<usize> {
-        self.bytes()
-            .map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX))
+        self.bytes().map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX))
     }
 
     pub(super) fn word<T: FromStr<Err = &'static str>>(&self) -> Result<T> {
@@ -177,11 +157,8 @@ impl<'a> Entry<'a> {
 
     pub(super) fn strings<C: FromIterator<String>>(&self) -> Result<C> {
         let items = self.value.get_ref().as_array().map(|array| array.iter());
-        let strings = items.and_then(|items| {
-            items
-                .map(|item| item.get_ref().as_str().map(str::to_owned))
-                .collect()
-        });
+        let strings =
+            items.and_then(|items| items.map(|item| item.get_ref().as_str().map(str::to_owned)).collect());
         strings.ok_or_else(|| self.refuse("a list of strings"))
     }
 
@@ -197,18 +174,10 @@ impl<'a> Entry<'a> {
 
     fn refuse(&self, allowed: &str) -> ConfigFileError {
         let written = self.document.text(self.value.span());
-        let excerpt: String = written
-            .chars()
-            .take(EXCERPT_CHARS)
-            .take_while(|c| *c != '\n')
-            .collect();
-        let value = if excerpt.len() < written.len() {
-            format!("`{excerpt}`...")
-        } else {
-            format!("`{excerpt}`")
-        };
-        self.document
-            .refuse(ConfigError::invalid(self.path.clone(), value, allowed))
+        let excerpt: String = written.chars().take(EXCERPT_CHARS).take_while(|c| *c != '\n').collect();
+        let value =
+            if excerpt.len() < written.len() { format!("`{excerpt}`...") } else { format!("`{excerpt}`") };
+        self.document.refuse(ConfigError::invalid(self.path.clone(), value, allowed))
     }
 }
 
@@ -224,15 +193,12 @@ fn json(value: &DeValue<'_>) -> Option<Value> {
         DeValue::Float(number) => Value::Number(serde_json::Number::from_f64(number.as_str().parse().ok()?)?),
         DeValue::Boolean(value) => Value::from(*value),
         DeValue::Datetime(moment) => Value::from(moment.to_string()),
-        DeValue::Array(items) => items
-            .iter()
-            .map(|item| json(item.get_ref()))
-            .collect::<Option<Vec<_>>>()?
-            .into(),
+        DeValue::Array(items) => {
+            items.iter().map(|item| json(item.get_ref())).collect::<Option<Vec<_>>>()?.into()
+        }
         DeValue::Table(table) => {
-            let members = table
-                .iter()
-                .map(|(key, value)| Some((key.get_ref().to_string(), json(value.get_ref())?)));
+            let members =
+                table.iter().map(|(key, value)| Some((key.get_ref().to_string(), json(value.get_ref())?)));
             Value::Object(members.collect::<Option<_>>()?)
         }
     })
@@ -242,10 +208,7 @@ fn json(value: &DeValue<'_>) -> Option<Value> {
 fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     let slips_max = 1 + name.len() / 4;
     let distances = known.iter().map(|other| (distance(name, other), *other));
-    distances
-        .filter(|(slips, _)| *slips <= slips_max)
-        .min_by_key(|(slips, _)| *slips)
-        .map(|(_, other)| other)
+    distances.filter(|(slips, _)| *slips <= slips_max).min_by_key(|(slips, _)| *slips).map(|(_, other)| other)
 }
 
 /// Levenshtein's distance in bytes.

@@ -31,34 +31,20 @@ fn a_real_event_keeps_its_data_to_the_byte_and_its_meaning() {
     assert_eq!(event.key(), "ak");
     assert_eq!(event.time(), Some("2018-01-31T02:23:11.235Z"));
     let data_at = QUAKE.find(r#"{"place""#).unwrap();
-    assert_eq!(
-        event.data(),
-        Some(&Data::Json(QUAKE[data_at..QUAKE.len() - 1].to_owned()))
-    );
-    let (before, after): (Value, Value) = (
-        serde_json::from_str(QUAKE).unwrap(),
-        serde_json::from_str(&event.to_json()).unwrap(),
-    );
+    assert_eq!(event.data(), Some(&Data::Json(QUAKE[data_at..QUAKE.len() - 1].to_owned())));
+    let (before, after): (Value, Value) =
+        (serde_json::from_str(QUAKE).unwrap(), serde_json::from_str(&event.to_json()).unwrap());
     assert_eq!(before, after);
     assert_eq!(Event::from_json(event.to_json(), MAX), Ok(event));
 }
 
 #[test]
 fn data_is_a_json_value_unless_the_media_type_says_otherwise() {
-    for value in [
-        "null",
-        "true",
-        "-0.0",
-        "1e400",
-        r#""I'm just a string""#,
-        r#"{"a" :\n[ 1 ]}"#,
-    ] {
+    for value in ["null", "true", "-0.0", "1e400", r#""I'm just a string""#, r#"{"a" :\n[ 1 ]}"#] {
         let value = value.replace("\\n", "\n");
-        for declared in [
-            "",
-            r#","datacontenttype":"application/json""#,
-            r#","datacontenttype":"x/y+JSON; v=1""#,
-        ] {
+        for declared in
+            ["", r#","datacontenttype":"application/json""#, r#","datacontenttype":"x/y+JSON; v=1""#]
+        {
             let event = read(&format!(r#"{declared},"data": {value} "#));
             assert_eq!(event.data(), Some(&Data::Json(value.clone())));
         }
@@ -68,21 +54,9 @@ fn data_is_a_json_value_unless_the_media_type_says_otherwise() {
 #[test]
 fn data_of_other_media_types_is_the_text_in_a_string() {
     let event = read(r#","datacontenttype":"application/xml","data":"<much wow=\"xml\"/>\u000a\u0007""#);
-    assert_eq!(
-        event.data(),
-        Some(&Data::Text("<much wow=\"xml\"/>\n\u{7}".to_owned()))
-    );
-    assert!(
-        event
-            .to_json()
-            .ends_with(r#","data":"<much wow=\"xml\"/>\n\u0007"}"#),
-        "{}",
-        event.to_json()
-    );
-    assert_eq!(
-        read(r#","datacontenttype":"text/plain","data":null"#).data(),
-        None
-    );
+    assert_eq!(event.data(), Some(&Data::Text("<much wow=\"xml\"/>\n\u{7}".to_owned())));
+    assert!(event.to_json().ends_with(r#","data":"<much wow=\"xml\"/>\n\u0007"}"#), "{}", event.to_json());
+    assert_eq!(read(r#","datacontenttype":"text/plain","data":null"#).data(), None);
     for value in ["{}", "[1]", "1", "true"] {
         let (attribute, message) = refused(&format!(r#","datacontenttype":"text/plain","data":{value}"#));
         assert_eq!(attribute, "data", "{message}");
@@ -94,19 +68,10 @@ fn bytes_are_strict_base64() {
     let event = read(r#","datacontenttype":"image/png","data_base64":"AAH/""#);
     assert_eq!(event.data(), Some(&Data::Binary(vec![0, 1, 255])));
     assert!(event.to_json().ends_with(r#""data_base64":"AAH/"}"#));
-    assert_eq!(
-        read(r#","data_base64":"""#).data(),
-        Some(&Data::Binary(Vec::new()))
-    );
+    assert_eq!(read(r#","data_base64":"""#).data(), Some(&Data::Binary(Vec::new())));
     assert_eq!(read(r#","data_base64":null"#).data(), None);
-    for text in [
-        "A", "AA", "AA=", "AB==", "AA==\\n", "A A=", "_-8=", "AAAA=", "AA==AA==", "AAA=AAA=",
-    ] {
-        assert_eq!(
-            refused(&format!(r#","data_base64":"{text}""#)).0,
-            "data_base64",
-            "{text}"
-        );
+    for text in ["A", "AA", "AA=", "AB==", "AA==\\n", "A A=", "_-8=", "AAAA=", "AA==AA==", "AAA=AAA="] {
+        assert_eq!(refused(&format!(r#","data_base64":"{text}""#)).0, "data_base64", "{text}");
     }
     assert_eq!(refused(r#","data_base64":5"#).0, "data_base64");
 }
@@ -115,10 +80,7 @@ fn bytes_are_strict_base64() {
 fn data_and_data_base64_exclude_each_other() {
     assert_eq!(refused(r#","data":1,"data_base64":"AA==""#).0, "data_base64");
     assert_eq!(refused(r#","data":null,"data_base64":"AA==""#).0, "data_base64");
-    assert_eq!(
-        read(r#","data":1,"data_base64":null"#).data(),
-        Some(&Data::Json("1".to_owned()))
-    );
+    assert_eq!(read(r#","data":1,"data_base64":null"#).data(), Some(&Data::Json("1".to_owned())));
 }
 
 #[test]
@@ -131,18 +93,12 @@ fn a_missing_required_attribute_is_named() {
                 Some(null) => object[name] = null,
             }
             let error = Event::from_json(object.to_string(), MAX).unwrap_err();
-            assert!(
-                matches!(error, EventError::Missing { attribute } if attribute == name),
-                "{error}"
-            );
+            assert!(matches!(error, EventError::Missing { attribute } if attribute == name), "{error}");
         }
         let mut object = json!({"specversion": "1.0", "id": "1", "source": "/s", "type": "t"});
         for wrong in [json!(""), json!(1), json!({}), json!("\u{1}")] {
             object[name] = wrong;
-            assert_eq!(
-                Event::from_json(object.to_string(), MAX).unwrap_err().attribute(),
-                name
-            );
+            assert_eq!(Event::from_json(object.to_string(), MAX).unwrap_err().attribute(), name);
         }
     }
 }
@@ -151,10 +107,7 @@ fn a_missing_required_attribute_is_named() {
 fn another_specversion_is_refused() {
     for version in ["0.3", "1.0.2", "2.0", "1", ""] {
         let text = format!(r#"{{"specversion":"{version}","id":"1","source":"/s","type":"t"}}"#);
-        assert_eq!(
-            Event::from_json(text, MAX).unwrap_err().attribute(),
-            "specversion"
-        );
+        assert_eq!(Event::from_json(text, MAX).unwrap_err().attribute(), "specversion");
     }
 }
 
@@ -190,10 +143,7 @@ fn a_wrong_attribute_is_refused_by_its_name() {
 #[test]
 fn extension_values_have_their_json_types() {
     let event = read(r#","b":true,"i":-2147483648,"s":"5","z":0,"n":null,"a":"\ud834\udd1e""#);
-    let found: Vec<_> = event
-        .extensions()
-        .map(|(name, value)| (name, value.clone()))
-        .collect();
+    let found: Vec<_> = event.extensions().map(|(name, value)| (name, value.clone())).collect();
     let expected = [
         ("a", Attribute::from("𝄞")),
         ("b", Attribute::from(true)),
@@ -208,18 +158,11 @@ fn extension_values_have_their_json_types() {
 
 #[test]
 fn a_member_that_stands_there_twice_is_refused() {
-    for members in [
-        r#","id":"2""#,
-        r#","id":null"#,
-        r#","x":1,"x":1"#,
-        r#","data":1,"data":1"#,
-        r#","\u0069d":"2""#,
-    ] {
+    for members in
+        [r#","id":"2""#, r#","id":null"#, r#","x":1,"x":1"#, r#","data":1,"data":1"#, r#","\u0069d":"2""#]
+    {
         let error = Event::from_json(with(members), MAX).unwrap_err();
-        assert!(
-            matches!(error, EventError::Duplicate { .. }),
-            "{members}: {error}"
-        );
+        assert!(matches!(error, EventError::Duplicate { .. }), "{members}: {error}");
     }
 }
 
@@ -238,18 +181,12 @@ fn what_is_not_one_json_object_is_refused() {
         "{\"id\":\"\n\"}",
     ] {
         let error = Event::from_json(text, MAX).unwrap_err();
-        assert!(
-            matches!(error, EventError::Json(_) | EventError::Missing { .. }),
-            "{text}: {error}"
-        );
+        assert!(matches!(error, EventError::Json(_) | EventError::Missing { .. }), "{text}: {error}");
     }
     let mut text = with(r#","data":"?""#).into_bytes();
     let at = text.iter().position(|b| *b == b'?').unwrap();
     text[at] = 0xFF;
-    assert!(
-        matches!(Event::from_json(text, MAX), Err(EventError::Json(_))),
-        "text that is not UTF-8"
-    );
+    assert!(matches!(Event::from_json(text, MAX), Err(EventError::Json(_))), "text that is not UTF-8");
 }
 
 #[test]
@@ -257,18 +194,12 @@ fn nesting_without_end_neither_overflows_the_stack_nor_is_lost() {
     let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
     let event = read(&format!(r#","data":{deep}"#));
     assert_eq!(event.data(), Some(&Data::Json(deep.clone())));
-    assert!(
-        event.data_as::<Value>().is_err(),
-        "reading it as a value would need the stack"
-    );
+    assert!(event.data_as::<Value>().is_err(), "reading it as a value would need the stack");
     assert_eq!(Event::from_json(event.to_json(), MAX), Ok(event));
 
     let open = "[".repeat(100_000);
     assert!(matches!(Event::from_json(&open, MAX), Err(EventError::Json(_))));
-    assert!(matches!(
-        Event::from_json(with(&format!(r#","data":{open}"#)), MAX),
-        Err(EventError::Json(_))
-    ));
+    assert!(matches!(Event::from_json(with(&format!(r#","data":{open}"#)), MAX), Err(EventError::Json(_))));
     assert_eq!(refused(&format!(r#","ext":{deep}"#)).0, "ext");
 }
 
@@ -303,13 +234,7 @@ fn the_size_is_bounded() {
     let text = event.to_json();
     assert!(Event::from_json(&text, event.size()).is_ok());
     let error = Event::from_json(&text, event.size() - 1).unwrap_err();
-    assert_eq!(
-        error,
-        EventError::TooLarge {
-            bytes: event.size(),
-            bytes_max: event.size() - 1
-        }
-    );
+    assert_eq!(error, EventError::TooLarge { bytes: event.size(), bytes_max: event.size() - 1 });
 }
 
 #[test]
@@ -328,17 +253,10 @@ fn values_are_read_from_json_data_alone() {
     let event = Event::from_json(QUAKE, MAX).unwrap();
     let quake: Quake<'_> = event.data_as().unwrap();
     assert_eq!((quake.place, quake.mag), ("81km WNW of Skagway, Alaska", 2.3));
-    let bytes = Event::new("1", "/s", "t")
-        .binary("application/json", b"[1]".to_vec())
-        .build()
-        .unwrap();
+    let bytes = Event::new("1", "/s", "t").binary("application/json", b"[1]".to_vec()).build().unwrap();
     assert_eq!(bytes.data_as::<Vec<u8>>().unwrap(), [1]);
     assert!(read("").data_as::<Value>().is_err());
-    assert!(
-        read(r#","datacontenttype":"text/plain","data":"1""#)
-            .data_as::<Value>()
-            .is_err()
-    );
+    assert!(read(r#","datacontenttype":"text/plain","data":"1""#).data_as::<Value>().is_err());
 }
 
 fn text() -> impl Strategy<Value = String> {
@@ -372,22 +290,12 @@ fn value() -> impl Strategy<Value = Value> {
 
 fn data() -> impl Strategy<Value = (Option<String>, Option<Data>)> {
     let json = (value(), any::<bool>()).prop_map(|(value, pretty)| {
-        let text = if pretty {
-            serde_json::to_string_pretty(&value)
-        } else {
-            serde_json::to_string(&value)
-        };
+        let text = if pretty { serde_json::to_string_pretty(&value) } else { serde_json::to_string(&value) };
         Some(Data::Json(text.unwrap()))
     });
     prop_oneof![
-        (
-            prop::option::of("(text|application)/(vnd\\.x\\+)?json(; v=1)?"),
-            json
-        ),
-        (
-            "text/[a-z]{1,8}".prop_map(Some),
-            any::<String>().prop_map(|text| Some(Data::Text(text)))
-        ),
+        (prop::option::of("(text|application)/(vnd\\.x\\+)?json(; v=1)?"), json),
+        ("text/[a-z]{1,8}".prop_map(Some), any::<String>().prop_map(|text| Some(Data::Text(text)))),
         (
             prop::option::of("[a-z]{1,8}/[a-z]{1,8}"),
             any::<Vec<u8>>().prop_map(|bytes| Some(Data::Binary(bytes)))
@@ -406,22 +314,20 @@ fn event() -> impl Strategy<Value = Event> {
         extensions,
         data(),
     )
-        .prop_map(
-            |(id, source, kind, subject, extensions, (datacontenttype, data))| {
-                let parts = EventParts {
-                    id,
-                    source,
-                    kind,
-                    subject,
-                    time: None,
-                    datacontenttype,
-                    dataschema: None,
-                    extensions: extensions.into_iter().collect(),
-                    data,
-                };
-                Event::try_from(parts).unwrap()
-            },
-        )
+        .prop_map(|(id, source, kind, subject, extensions, (datacontenttype, data))| {
+            let parts = EventParts {
+                id,
+                source,
+                kind,
+                subject,
+                time: None,
+                datacontenttype,
+                dataschema: None,
+                extensions: extensions.into_iter().collect(),
+                data,
+            };
+            Event::try_from(parts).unwrap()
+        })
 }
 
 proptest! {

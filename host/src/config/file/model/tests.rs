@@ -45,14 +45,9 @@ fn every_setting_is_read() {
     assert_eq!(config.bus.event_bytes_max, 2 << 20);
     assert_eq!(config.bus.cache_bytes, 32 << 20);
     assert_eq!(config.bus.free_bytes_min, 1_000_000_000);
-    let retention = Retention::keep_for(Duration::from_hours(7 * 24))
-        .bytes(1 << 30)
-        .force(true);
+    let retention = Retention::keep_for(Duration::from_hours(7 * 24)).bytes(1 << 30).force(true);
     let dedup = Dedup::new(Duration::from_hours(1), 5);
-    assert_eq!(
-        config.topics["quakes"],
-        TopicConfig::new(4).retention(retention).dedup(dedup)
-    );
+    assert_eq!(config.topics["quakes"], TopicConfig::new(4).retention(retention).dedup(dedup));
     let retry = RetryPolicy::default()
         .attempts(3)
         .backoff(Duration::from_secs(1), Duration::from_mins(1))
@@ -68,11 +63,7 @@ fn every_setting_is_read() {
         r#"{"areas":["ak","us"],"nested":{"n":16,"on":true},"since":"2018-01-31","threshold":5.0}"#;
     let plugin = PluginConfig::new("etc/plugins/quake_alerts.wasm")
         .grants(Grants::nothing().publish("alerts").state().log())
-        .limits(
-            PluginLimits::default()
-                .memory_bytes(32 << 20)
-                .deadline(Duration::from_millis(250)),
-        )
+        .limits(PluginLimits::default().memory_bytes(32 << 20).deadline(Duration::from_millis(250)))
         .settings(settings);
     assert_eq!(config.consumers["alerts"], (consumer, plugin));
 }
@@ -82,10 +73,7 @@ fn what_is_left_out_has_its_default_and_no_grant() {
     assert_eq!(read("").unwrap(), Config::default());
     let config = read("[topics.a]\n[consumers.c]\nplugin='/p.wasm'\ntopics=['a']").unwrap();
     assert_eq!(config.topics["a"], TopicConfig::default());
-    assert_eq!(
-        config.consumers["c"],
-        (ConsumerConfig::new(["a"]), PluginConfig::new("/p.wasm"))
-    );
+    assert_eq!(config.consumers["c"], (ConsumerConfig::new(["a"]), PluginConfig::new("/p.wasm")));
     assert_eq!(config.consumers["c"].1.grants, Grants::nothing());
 }
 
@@ -114,10 +102,7 @@ fn the_template_is_read_as_it_is_and_with_all_its_settings() {
 #[test]
 fn an_unknown_setting_is_refused_with_its_line_and_the_nearest_one() {
     for (text, message) in [
-        (
-            "[buss]",
-            "etc/tidegate.toml:1: there is no setting `buss`; did you mean `bus`?",
-        ),
+        ("[buss]", "etc/tidegate.toml:1: there is no setting `buss`; did you mean `bus`?"),
         (
             "\n[topics.a]\npartition = 1",
             "etc/tidegate.toml:3: there is no setting `topics.a.partition`; did you mean `partitions`?",
@@ -146,66 +131,33 @@ fn a_value_out_of_its_bounds_is_refused_with_its_line_its_path_and_the_bounds() 
             ("attempts = 3", "attempts = -3"),
             "`consumers.alerts.retry.attempts` is `-3`; allowed is a whole number, zero or more",
         ),
-        (
-            ("base = \"1s\"", "base = \"2m\""),
-            "`consumers.alerts.retry.base` is 2m; allowed is 1ms to 1m",
-        ),
-        (
-            ("max = \"1m\"", "max = \"2d\""),
-            "`consumers.alerts.retry.max` is 2d; allowed is 1ms to 1d",
-        ),
+        (("base = \"1s\"", "base = \"2m\""), "`consumers.alerts.retry.base` is 2m; allowed is 1ms to 1m"),
+        (("max = \"1m\"", "max = \"2d\""), "`consumers.alerts.retry.max` is 2d; allowed is 1ms to 1d"),
         (
             ("age = \"7d\"", "age = 7"),
             "etc/tidegate.toml:9: `topics.quakes.retention.age` is `7`; allowed is a duration",
         ),
-        (
-            ("partitions = 4", "partitions = 5000"),
-            "`topics.quakes.partitions` is 5000; allowed is 1 to 4096",
-        ),
+        (("partitions = 4", "partitions = 5000"), "`topics.quakes.partitions` is 5000; allowed is 1 to 4096"),
         (
             ("\"2MiB\"", "\"1KiB\""),
             "etc/tidegate.toml:4: `bus.event_bytes_max` is 1KiB; allowed is 64KiB to 64MiB",
         ),
-        (
-            ("33554432", "3.5"),
-            "`bus.cache_bytes` is `3.5`; allowed is a size",
-        ),
-        (
-            ("33554432", "0"),
-            "`bus.cache_bytes` is 0; allowed is 1MiB or more",
-        ),
-        (
-            ("one-phase", "fast"),
-            "`bus.commit` is `\"fast\"`; allowed is `quick-repair` or `one-phase`",
-        ),
+        (("33554432", "3.5"), "`bus.cache_bytes` is `3.5`; allowed is a size"),
+        (("33554432", "0"), "`bus.cache_bytes` is 0; allowed is 1MiB or more"),
+        (("one-phase", "fast"), "`bus.commit` is `\"fast\"`; allowed is `quick-repair` or `one-phase`"),
         (
             ("2018-01-31T00:00:00Z", "2018-01-31"),
             "`consumers.alerts.start` is `2018-01-31`; allowed is `earliest`",
         ),
-        (
-            ("held_max = 10", "held_max = 0"),
-            "`consumers.alerts.held_max` is 0; allowed is 1 to 1000000",
-        ),
-        (
-            ("paused = true", "paused = 1"),
-            "`consumers.alerts.paused` is `1`; allowed is `true` or `false`",
-        ),
+        (("held_max = 10", "held_max = 0"), "`consumers.alerts.held_max` is 0; allowed is 1 to 1000000"),
+        (("paused = true", "paused = 1"), "`consumers.alerts.paused` is `1`; allowed is `true` or `false`"),
         (
             ("state = true", "state = 'yes'"),
             "`consumers.alerts.grants.state` is `'yes'`; allowed is `true` or `false`",
         ),
-        (
-            ("[\"alerts\"]", "[\"$a\"]"),
-            "`consumers.alerts.grants.publish` is \"$a\"; allowed is a name of",
-        ),
-        (
-            ("32MiB", "1GiB"),
-            "`consumers.alerts.limits.memory` is 1GiB; allowed is 1MiB to 512MiB",
-        ),
-        (
-            ("threshold = 5.0", "threshold = nan"),
-            "`consumers.alerts.settings` is `{ threshold = nan",
-        ),
+        (("[\"alerts\"]", "[\"$a\"]"), "`consumers.alerts.grants.publish` is \"$a\"; allowed is a name of"),
+        (("32MiB", "1GiB"), "`consumers.alerts.limits.memory` is 1GiB; allowed is 1MiB to 512MiB"),
+        (("threshold = 5.0", "threshold = nan"), "`consumers.alerts.settings` is `{ threshold = nan"),
         (
             ("\"quakes\", \"alerts\"", "\"quakes\", \"quakes\""),
             "`consumers.alerts.topics` is \"quakes\" twice; allowed is each topic once",
@@ -254,10 +206,7 @@ fn what_is_not_toml_is_refused_with_its_line() {
         ("\n\n]", 3),
     ] {
         let found = refusal(text);
-        assert!(
-            found.starts_with(&format!("etc/tidegate.toml:{line}: not TOML: ")),
-            "{found}"
-        );
+        assert!(found.starts_with(&format!("etc/tidegate.toml:{line}: not TOML: ")), "{found}");
     }
     let deep = format!("[bus]\ncommit = {}", "[".repeat(100_000));
     assert!(refusal(&deep).starts_with("etc/tidegate.toml:2: not TOML: "));
@@ -267,19 +216,10 @@ fn what_is_not_toml_is_refused_with_its_line() {
 fn a_file_is_read_up_to_a_bound() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("tidegate.toml");
-    assert!(matches!(
-        Config::from_file(&path),
-        Err(ConfigFileError::Read { .. })
-    ));
+    assert!(matches!(Config::from_file(&path), Err(ConfigFileError::Read { .. })));
     std::fs::write(&path, FULL).unwrap();
     let config = Config::from_file(&path).unwrap();
-    assert_eq!(
-        config.consumers["alerts"].1.component,
-        folder.path().join("plugins/quake_alerts.wasm")
-    );
+    assert_eq!(config.consumers["alerts"].1.component, folder.path().join("plugins/quake_alerts.wasm"));
     std::fs::write(&path, "#".repeat(usize::try_from(CONFIG_BYTES_MAX).unwrap() + 1)).unwrap();
-    assert!(matches!(
-        Config::from_file(&path),
-        Err(ConfigFileError::TooLarge { .. })
-    ));
+    assert!(matches!(Config::from_file(&path), Err(ConfigFileError::TooLarge { .. })));
 }
