@@ -174,12 +174,7 @@ mod tests {
     #[test]
     fn the_end_of_an_overlong_line_is_never_taken_for_its_rest() {
         for len in 601..1300 {
-            let text = format!(
-                "{}{}\n{}\n",
-                line("a"),
-                " ".repeat(len - line("a").len()),
-                line("b")
-            );
+            let text = format!("{}{}\n{}\n", line("a"), " ".repeat(len - line("a").len()), line("b"));
             assert_eq!(ids(&read(&text, 64, 100)), [(2, "b")], "{len}");
         }
     }
