@@ -21,7 +21,9 @@ pub use bus::{
 pub use clock::{Clock, Random, SystemClock, SystemRandom, Timestamp};
 pub use delivery::{LaneState, LaneStatus};
 pub use effects::{Context, EmitError, Outgoing, StateEntry, StateError, StateUnavailable};
-pub use event::{Attribute, Data, DataError, Event, EventBuilder, EventError, EventLines, EventParts, LineError};
+pub use event::{
+    Attribute, Data, DataError, Event, EventBuilder, EventError, EventLines, EventParts, JsonError, LineError,
+};
 pub use handler::{Delivery, Failure, FailureKind, Handler, ProgramVersion, handler_fn};
 pub use log::{
     AdminError, Attempt, DeadLetter, LaneCounts, Medium, OpenError, Position, PublishError, Published,
