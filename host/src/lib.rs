@@ -9,5 +9,7 @@ mod handler;
 mod ids;
 mod limits;
 mod log;
+#[doc(hidden)]
+pub mod testing;
 
 pub use event::{Attribute, Data, DataError, Event, EventBuilder, EventError, EventParts};
