@@ -10,7 +10,10 @@ mod handler;
 mod ids;
 mod limits;
 mod log;
+<<<<<<< HEAD
+=======
 mod plugin;
+>>>>>>> main
 #[doc(hidden)]
 pub mod testing;
 
