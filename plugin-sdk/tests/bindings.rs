@@ -15,20 +15,12 @@ fn bindings_are_generated_from_the_contract() {
 
 #[test]
 fn bindings_of_the_guest_that_uses_wasi_are_generated() {
-    check(
-        "tests/guests/wit/wasi_user",
-        "wasi-user",
-        "tests/guests/src/bindings/wasi_user.rs",
-    );
+    check("tests/guests/wit/wasi_user", "wasi-user", "tests/guests/src/bindings/wasi_user.rs");
 }
 
 #[test]
 fn bindings_of_the_guest_of_another_world_are_generated() {
-    check(
-        "tests/guests/wit/other_world",
-        "other-world",
-        "tests/guests/src/bindings/other_world.rs",
-    );
+    check("tests/guests/wit/other_world", "other-world", "tests/guests/src/bindings/other_world.rs");
 }
 
 /// Compares the bindings of a world with a file, both named from the workspace's folder.
@@ -51,9 +43,7 @@ fn check(wit: &str, world: &str, checked_in: &str) {
     let mut files = Files::default();
     options.build().generate(&mut resolve, id, &mut files).unwrap();
     let generated: Vec<(&str, &[u8])> = files.iter().collect();
-    let [(_, source)] = generated[..] else {
-        panic!("one world makes one file")
-    };
+    let [(_, source)] = generated[..] else { panic!("one world makes one file") };
 
     if std::env::var_os("TIDEGATE_BLESS").is_some() {
         std::fs::write(&checked_in, source).unwrap();

@@ -66,9 +66,8 @@ impl Host {
             Some(context) => context.random(len),
             None => {
                 let words = len.min(RANDOM_BYTES_MAX).div_ceil(8);
-                let mut bytes: Vec<u8> = (0..words)
-                    .flat_map(|_| self.draw_at_start().to_le_bytes())
-                    .collect();
+                let mut bytes: Vec<u8> =
+                    (0..words).flat_map(|_| self.draw_at_start().to_le_bytes()).collect();
                 bytes.truncate(len);
                 bytes
             }

@@ -31,6 +31,6 @@ mod tests;
 pub(crate) use cache::component_hash;
 pub(crate) use launch::Plugin;
 pub use load::LoadError;
-pub use runtime::RuntimeError;
 pub(crate) use load::LoadOptions;
+pub use runtime::RuntimeError;
 pub(crate) use runtime::{Runtime, RuntimeOptions};

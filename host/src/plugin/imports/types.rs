@@ -31,10 +31,7 @@ impl From<&Event> for types::Event {
             time: event.time().map(str::to_owned),
             datacontenttype: event.datacontenttype().map(str::to_owned),
             dataschema: event.dataschema().map(str::to_owned),
-            extensions: event
-                .extensions()
-                .map(|(name, value)| (name.to_owned(), value.into()))
-                .collect(),
+            extensions: event.extensions().map(|(name, value)| (name.to_owned(), value.into())).collect(),
             data: event.data().map(types::Data::from),
         }
     }
