@@ -16,10 +16,10 @@ mod failure;
 mod host;
 mod imports;
 mod instance;
-mod launch;
 mod limiter;
 mod line;
 mod load;
+mod program;
 mod runtime;
 mod structure;
 mod ticker;
@@ -28,7 +28,7 @@ mod wasi;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use launch::Plugin;
 pub use load::LoadError;
 pub(crate) use load::LoadOptions;
+pub(crate) use program::Plugin;
 pub(crate) use runtime::{Runtime, RuntimeError, RuntimeOptions};
