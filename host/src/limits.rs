@@ -49,21 +49,30 @@ pub const FREE_BYTES_MIN: u64 = 32 << 20;
 /// Size of the file that is let go of when the disk is full in spite of that.
 pub const BALLAST_BYTES: u64 = 8 << 20;
 
-/// Identities that a topic's deduplication window keeps at least, unless told otherwise.
+/// Identities that a topic's deduplication window keeps at most, unless told otherwise.
 pub const DEDUP_COUNT: u64 = 100_000;
 /// Ceiling of the setting above: a million identities take under 64 MB.
 pub const DEDUP_COUNT_MAX: u64 = 10_000_000;
 /// Age up to which an identity is remembered, unless told otherwise.
 pub const DEDUP_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 /// Ceiling of the setting above: beyond it, the count is the bound that matters.
-pub const DEDUP_AGE_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+pub const DEDUP_AGE_MAX: Duration = Duration::from_hours(30 * 24);
 
 /// Shortest retention by age: batches are removed whole, and the check comes once in a while.
 pub const RETENTION_AGE_MIN: Duration = Duration::from_secs(1);
 /// Longest retention by age, a hundred years: what is to stay longer stays for ever.
-pub const RETENTION_AGE_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+pub const RETENTION_AGE_MAX: Duration = Duration::from_hours(100 * 365 * 24);
 /// Smallest retention by size: a few batches.
 pub const RETENTION_BYTES_MIN: u64 = 1 << 20;
+
+/// Time between two runs of retention.
+pub const RETENTION_EVERY: Duration = Duration::from_secs(30);
+/// Batches that one run of retention removes in one commit: bounds what the publishers beside it wait.
+pub const TRIM_BATCHES_MAX: usize = 1000;
+/// Time after which a consumer that no configuration names any more doesn't hold retention back.
+pub const DETACHED_HOLDS_RETENTION: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+/// Dead letters that one call lists, redrives or discards.
+pub const LETTERS_MAX: usize = 1000;
 
 /// Most events that one read returns.
 pub const READ_EVENTS_MAX: usize = 1024;
@@ -80,6 +89,15 @@ pub const LANE_BATCH_TIME: Duration = Duration::from_millis(20);
 pub const HELD_MAX: usize = 10_000;
 /// Ceiling of the setting above: held references live in the lane's memory.
 pub const HELD_CEILING: usize = 1_000_000;
+/// Time that a native handler's delivery may take. A native handler is part of the application, so this only keeps a
+/// future that never ends from holding its lane for ever.
+pub const HANDLER_DEADLINE: Duration = Duration::from_secs(5 * 60);
+/// Time that a consumer has to end its current delivery when it is unsubscribed or given another configuration.
+pub const UNSUBSCRIBE_WAIT: Duration = Duration::from_secs(30);
+/// Most threads that run lanes, and most that compile plugins: the bus is a guest in somebody's process.
+pub const BUS_THREADS_MAX: usize = 4;
+/// Held events that a lane delivers in a row while a fresh one is ready: retries come first, and never starve what is new.
+pub const HELD_IN_A_ROW: u64 = 7;
 /// A lane without work for so long lets go of its instance and its memory.
 pub const LANE_IDLE: Duration = Duration::from_secs(10);
 
@@ -90,13 +108,13 @@ pub const ATTEMPTS_CEILING: u32 = 100;
 /// Age of a delivery, from its first attempt, after which it is not tried again.
 pub const ATTEMPT_AGE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// Ceiling of the setting above: a held event holds retention back.
-pub const ATTEMPT_AGE_CEILING: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+pub const ATTEMPT_AGE_CEILING: Duration = Duration::from_hours(30 * 24);
 /// First upper bound of the wait before a retry.
 pub const BACKOFF_BASE: Duration = Duration::from_millis(200);
 /// Largest upper bound of the wait before a retry, and of what a plugin may ask for.
 pub const BACKOFF_MAX: Duration = Duration::from_secs(5 * 60);
 /// Ceiling of the setting above: a longer wait is a schedule, not a retry.
-pub const BACKOFF_CEILING: Duration = Duration::from_secs(24 * 60 * 60);
+pub const BACKOFF_CEILING: Duration = Duration::from_hours(24);
 /// Shortest wait that a setting may ask for: what is shorter is no wait.
 pub const BACKOFF_FLOOR: Duration = Duration::from_millis(1);
 /// Crashes of the whole process during one marked delivery after which the event is given up on. One crash may be an
@@ -197,5 +215,7 @@ pub const LINE_BYTES_MAX: usize = EVENT_BYTES_CEILING * 2;
 
 const _: () = assert!(EFFECT_BYTES_MAX < COMMIT_BYTES_MAX, "the effects of one delivery fit into one commit");
 const _: () = assert!(COMMIT_BYTES_MAX < ADMISSION_BYTES_MAX, "a commit can be filled from what waits");
-const _: () = assert!(EVENT_BYTES_MAX <= EFFECT_BYTES_MAX, "a delivery can publish one event of the default size");
-const _: () = assert!(STATE_VALUE_BYTES_MAX <= EFFECT_BYTES_MAX, "a delivery can write one value of the largest size");
+const _: () =
+    assert!(EVENT_BYTES_MAX <= EFFECT_BYTES_MAX, "a delivery can publish one event of the default size");
+const _: () =
+    assert!(STATE_VALUE_BYTES_MAX <= EFFECT_BYTES_MAX, "a delivery can write one value of the largest size");
