@@ -16,6 +16,7 @@ use super::roster::Roster;
 use super::{Blocking, BusError, Options, PartitionStatus, TopicStatus};
 use crate::clock::Clock;
 use crate::config::{BusConfig, TopicConfig, check_name};
+use crate::delivery::Lanes;
 use crate::event::Event;
 use crate::limits::{BUS_THREADS_MAX, RETENTION_EVERY};
 use crate::log::{AdminError, FileMedium, Log, LogOptions, Position, PublishError, Published, ReadError, Trimmed};
@@ -59,6 +60,7 @@ pub(super) struct Inner {
     pub plugins: plugin::Runtime,
     pub components: Components,
     pub roster: Roster,
+    pub lanes: Lanes,
     pub handle: tokio::runtime::Handle,
     directory: PathBuf,
     config: BusConfig,
@@ -110,11 +112,13 @@ impl Bus {
         })?;
         let handle = runtime.handle().clone();
         handle.spawn(keep_retention(Arc::clone(&log)));
+        let lanes = Lanes::new(Arc::clone(&log), handle.clone());
         let inner = Inner {
             log,
             plugins,
             components,
             roster: Roster::default(),
+            lanes,
             handle,
             directory,
             config: options.config,
@@ -213,7 +217,7 @@ impl Bus {
                 return Err(ReadError::UnknownPartition { topic: topic.to_owned(), partition, partitions });
             }
         };
-        let start = |partition| {
+        let start = |partition| -> Result<u64, ReadError> {
             let next = log.next_offset(id, partition);
             Ok(match from {
                 Position::Earliest => log.low_offset(id, partition),

@@ -297,12 +297,9 @@ impl Machine {
         self.held_of(target).map_or(0, |held| crashes(&held.attempts))
     }
 
-    /// The version that makes the attempts from here on.
+    /// The version that makes the attempts from here on. It is durable with the next commit.
     pub(super) fn set_version(&mut self, version: ProgramVersion) {
-        if self.progress.version != version {
-            self.progress.version = version;
-            self.pending.progress = true;
-        }
+        self.progress.version = version;
     }
 
     /// Where to read on: the first offset of the topic that is neither finished nor held.

@@ -28,7 +28,9 @@ mod wasi;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use cache::component_hash;
 pub use load::LoadError;
 pub(crate) use load::LoadOptions;
 pub(crate) use program::Plugin;
-pub(crate) use runtime::{Runtime, RuntimeError, RuntimeOptions};
+pub use runtime::RuntimeError;
+pub(crate) use runtime::{Runtime, RuntimeOptions};

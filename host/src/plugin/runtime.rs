@@ -83,14 +83,7 @@ impl Runtime {
         let cache = options.cache.as_deref().map(open_cache).transpose()?;
         let ticker = Ticker::start(&engine).map_err(RuntimeError::Ticker)?;
         let room = Arc::new(Semaphore::new(PLUGIN_INSTANCES_MAX as usize));
-        Ok(Self(Arc::new(Shared {
-            engine,
-            ticker,
-            clock: options.clock,
-            room,
-            linker,
-            cache,
-        })))
+        Ok(Self(Arc::new(Shared { engine, ticker, clock: options.clock, room, linker, cache })))
     }
 
     /// Loads a component and checks all that can be checked before its first delivery. Compiling runs on a thread for
@@ -114,21 +107,10 @@ impl Runtime {
             }
         })??;
         contract::check(&self.0.engine, &component)?;
-        let memories = component
-            .resources_required()
-            .map_or(1, |required| required.num_memories.max(1));
-        let linked = self
-            .0
-            .linker
-            .instantiate_pre(&component)
-            .and_then(ConsumerPre::new);
+        let memories = component.resources_required().map_or(1, |required| required.num_memories.max(1));
+        let linked = self.0.linker.instantiate_pre(&component).and_then(ConsumerPre::new);
         let component = linked.map_err(|error| LoadError::Contract(error.into()))?;
-        let launch = Launch {
-            shared: Arc::clone(&self.0),
-            component,
-            options,
-            memories,
-        };
+        let launch = Launch { shared: Arc::clone(&self.0), component, options, memories };
         Ok(Arc::new(Plugin::describe(launch, hash).await?))
     }
 }
@@ -138,11 +120,7 @@ impl Shared {
     fn compile(&self, bytes: &[u8]) -> Result<(Component, String), LoadError> {
         structure::check(bytes)?;
         let hash = component_hash(bytes);
-        if let Some(component) = self
-            .cache
-            .as_ref()
-            .and_then(|cache| cache.get(&self.engine, &hash))
-        {
+        if let Some(component) = self.cache.as_ref().and_then(|cache| cache.get(&self.engine, &hash)) {
             return Ok((component, hash));
         }
         let component =
@@ -162,8 +140,5 @@ fn linker(engine: &Engine) -> wasmtime::Result<Linker<Host>> {
 }
 
 fn open_cache(folder: &Path) -> Result<Cache, RuntimeError> {
-    Cache::open(folder).map_err(|source| RuntimeError::Cache {
-        folder: folder.to_owned(),
-        source,
-    })
+    Cache::open(folder).map_err(|source| RuntimeError::Cache { folder: folder.to_owned(), source })
 }

@@ -38,13 +38,9 @@ impl Ticker {
     pub(super) fn start(engine: &Engine) -> io::Result<Self> {
         let pulse = Pulse(Arc::default());
         let (weak, shared) = (engine.weak(), Arc::clone(&pulse.0));
-        let handle = thread::Builder::new()
-            .name("tidegate-epoch".to_owned())
-            .spawn(move || shared.tick(&weak))?;
-        Ok(Self {
-            pulse,
-            thread: Some(handle),
-        })
+        let handle =
+            thread::Builder::new().name("tidegate-epoch".to_owned()).spawn(move || shared.tick(&weak))?;
+        Ok(Self { pulse, thread: Some(handle) })
     }
 
     pub(super) fn pulse(&self) -> &Pulse {
@@ -93,11 +89,7 @@ impl Shared {
         let _ = self.thread.set(thread::current());
         let mut idle = 0;
         while !self.stopped.load(Ordering::SeqCst) {
-            idle = if self.running.load(Ordering::SeqCst) == 0 {
-                idle + 1
-            } else {
-                0
-            };
+            idle = if self.running.load(Ordering::SeqCst) == 0 { idle + 1 } else { 0 };
             if idle > IDLE_TICKS {
                 self.park();
                 idle = 0;

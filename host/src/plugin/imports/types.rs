@@ -31,10 +31,7 @@ impl From<&Event> for types::Event {
             time: event.time().map(str::to_owned),
             datacontenttype: event.datacontenttype().map(str::to_owned),
             dataschema: event.dataschema().map(str::to_owned),
-            extensions: event
-                .extensions()
-                .map(|(name, value)| (name.to_owned(), value.into()))
-                .collect(),
+            extensions: event.extensions().map(|(name, value)| (name.to_owned(), value.into())).collect(),
             data: event.data().map(types::Data::from),
         }
     }
@@ -120,11 +117,7 @@ mod tests {
         ] {
             assert_eq!(Attribute::from(types::Attribute::from(&attribute)), attribute);
         }
-        for data in [
-            Data::Json("1.50".to_owned()),
-            Data::Text(text()),
-            Data::Binary(vec![0, 255]),
-        ] {
+        for data in [Data::Json("1.50".to_owned()), Data::Text(text()), Data::Binary(vec![0, 255])] {
             assert_eq!(Data::from(types::Data::from(&data)), data);
         }
     }

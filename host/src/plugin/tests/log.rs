@@ -67,15 +67,7 @@ const LOG: &str = r#"(import "tidegate:plugin/logging@0.1.0" "log" (func $log (p
 #[tokio::test]
 async fn a_line_carries_the_ids_of_its_delivery() {
     let handle = "(call $log (i32.const 3) (i32.const 64) (i32.const 5)) (i32.const 256)";
-    let written = lines(
-        &Guest {
-            parts: LOG,
-            handle,
-            ..Guest::default()
-        },
-        all(),
-    )
-    .await;
+    let written = lines(&Guest { parts: LOG, handle, ..Guest::default() }, all()).await;
     let expected = Line::from([
         ("level", "WARN".to_owned()),
         ("message", "guest".to_owned()),
@@ -91,15 +83,7 @@ async fn a_line_carries_the_ids_of_its_delivery() {
 #[tokio::test]
 async fn without_a_grant_nothing_is_written() {
     let handle = "(call $log (i32.const 3) (i32.const 64) (i32.const 5)) (i32.const 256)";
-    let written = lines(
-        &Guest {
-            parts: LOG,
-            handle,
-            ..Guest::default()
-        },
-        Grants::nothing(),
-    )
-    .await;
+    let written = lines(&Guest { parts: LOG, handle, ..Guest::default() }, Grants::nothing()).await;
     assert!(written.is_empty());
 }
 
@@ -110,15 +94,7 @@ async fn a_flood_is_cut_off_and_the_number_of_dropped_lines_is_told() {
                    (global.set $n (i32.add (global.get $n) (i32.const 1)))
                    (br_if $l (i32.lt_u (global.get $n) (i32.const 150))))
                   (i32.const 256)";
-    let written = lines(
-        &Guest {
-            parts: LOG,
-            handle,
-            ..Guest::default()
-        },
-        all(),
-    )
-    .await;
+    let written = lines(&Guest { parts: LOG, handle, ..Guest::default() }, all()).await;
     let (last, lines) = written.split_last().unwrap();
     assert_eq!(lines.len(), LOG_LINES_PER_SECOND as usize);
     assert_eq!(last["dropped"], "50");
@@ -129,15 +105,7 @@ async fn a_long_line_is_cut() {
     let handle = "(memory.fill (i32.const 8192) (i32.const 97) (i32.const 20000))
                   (call $log (i32.const 2) (i32.const 8192) (i32.const 20000))
                   (i32.const 256)";
-    let written = lines(
-        &Guest {
-            parts: LOG,
-            handle,
-            ..Guest::default()
-        },
-        all(),
-    )
-    .await;
+    let written = lines(&Guest { parts: LOG, handle, ..Guest::default() }, all()).await;
     assert_eq!(written[0]["message"].len(), LOG_LINE_BYTES_MAX);
 }
 
