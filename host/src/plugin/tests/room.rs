@@ -16,13 +16,13 @@ use crate::plugin::engine::engine;
 #[tokio::test]
 async fn a_component_of_an_interpreters_build_has_room() {
     let engine = engine().unwrap();
-    let modules: String = (0..14)
+    let modules: Vec<_> = (0..14)
         .map(|n| {
             let memory = if n < 3 { "(memory 64)" } else { "" };
             format!("(core module $m{n} (table 6000 funcref) {memory}) (core instance (instantiate $m{n}))")
         })
         .collect();
-    let bytes = wat::parse_str(format!("(component {modules})")).unwrap();
+    let bytes = wat::parse_str(format!("(component {})", modules.concat())).unwrap();
     let component = Component::from_binary(&engine, &bytes).unwrap();
     let mut store = Store::new(&engine, ());
     store.set_epoch_deadline(1);
