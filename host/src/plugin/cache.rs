@@ -195,6 +195,7 @@ fn deserialize(engine: &Engine, code: &[u8]) -> Option<Component> {
 }
 
 /// Checks that a file or folder belongs to this process's user, and that nobody else may use it.
+#[expect(clippy::verbose_bit_mask, reason = "permissions read best as they are written")]
 fn check_owner(metadata: &fs::Metadata, what: &str, path: &Path) -> io::Result<()> {
     let is_kind = if what == "folder" { metadata.is_dir() } else { metadata.is_file() };
     let is_own = metadata.uid() == rustix::process::geteuid().as_raw();

@@ -13,8 +13,8 @@ use super::bindings::{Consumer, ConsumerPre};
 use super::cache::{Cache, component_hash};
 use super::engine::engine;
 use super::host::Host;
-use super::launch::{Launch, Plugin};
 use super::load::{LoadError, LoadOptions};
+use super::program::{Launch, Plugin};
 use super::ticker::Ticker;
 use super::{contract, structure, wasi};
 use crate::clock::Clock;
@@ -58,7 +58,7 @@ pub enum RuntimeError {
 /// Nothing in it is global: each bus has its own, and its pool, its ticker and its compiled code end with the last
 /// plugin loaded by it.
 #[derive(Clone)]
-pub(crate) struct Runtime(Arc<Shared>);
+pub(crate) struct Runtime(pub(super) Arc<Shared>);
 
 /// What a runtime's plugins share.
 pub(super) struct Shared {
@@ -99,9 +99,12 @@ impl Runtime {
     ) -> Result<Arc<Plugin>, LoadError> {
         let shared = Arc::clone(&self.0);
         let compiled = tokio::task::spawn_blocking(move || shared.compile(&bytes)).await;
-        let (component, hash) = compiled.map_err(|ended| match ended.is_panic() {
-            true => LoadError::Compile("the compiler gave up on it".into()),
-            false => LoadError::ShuttingDown,
+        let (component, hash) = compiled.map_err(|ended| {
+            if ended.is_panic() {
+                LoadError::Compile("the compiler gave up on it".into())
+            } else {
+                LoadError::ShuttingDown
+            }
         })??;
         contract::check(&self.0.engine, &component)?;
         let memories = component.resources_required().map_or(1, |required| required.num_memories.max(1));

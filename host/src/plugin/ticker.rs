@@ -111,3 +111,33 @@ impl Shared {
         self.parked.store(false, Ordering::SeqCst);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Waits for another thread, without sleeping.
+    fn until(done: impl Fn() -> bool) {
+        while !done() {
+            thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn it_ticks_while_a_guest_runs_and_rests_when_none_does() {
+        let engine = Engine::default();
+        let ticker = Ticker::start(&engine).unwrap();
+        let pulse = ticker.pulse().clone();
+        for _ in 0..2 {
+            let running = pulse.run();
+            let before = pulse.ticks();
+            until(|| pulse.ticks() > before + u64::from(IDLE_TICKS));
+            assert!(!pulse.0.parked.load(Ordering::SeqCst));
+            drop(running);
+            until(|| pulse.0.parked.load(Ordering::SeqCst));
+        }
+        let thread = Arc::downgrade(&pulse.0);
+        drop((ticker, pulse));
+        assert!(thread.upgrade().is_none(), "the thread has ended with the ticker");
+    }
+}

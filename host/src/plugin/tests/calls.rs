@@ -77,6 +77,16 @@ async fn a_delivery_past_its_deadline_times_out_and_other_tasks_go_on_meanwhile(
 }
 
 #[tokio::test]
+async fn time_in_calls_to_the_host_counts_towards_the_deadline() {
+    let guest = Guest {
+        parts: r#"(import "tidegate:plugin/context@0.1.0" "now" (func $now (result i64)))"#,
+        handle: "(loop $l (local.set $b (call $now)) (br $l)) unreachable",
+        ..Guest::default()
+    };
+    assert_eq!(run(&guest).await.unwrap_err().kind, FailureKind::Timeout);
+}
+
+#[tokio::test]
 async fn a_guest_that_wants_more_memory_than_it_may_have_fails_with_memory() {
     let guest = Guest {
         handle: "(if (i32.eq (memory.grow (i32.const 64)) (i32.const -1)) (then unreachable)) (i32.const 256)",

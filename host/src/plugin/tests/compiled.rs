@@ -3,11 +3,12 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::guest::Guest;
 use super::lane::{all, options, runtime};
 use crate::clock::SystemClock;
+use crate::limits::CODE_CACHE_FILES_MAX;
 use crate::plugin::{Runtime, RuntimeError, RuntimeOptions};
 
 fn files(folder: &Path) -> Vec<PathBuf> {
@@ -82,4 +83,21 @@ fn a_folder_that_others_can_use_is_refused() {
     let Err(error) = Runtime::new(options) else { panic!("it was taken") };
     assert!(matches!(error, RuntimeError::Cache { .. }));
     assert!(error.to_string().contains("chmod go-rwx"), "{error}");
+}
+
+#[tokio::test]
+async fn of_too_many_files_the_ones_used_least_recently_go() {
+    let directory = tempfile::tempdir().unwrap();
+    let folder = directory.path().join("compiled");
+    load(&folder, &Guest::default()).await;
+    let (used, day) = (files(&folder).remove(0), Duration::from_hours(24));
+    for number in 0..CODE_CACHE_FILES_MAX {
+        let file = fs::File::create(folder.join(format!("{number}.cwasm"))).unwrap();
+        file.set_modified(SystemTime::UNIX_EPOCH + day * u32::try_from(number).unwrap()).unwrap();
+    }
+    load(&folder, &Guest { version: "1.2.4", ..Guest::default() }).await;
+    let kept = files(&folder);
+    assert_eq!(kept.len(), CODE_CACHE_FILES_MAX);
+    assert!(kept.contains(&used));
+    assert!(!kept.contains(&folder.join("0.cwasm")) && !kept.contains(&folder.join("1.cwasm")));
 }
