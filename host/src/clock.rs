@@ -17,19 +17,13 @@ impl Timestamp {
     /// The moment so much later; the last one there is, where that is later still.
     #[must_use]
     pub fn after(self, wait: Duration) -> Self {
-        Self(
-            self.0
-                .saturating_add(i64::try_from(wait.as_micros()).unwrap_or(i64::MAX)),
-        )
+        Self(self.0.saturating_add(i64::try_from(wait.as_micros()).unwrap_or(i64::MAX)))
     }
 
     /// The moment so much earlier; the first one there is, where that is earlier still.
     #[must_use]
     pub fn before(self, wait: Duration) -> Self {
-        Self(
-            self.0
-                .saturating_sub(i64::try_from(wait.as_micros()).unwrap_or(i64::MAX)),
-        )
+        Self(self.0.saturating_sub(i64::try_from(wait.as_micros()).unwrap_or(i64::MAX)))
     }
 
     /// The time from `earlier` to this moment; zero where `earlier` is later.
@@ -100,13 +94,7 @@ impl SystemClock {
     /// A clock that starts at the machine's time.
     #[must_use]
     pub fn new() -> Self {
-        Self {
-            reading: Mutex::new(Reading {
-                boot: since_boot(),
-                ours: wall(),
-                drift: 0,
-            }),
-        }
+        Self { reading: Mutex::new(Reading { boot: since_boot(), ours: wall(), drift: 0 }) }
     }
 
     fn read(&self) -> Reading {
@@ -120,15 +108,9 @@ impl Reading {
     fn advanced(self, boot: i64, wall: i64) -> Self {
         let elapsed = boot.saturating_sub(self.boot).max(0);
         let steady = self.ours.saturating_add(elapsed);
-        let correction = wall
-            .saturating_sub(steady)
-            .clamp(-(elapsed / SLEW_DIVISOR), elapsed / SLEW_DIVISOR);
+        let correction = wall.saturating_sub(steady).clamp(-(elapsed / SLEW_DIVISOR), elapsed / SLEW_DIVISOR);
         let ours = steady.saturating_add(correction);
-        Self {
-            boot: boot.max(self.boot),
-            ours,
-            drift: wall.saturating_sub(ours),
-        }
+        Self { boot: boot.max(self.boot), ours, drift: wall.saturating_sub(ours) }
     }
 }
 
@@ -211,18 +193,10 @@ mod tests {
 
     #[test]
     fn a_wall_clock_set_back_by_an_hour_slows_the_clock_and_never_turns_it_back() {
-        let mut reading = Reading {
-            boot: 0,
-            ours: 7200 * SECOND,
-            drift: 0,
-        };
+        let mut reading = Reading { boot: 0, ours: 7200 * SECOND, drift: 0 };
         for second in 1..=100 {
             let next = reading.advanced(second * SECOND, 3600 * SECOND + second * SECOND);
-            assert_eq!(
-                next.ours - reading.ours,
-                SECOND * 9 / 10,
-                "nine tenths of the elapsed second"
-            );
+            assert_eq!(next.ours - reading.ours, SECOND * 9 / 10, "nine tenths of the elapsed second");
             reading = next;
         }
         assert!(reading.drift.unsigned_abs() > JUMP.as_micros() as u64);
@@ -230,11 +204,7 @@ mod tests {
 
     #[test]
     fn a_wall_clock_set_forward_is_reached_and_then_followed() {
-        let mut reading = Reading {
-            boot: 0,
-            ours: 0,
-            drift: 0,
-        };
+        let mut reading = Reading { boot: 0, ours: 0, drift: 0 };
         for second in 1..=1000 {
             reading = reading.advanced(second * SECOND, 60 * SECOND + second * SECOND);
         }
@@ -244,14 +214,8 @@ mod tests {
 
     #[test]
     fn timestamps_print_as_rfc_3339_and_saturate() {
-        assert_eq!(
-            Timestamp(1_518_000_000_040_000).to_string(),
-            "2018-02-07T10:40:00.04Z"
-        );
-        assert_eq!(
-            Timestamp(i64::MAX).after(Duration::from_secs(1)),
-            Timestamp(i64::MAX)
-        );
+        assert_eq!(Timestamp(1_518_000_000_040_000).to_string(), "2018-02-07T10:40:00.04Z");
+        assert_eq!(Timestamp(i64::MAX).after(Duration::from_secs(1)), Timestamp(i64::MAX));
         assert_eq!(Timestamp(5).since(Timestamp(9)), Duration::ZERO);
     }
 }

@@ -199,22 +199,20 @@ pub(crate) struct Effects {
 impl Context {
     /// A context for one lane, on a moment of its durable state.
     pub(crate) fn new(owner: ContextOwner, version: Arc<str>, state: Box<dyn StateRead>) -> Self {
-        Self {
-            owner,
-            version,
-            state,
-            kept: Effects::default(),
-            open: Effects::default(),
-            delivery: None,
-        }
+        Self { owner, version, state, kept: Effects::default(), open: Effects::default(), delivery: None }
+    }
+
+    /// Takes the context away from where it stands, for a call that has to own it. What stays behind can read and keep
+    /// nothing until the context is put back.
+    pub(crate) fn lend(&mut self) -> Self {
+        let stand_in = Self::new(self.owner.clone(), Arc::clone(&self.version), Box::new(Lent));
+        std::mem::replace(self, stand_in)
     }
 
     /// Starts a delivery.
     pub(crate) fn begin(&mut self, delivery: &Delivery) {
-        let origin = format!(
-            "{}/{}/{}/{}",
-            self.owner.consumer, delivery.topic, delivery.partition, delivery.offset
-        );
+        let origin =
+            format!("{}/{}/{}/{}", self.owner.consumer, delivery.topic, delivery.partition, delivery.offset);
         self.open = Effects::default();
         self.delivery = Some(Current {
             now: delivery.now,
@@ -261,9 +259,7 @@ impl Context {
 
     /// The delivery's time: when the log accepted the event at the first attempt, the recorded due time afterwards.
     pub fn now(&self) -> Timestamp {
-        self.delivery
-            .as_ref()
-            .map_or(Timestamp(0), |delivery| delivery.now)
+        self.delivery.as_ref().map_or(Timestamp(0), |delivery| delivery.now)
     }
 
     /// The consumer's name.
@@ -314,10 +310,7 @@ impl Context {
     pub fn set(&mut self, key: &[u8], value: &[u8]) -> Result<(), StateError> {
         if value.len() > STATE_VALUE_BYTES_MAX {
             self.check_key(key)?;
-            return Err(StateError::ValueSize {
-                len: value.len(),
-                max: STATE_VALUE_BYTES_MAX,
-            });
+            return Err(StateError::ValueSize { len: value.len(), max: STATE_VALUE_BYTES_MAX });
         }
         self.write(key, Some(value.to_vec()))
     }
@@ -458,25 +451,14 @@ impl Context {
             if end.is_some_and(|end| end <= from) {
                 return None;
             }
-            effects
-                .state
-                .range::<[u8], _>((Bound::Included(from), upper))
-                .next()
-                .map(|(key, _)| key.clone())
+            effects.state.range::<[u8], _>((Bound::Included(from), upper)).next().map(|(key, _)| key.clone())
         };
         let key = match (first(&self.open), first(&self.kept)) {
             (Some(open), Some(kept)) => open.min(kept),
             (open, kept) => open.or(kept)?,
         };
-        let newest = if self.open.state.contains_key(&key) {
-            &self.open
-        } else {
-            &self.kept
-        };
-        newest
-            .state
-            .get_key_value(&key)
-            .map(|(key, value)| (key.as_slice(), value.as_deref()))
+        let newest = if self.open.state.contains_key(&key) { &self.open } else { &self.kept };
+        newest.state.get_key_value(&key).map(|(key, value)| (key.as_slice(), value.as_deref()))
     }
 
     fn check_key(&self, key: &[u8]) -> Result<(), StateError> {
@@ -484,10 +466,7 @@ impl Context {
             return Err(StateError::NotGranted);
         }
         if key.is_empty() || key.len() > STATE_KEY_BYTES_MAX {
-            return Err(StateError::KeySize {
-                len: key.len(),
-                max: STATE_KEY_BYTES_MAX,
-            });
+            return Err(StateError::KeySize { len: key.len(), max: STATE_KEY_BYTES_MAX });
         }
         Ok(())
     }
@@ -496,9 +475,7 @@ impl Context {
         self.check_key(key)?;
         let bytes = key.len() + value.as_ref().map_or(0, Vec::len);
         if self.open.bytes + bytes > EFFECT_BYTES_MAX {
-            return Err(StateError::EffectsSize {
-                max: EFFECT_BYTES_MAX,
-            });
+            return Err(StateError::EffectsSize { max: EFFECT_BYTES_MAX });
         }
         self.open.bytes += bytes;
         match self.open.state.entry(key.to_vec()) {
@@ -509,23 +486,37 @@ impl Context {
     }
 }
 
+/// The state of a context that is lent out.
+struct Lent;
+
+impl Lent {
+    fn unavailable() -> StateUnavailable {
+        StateUnavailable("the delivery's context is lent out".to_owned())
+    }
+}
+
+impl StateRead for Lent {
+    fn get(&self, _: &[u8]) -> Result<Option<Vec<u8>>, StateUnavailable> {
+        Err(Self::unavailable())
+    }
+
+    fn scan(&self, _: &[u8], _: Option<&[u8]>, _: usize) -> Result<Vec<StateEntry>, StateUnavailable> {
+        Err(Self::unavailable())
+    }
+}
+
 /// A `traceparent` in the same trace as `parent` with a span id of its own, the same on every run: W3C Trace Context,
 /// `00-TRACE(32)-SPAN(16)-FLAGS(2)`. `None` where `parent` isn't one.
 fn child_span(parent: &str, origin: &str, index: usize) -> Option<String> {
     let mut fields = parent.split('-');
     let (version, trace, span, flags) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
     let hex = |field: &str, len: usize| {
-        field.len() == len
-            && field
-                .bytes()
-                .all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
+        field.len() == len && field.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
     };
     if !(hex(version, 2) && version != "ff" && hex(trace, 32) && hex(span, 16) && hex(flags, 2)) {
         return None;
     }
-    let hash = RandomStream::new(0, origin, u32::try_from(index).unwrap_or(u32::MAX))
-        .block(0)
-        .h1;
+    let hash = RandomStream::new(0, origin, u32::try_from(index).unwrap_or(u32::MAX)).block(0).h1;
     // The span id of all zeroes is invalid.
     Some(format!("00-{trace}-{:016x}-{flags}", hash.max(1)))
 }
@@ -543,10 +534,7 @@ impl RandomStream {
         std::hash::Hasher::write(&mut hasher, origin.as_bytes());
         std::hash::Hasher::write(&mut hasher, &attempt.to_le_bytes());
         let key = hasher.finish128();
-        Self {
-            key: (key.h1, key.h2),
-            counter: 0,
-        }
+        Self { key: (key.h1, key.h2), counter: 0 }
     }
 
     fn block(&self, counter: u64) -> siphasher::sip128::Hash128 {

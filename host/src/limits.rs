@@ -56,12 +56,12 @@ pub const DEDUP_COUNT_MAX: u64 = 10_000_000;
 /// Age up to which an identity is remembered, unless told otherwise.
 pub const DEDUP_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 /// Ceiling of the setting above: beyond it, the count is the bound that matters.
-pub const DEDUP_AGE_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+pub const DEDUP_AGE_MAX: Duration = Duration::from_hours(30 * 24);
 
 /// Shortest retention by age: batches are removed whole, and the check comes once in a while.
 pub const RETENTION_AGE_MIN: Duration = Duration::from_secs(1);
 /// Longest retention by age, a hundred years: what is to stay longer stays for ever.
-pub const RETENTION_AGE_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+pub const RETENTION_AGE_MAX: Duration = Duration::from_hours(100 * 365 * 24);
 /// Smallest retention by size: a few batches.
 pub const RETENTION_BYTES_MIN: u64 = 1 << 20;
 
@@ -89,6 +89,13 @@ pub const LANE_BATCH_TIME: Duration = Duration::from_millis(20);
 pub const HELD_MAX: usize = 10_000;
 /// Ceiling of the setting above: held references live in the lane's memory.
 pub const HELD_CEILING: usize = 1_000_000;
+/// Time that a native handler's delivery may take. A native handler is part of the application, so this only keeps a
+/// future that never ends from holding its lane for ever.
+pub const HANDLER_DEADLINE: Duration = Duration::from_secs(5 * 60);
+/// Time that a consumer has to end its current delivery when it is unsubscribed or given another configuration.
+pub const UNSUBSCRIBE_WAIT: Duration = Duration::from_secs(30);
+/// Most threads that run lanes, and most that compile plugins: the bus is a guest in somebody's process.
+pub const BUS_THREADS_MAX: usize = 4;
 /// Held events that a lane delivers in a row while a fresh one is ready: retries come first, and never starve what is new.
 pub const HELD_IN_A_ROW: u64 = 7;
 /// First wait of a lane whose commits fail or find the disk full. It doubles with each failure in a row.
@@ -105,13 +112,13 @@ pub const ATTEMPTS_CEILING: u32 = 100;
 /// Age of a delivery, from its first attempt, after which it is not tried again.
 pub const ATTEMPT_AGE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// Ceiling of the setting above: a held event holds retention back.
-pub const ATTEMPT_AGE_CEILING: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+pub const ATTEMPT_AGE_CEILING: Duration = Duration::from_hours(30 * 24);
 /// First upper bound of the wait before a retry.
 pub const BACKOFF_BASE: Duration = Duration::from_millis(200);
 /// Largest upper bound of the wait before a retry, and of what a plugin may ask for.
 pub const BACKOFF_MAX: Duration = Duration::from_secs(5 * 60);
 /// Ceiling of the setting above: a longer wait is a schedule, not a retry.
-pub const BACKOFF_CEILING: Duration = Duration::from_secs(24 * 60 * 60);
+pub const BACKOFF_CEILING: Duration = Duration::from_hours(24);
 /// Shortest wait that a setting may ask for: what is shorter is no wait.
 pub const BACKOFF_FLOOR: Duration = Duration::from_millis(1);
 /// Crashes of the whole process during one marked delivery after which the event is given up on. One crash may be an
@@ -150,10 +157,40 @@ pub const PLUGIN_MEMORY_CEILING: usize = 512 << 20;
 pub const PLUGIN_MEMORY_FLOOR: usize = 1 << 20;
 /// Elements in a plugin's table: a Python interpreter needs 6,000.
 pub const PLUGIN_TABLE_ELEMENTS: usize = 20_000;
-/// Live instances of all plugins together.
+/// Linear memories of all live instances together, and so the most instances: a lane that finds no room waits. The pool
+/// reserves 4 GiB of address space for each where it may.
 pub const PLUGIN_INSTANCES_MAX: u32 = 1000;
+/// Memories of one instance: QuickJS needs three.
+pub const PLUGIN_MEMORIES: u32 = 8;
+/// Tables of one instance: a Python interpreter has one for most of its modules.
+pub const PLUGIN_TABLES: u32 = 32;
+/// Core instances of one instance: a Python interpreter has fourteen modules, and adapters between them.
+pub const PLUGIN_CORE_INSTANCES: u32 = 64;
+/// Slots of memories, tables and stacks that keep their pages for the next instance of the same plugin.
+pub const PLUGIN_WARM_SLOTS: u32 = 16;
+/// Stack for what a guest calls in the host, beneath the guest's own: writing a log line through an application's
+/// subscriber is the deepest.
+pub const PLUGIN_HOST_STACK_BYTES: usize = 512 << 10;
+/// Handles that an instance holds of WASI's resources: timers, streams.
+pub const WASI_RESOURCES_MAX: usize = 1024;
 /// Largest component file: an embedded Python is 18 MB.
 pub const COMPONENT_BYTES_MAX: usize = 64 << 20;
+/// Core modules and components within a component: an embedded Python has some thirty.
+pub const COMPONENT_MODULES_MAX: usize = 128;
+/// Functions of a component: an embedded Python has under 20,000.
+pub const COMPONENT_FUNCTIONS_MAX: usize = 100_000;
+/// Largest compiled component that is kept on disk: code takes two to four times a component's size.
+pub const COMPILED_BYTES_MAX: usize = COMPONENT_BYTES_MAX * 4;
+/// Compiled components that are kept on disk: each consumer's running version and a few before it.
+pub const CODE_CACHE_FILES_MAX: usize = 256;
+/// Bytes of compiled components that are kept on disk.
+pub const CODE_CACHE_BYTES_MAX: u64 = 1 << 30;
+/// Names of imports or exports that an error lists.
+pub const LISTED_NAMES_MAX: usize = 8;
+/// Topics that a plugin says it publishes to.
+pub const PLUGIN_TOPICS_MAX: usize = 256;
+/// Longest version of a plugin.
+pub const PLUGIN_VERSION_BYTES_MAX: usize = 64;
 /// Time that a delivery may take unless told otherwise.
 pub const PLUGIN_DEADLINE: Duration = Duration::from_secs(5);
 /// Ceiling of the setting above: a lane that waits for a plugin can't be stopped.
@@ -180,19 +217,9 @@ pub const CONNECTIONS_MAX: usize = 64;
 /// Longest line of an input file: an event at its ceiling, with its data in base64.
 pub const LINE_BYTES_MAX: usize = EVENT_BYTES_CEILING * 2;
 
-const _: () = assert!(
-    EFFECT_BYTES_MAX < COMMIT_BYTES_MAX,
-    "the effects of one delivery fit into one commit"
-);
-const _: () = assert!(
-    COMMIT_BYTES_MAX < ADMISSION_BYTES_MAX,
-    "a commit can be filled from what waits"
-);
-const _: () = assert!(
-    EVENT_BYTES_MAX <= EFFECT_BYTES_MAX,
-    "a delivery can publish one event of the default size"
-);
-const _: () = assert!(
-    STATE_VALUE_BYTES_MAX <= EFFECT_BYTES_MAX,
-    "a delivery can write one value of the largest size"
-);
+const _: () = assert!(EFFECT_BYTES_MAX < COMMIT_BYTES_MAX, "the effects of one delivery fit into one commit");
+const _: () = assert!(COMMIT_BYTES_MAX < ADMISSION_BYTES_MAX, "a commit can be filled from what waits");
+const _: () =
+    assert!(EVENT_BYTES_MAX <= EFFECT_BYTES_MAX, "a delivery can publish one event of the default size");
+const _: () =
+    assert!(STATE_VALUE_BYTES_MAX <= EFFECT_BYTES_MAX, "a delivery can write one value of the largest size");

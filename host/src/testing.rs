@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::clock::{BoxFuture, Clock, Random, Timestamp};
+pub use crate::log::MemoryMedium;
 
 /// A clock that moves when it is told to.
 #[derive(Debug)]

@@ -76,11 +76,7 @@ impl BusConfig {
 
     pub(super) fn validate_at(&self, place: &Place<'_>) -> Result<(), ConfigError> {
         let event_bytes = EVENT_BYTES_FLOOR as u64..=EVENT_BYTES_CEILING as u64;
-        place
-            .at("event_bytes_max")
-            .check_bytes(self.event_bytes_max as u64, event_bytes)?;
-        place
-            .at("cache_bytes")
-            .check_bytes(self.cache_bytes as u64, CACHE_BYTES_FLOOR as u64..=u64::MAX)
+        place.at("event_bytes_max").check_bytes(self.event_bytes_max as u64, event_bytes)?;
+        place.at("cache_bytes").check_bytes(self.cache_bytes as u64, CACHE_BYTES_FLOOR as u64..=u64::MAX)
     }
 }

@@ -63,10 +63,7 @@ impl ConsumerConfig {
     /// The default settings for these topics.
     #[must_use]
     pub fn new(topics: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        Self {
-            topics: topics.into_iter().map(Into::into).collect(),
-            ..Self::default()
-        }
+        Self { topics: topics.into_iter().map(Into::into).collect(), ..Self::default() }
     }
 
     /// Sets [`order`](Self::order).
@@ -139,18 +136,10 @@ impl ConsumerConfig {
         }
         place.at("held_max").check(self.held_max, 1..=HELD_CEILING)?;
         let retry = place.at("retry");
-        retry
-            .at("attempts")
-            .check(self.retry.attempts, 1..=ATTEMPTS_CEILING)?;
-        retry
-            .at("max")
-            .check_duration(self.retry.max, BACKOFF_FLOOR..=BACKOFF_CEILING)?;
-        retry
-            .at("base")
-            .check_duration(self.retry.base, BACKOFF_FLOOR..=self.retry.max)?;
-        retry
-            .at("age")
-            .check_duration(self.retry.age, BACKOFF_FLOOR..=ATTEMPT_AGE_CEILING)
+        retry.at("attempts").check(self.retry.attempts, 1..=ATTEMPTS_CEILING)?;
+        retry.at("max").check_duration(self.retry.max, BACKOFF_FLOOR..=BACKOFF_CEILING)?;
+        retry.at("base").check_duration(self.retry.base, BACKOFF_FLOOR..=self.retry.max)?;
+        retry.at("age").check_duration(self.retry.age, BACKOFF_FLOOR..=ATTEMPT_AGE_CEILING)
     }
 }
 
@@ -287,12 +276,7 @@ pub struct RetryPolicy {
 
 impl Default for RetryPolicy {
     fn default() -> Self {
-        Self {
-            attempts: ATTEMPTS_MAX,
-            base: BACKOFF_BASE,
-            max: BACKOFF_MAX,
-            age: ATTEMPT_AGE_MAX,
-        }
+        Self { attempts: ATTEMPTS_MAX, base: BACKOFF_BASE, max: BACKOFF_MAX, age: ATTEMPT_AGE_MAX }
     }
 }
 

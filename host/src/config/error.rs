@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::check_name;
 use super::units::{format_bytes, format_duration};
+use crate::limits::NAME_BYTES_MAX;
 
 /// Why a setting was refused: which one, its value, and what is allowed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -59,11 +60,7 @@ impl ConfigError {
     }
 
     pub(super) fn invalid(key: String, value: impl Display, allowed: impl Into<String>) -> Self {
-        Self::Invalid {
-            key,
-            value: value.to_string(),
-            allowed: allowed.into(),
-        }
+        Self::Invalid { key, value: value.to_string(), allowed: allowed.into() }
     }
 }
 
@@ -76,32 +73,16 @@ pub(super) struct Place<'a> {
 
 impl<'a> Place<'a> {
     /// Above all settings.
-    pub(super) const ROOT: Place<'static> = Place {
-        above: None,
-        name: "",
-    };
+    pub(super) const ROOT: Place<'static> = Place { above: None, name: "" };
 
     /// A table or a setting within this place.
     pub(super) fn at(&'a self, name: &'a str) -> Place<'a> {
-        Place {
-            above: Some(self),
-            name,
-        }
+        Place { above: Some(self), name }
     }
 
-    /// The path as errors name it. Names that TOML wants in quotes have them here too.
+    /// The path as errors name it.
     pub(super) fn path(&self) -> String {
-        let bare = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-        let name = if !self.name.is_empty() && self.name.chars().all(bare) {
-            self.name.to_owned()
-        } else {
-            format!("{:?}", self.name)
-        };
-        match self.above {
-            None => String::new(),
-            Some(above) if above.above.is_none() => name,
-            Some(above) => format!("{}.{name}", above.path()),
-        }
+        self.above.map_or_else(String::new, |above| join(&above.path(), self.name))
     }
 
     pub(super) fn check<T: PartialOrd + Display>(
@@ -112,11 +93,7 @@ impl<'a> Place<'a> {
         if allowed.contains(&value) {
             return Ok(());
         }
-        Err(ConfigError::invalid(
-            self.path(),
-            value,
-            format!("{} to {}", allowed.start(), allowed.end()),
-        ))
+        Err(ConfigError::invalid(self.path(), value, format!("{} to {}", allowed.start(), allowed.end())))
     }
 
     pub(super) fn check_bytes(&self, value: u64, allowed: RangeInclusive<u64>) -> Result<(), ConfigError> {
@@ -126,11 +103,7 @@ impl<'a> Place<'a> {
         let bounds = if *allowed.end() == u64::MAX {
             format!("{} or more", format_bytes(*allowed.start()))
         } else {
-            format!(
-                "{} to {}",
-                format_bytes(*allowed.start()),
-                format_bytes(*allowed.end())
-            )
+            format!("{} to {}", format_bytes(*allowed.start()), format_bytes(*allowed.end()))
         };
         Err(ConfigError::invalid(self.path(), format_bytes(value), bounds))
     }
@@ -143,18 +116,24 @@ impl<'a> Place<'a> {
         if allowed.contains(&value) {
             return Ok(());
         }
-        let bounds = format!(
-            "{} to {}",
-            format_duration(*allowed.start()),
-            format_duration(*allowed.end())
-        );
+        let bounds = format!("{} to {}", format_duration(*allowed.start()), format_duration(*allowed.end()));
         Err(ConfigError::invalid(self.path(), format_duration(value), bounds))
     }
 
     pub(super) fn check_name(&self, name: &str) -> Result<(), ConfigError> {
-        let allowed = "a name of ASCII letters, digits, `.`, `_` and `-` that begins with a letter or a digit, at most \
-                       128 bytes long";
+        let allowed = format!(
+            "a name of ASCII letters, digits, `.`, `_` and `-` that begins with a letter or a digit, at most \
+             {NAME_BYTES_MAX} bytes long"
+        );
         check_name(name)
             .map_err(|error| ConfigError::invalid(self.path(), format!("{:?}", error.name), allowed))
     }
+}
+
+/// The path of a setting within a table. Names that TOML wants in quotes have them here too.
+pub(super) fn join(path: &str, name: &str) -> String {
+    let bare = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    let quoted =
+        if !name.is_empty() && name.chars().all(bare) { name.to_owned() } else { format!("{name:?}") };
+    if path.is_empty() { quoted } else { format!("{path}.{quoted}") }
 }

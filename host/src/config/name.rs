@@ -23,15 +23,11 @@ pub struct NameError {
 pub fn check_name(name: &str) -> Result<(), NameError> {
     let bytes = name.as_bytes();
     let begins_well = bytes.first().is_some_and(u8::is_ascii_alphanumeric);
-    let goes_on_well = bytes
-        .iter()
-        .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(b));
+    let goes_on_well = bytes.iter().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(b));
     if begins_well && goes_on_well && bytes.len() <= NAME_BYTES_MAX {
         return Ok(());
     }
-    Err(NameError {
-        name: name.chars().take(NAME_BYTES_MAX).collect(),
-    })
+    Err(NameError { name: name.chars().take(NAME_BYTES_MAX).collect() })
 }
 
 #[cfg(test)]
@@ -40,20 +36,11 @@ mod tests {
 
     #[test]
     fn names_are_safe_in_paths_metrics_and_log_lines() {
-        for name in [
-            "a",
-            "7",
-            "quakes",
-            "Quakes.v1",
-            "a_b-c.d",
-            &"x".repeat(NAME_BYTES_MAX),
-        ] {
+        for name in ["a", "7", "quakes", "Quakes.v1", "a_b-c.d", &"x".repeat(NAME_BYTES_MAX)] {
             assert_eq!(check_name(name), Ok(()), "{name}");
         }
         let long = "x".repeat(NAME_BYTES_MAX + 1);
-        for name in [
-            "", ".", "..", "-a", "_a", "$a", "a/b", "a b", "a$", "é", "a\0", "a\n", &long,
-        ] {
+        for name in ["", ".", "..", "-a", "_a", "$a", "a/b", "a b", "a$", "é", "a\0", "a\n", &long] {
             assert!(check_name(name).is_err(), "{name:?}");
         }
     }

@@ -54,10 +54,7 @@ impl PluginConfig {
     /// The default settings for a component's file.
     #[must_use]
     pub fn new(component: impl Into<PathBuf>) -> Self {
-        Self {
-            component: component.into(),
-            ..Self::default()
-        }
+        Self { component: component.into(), ..Self::default() }
     }
 
     /// Sets [`grants`](Self::grants).
@@ -101,21 +98,15 @@ impl PluginConfig {
         }
         let limits = place.at("limits");
         let memory = PLUGIN_MEMORY_FLOOR as u64..=PLUGIN_MEMORY_CEILING as u64;
-        limits
-            .at("memory")
-            .check_bytes(self.limits.memory_bytes as u64, memory)?;
-        limits
-            .at("deadline")
-            .check_duration(self.limits.deadline, EPOCH_TICK..=PLUGIN_DEADLINE_MAX)?;
+        limits.at("memory").check_bytes(self.limits.memory_bytes as u64, memory)?;
+        limits.at("deadline").check_duration(self.limits.deadline, EPOCH_TICK..=PLUGIN_DEADLINE_MAX)?;
         self.check_settings(&place.at("settings"))
     }
 
     fn check_settings(&self, place: &Place<'_>) -> Result<(), ConfigError> {
         if self.settings.len() > SETTINGS_BYTES_MAX {
-            let (value, allowed) = (
-                format_bytes(self.settings.len() as u64),
-                format_bytes(SETTINGS_BYTES_MAX as u64),
-            );
+            let (value, allowed) =
+                (format_bytes(self.settings.len() as u64), format_bytes(SETTINGS_BYTES_MAX as u64));
             return Err(ConfigError::invalid(
                 place.path(),
                 format!("{value} of JSON"),
@@ -124,11 +115,9 @@ impl PluginConfig {
         }
         match serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(&self.settings) {
             Ok(_) => Ok(()),
-            Err(error) => Err(ConfigError::invalid(
-                place.path(),
-                format!("wrong ({error})"),
-                "a JSON object",
-            )),
+            Err(error) => {
+                Err(ConfigError::invalid(place.path(), format!("wrong ({error})"), "a JSON object"))
+            }
         }
     }
 }
@@ -188,10 +177,7 @@ pub struct PluginLimits {
 
 impl Default for PluginLimits {
     fn default() -> Self {
-        Self {
-            memory_bytes: PLUGIN_MEMORY_BYTES,
-            deadline: PLUGIN_DEADLINE,
-        }
+        Self { memory_bytes: PLUGIN_MEMORY_BYTES, deadline: PLUGIN_DEADLINE }
     }
 }
 

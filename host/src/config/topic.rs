@@ -45,11 +45,7 @@ impl TopicConfig {
     /// The default settings with so many partitions.
     #[must_use]
     pub fn new(partitions: u32) -> Self {
-        Self {
-            partitions,
-            retention: Retention::default(),
-            dedup: Dedup::default(),
-        }
+        Self { partitions, retention: Retention::default(), dedup: Dedup::default() }
     }
 
     /// Sets [`retention`](Self::retention).
@@ -76,24 +72,16 @@ impl TopicConfig {
     }
 
     pub(super) fn validate_at(&self, place: &Place<'_>) -> Result<(), ConfigError> {
-        place
-            .at("partitions")
-            .check(self.partitions, 1..=PARTITIONS_MAX)?;
+        place.at("partitions").check(self.partitions, 1..=PARTITIONS_MAX)?;
         let retention = place.at("retention");
         if let Some(age) = self.retention.age {
-            retention
-                .at("age")
-                .check_duration(age, RETENTION_AGE_MIN..=RETENTION_AGE_MAX)?;
+            retention.at("age").check_duration(age, RETENTION_AGE_MIN..=RETENTION_AGE_MAX)?;
         }
         if let Some(bytes) = self.retention.bytes {
-            retention
-                .at("bytes")
-                .check_bytes(bytes, RETENTION_BYTES_MIN..=u64::MAX)?;
+            retention.at("bytes").check_bytes(bytes, RETENTION_BYTES_MIN..=u64::MAX)?;
         }
         let dedup = place.at("dedup");
-        dedup
-            .at("age")
-            .check_duration(self.dedup.age, Duration::ZERO..=DEDUP_AGE_MAX)?;
+        dedup.at("age").check_duration(self.dedup.age, Duration::ZERO..=DEDUP_AGE_MAX)?;
         dedup.at("count").check(self.dedup.count, 0..=DEDUP_COUNT_MAX)
     }
 }
@@ -116,19 +104,13 @@ impl Retention {
     /// Removes what is older.
     #[must_use]
     pub fn keep_for(age: Duration) -> Self {
-        Self {
-            age: Some(age),
-            ..Self::default()
-        }
+        Self { age: Some(age), ..Self::default() }
     }
 
     /// Removes the oldest until the topic takes no more on the disk.
     #[must_use]
     pub fn keep_bytes(bytes: u64) -> Self {
-        Self {
-            bytes: Some(bytes),
-            ..Self::default()
-        }
+        Self { bytes: Some(bytes), ..Self::default() }
     }
 
     /// Sets [`age`](Self::age) beside what is set.
@@ -169,10 +151,7 @@ pub struct Dedup {
 
 impl Default for Dedup {
     fn default() -> Self {
-        Self {
-            age: DEDUP_AGE,
-            count: DEDUP_COUNT,
-        }
+        Self { age: DEDUP_AGE, count: DEDUP_COUNT }
     }
 }
 

@@ -1,6 +1,6 @@
 //! A running consumer: its lanes as tasks, and what can be asked of them while they run.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -10,12 +10,11 @@ use tokio::task::JoinHandle;
 
 use super::lane::{Control, LaneTask, Shared};
 use super::status::{Board, LaneState, LaneStatus, Report};
-use crate::clock::Timestamp;
 use crate::config::ConsumerConfig;
 use crate::effects::{Authority, ContextOwner};
 use crate::handler::Program;
 use crate::ids::{ConsumerId, LaneId, TopicId};
-use crate::log::{Entry, Log};
+use crate::log::Log;
 
 /// What all consumers of a bus share.
 pub(crate) struct Lanes {
@@ -110,13 +109,16 @@ impl Consumer {
         });
     }
 
-    /// Waits until every lane has gone over to the program of the last [`switch`](Self::switch). A lane whose storage
-    /// fails goes over when it works again.
-    pub(crate) async fn switched(&self) {
+    /// Ends when every lane has gone over to the program of the last [`switch`](Self::switch). A lane whose storage fails
+    /// goes over when it works again.
+    pub(crate) fn switched(&self) -> impl Future<Output = ()> + use<> {
         let generation = self.control.borrow().generation;
-        let has_switched =
-            |report: &Report| report.generation >= generation || report.state == LaneState::Stopped;
-        self.shared.board.all(has_switched).await;
+        let shared = Arc::clone(&self.shared);
+        async move {
+            let has_switched =
+                |report: &Report| report.generation >= generation || report.state == LaneState::Stopped;
+            shared.board.all(has_switched).await;
+        }
     }
 
     /// Has each lane stand still after its batch.
@@ -156,38 +158,14 @@ impl Consumer {
     pub(crate) fn status(&self) -> Vec<LaneStatus> {
         let reports = (0_u32..).zip(self.shared.board.reports()).zip(&self.tasks);
         reports
-            .map(|((partition, report), task)| self.lane_status(partition, report, task.is_finished()))
+            .map(|((partition, report), task)| {
+                let mut status = report.status(&self.shared.log, partition);
+                if task.is_finished() {
+                    status.state = LaneState::Stopped;
+                }
+                status
+            })
             .collect()
-    }
-
-    fn lane_status(&self, partition: u32, report: Report, has_ended: bool) -> LaneStatus {
-        let log = &self.shared.log;
-        let now = log.clock().now();
-        let (mut lag_events, mut oldest, mut next) = (0, None, BTreeMap::new());
-        for (topic, offset) in report.next {
-            let to_come = log.next_offset(topic, partition).saturating_sub(offset);
-            lag_events += to_come;
-            // A log that can't be read says so by the lane's state; how old the event is doesn't matter then.
-            let read = (to_come > 0).then(|| log.read(topic, partition, offset, 1, 1));
-            if let Some(Ok(entries)) = read
-                && let Some(Entry::Event(event)) = entries.first()
-            {
-                oldest = Some(oldest.map_or(event.appended, |oldest: Timestamp| oldest.min(event.appended)));
-            }
-            next.insert(super::lane::topic_name(log, topic).as_ref().to_owned(), offset);
-        }
-        LaneStatus {
-            partition,
-            state: if has_ended { LaneState::Stopped } else { report.state },
-            next,
-            lag_events,
-            lag: oldest.map_or(Duration::ZERO, |appended| now.since(appended)),
-            held: report.held,
-            parked: report.parked,
-            next_retry: report.next_retry,
-            counts: report.counts,
-            version: report.version,
-        }
     }
 
     /// Waits until this is true of every lane, as tests do.

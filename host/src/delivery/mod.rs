@@ -15,7 +15,10 @@ mod native;
 mod panics;
 mod retry;
 mod status;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use consumer::{Consumer, Lanes, Setup};
 pub(crate) use native::Native;
+pub(crate) use status::stored_status;
 pub use status::{LaneState, LaneStatus};

@@ -9,8 +9,8 @@ use tokio::sync::Notify;
 
 use crate::clock::Timestamp;
 use crate::handler::ProgramVersion;
-use crate::ids::TopicId;
-use crate::log::LaneCounts;
+use crate::ids::{ConsumerId, LaneId, TopicId};
+use crate::log::{ConsumerRow, Entry, Lane, LaneCounts, Log, ReadError, Wait};
 
 /// What a lane is doing.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -92,6 +92,67 @@ pub(super) struct Report {
     pub version: ProgramVersion,
     /// Which of its consumer's programs the lane runs, see `Control`.
     pub generation: u64,
+}
+
+impl Report {
+    /// What a lane that doesn't run has in the log.
+    fn stored(lane: Lane) -> Self {
+        let waiting = |wait: Wait| match wait {
+            Wait::Until(due) => Some(due),
+            Wait::Behind | Wait::Operator => None,
+        };
+        Self {
+            state: LaneState::Stopped,
+            next: lane.progress.next,
+            held: lane.held.len(),
+            parked: lane.held.values().filter(|held| held.wait == Wait::Operator).count(),
+            next_retry: lane.held.values().filter_map(|held| waiting(held.wait)).min(),
+            counts: lane.progress.counts,
+            version: lane.progress.version,
+            generation: 0,
+        }
+    }
+
+    /// The lane for people. Reads one event for each topic in which it has some to come.
+    pub(super) fn status(self, log: &Log, partition: u32) -> LaneStatus {
+        let now = log.clock().now();
+        let (mut lag_events, mut oldest, mut next) = (0, None, BTreeMap::new());
+        for (topic, offset) in self.next {
+            let to_come = log.next_offset(topic, partition).saturating_sub(offset);
+            lag_events += to_come;
+            // A log that can't be read says so by the lane's state; how old the event is doesn't matter then.
+            let read = (to_come > 0).then(|| log.read(topic, partition, offset, 1, 1));
+            if let Some(Ok(entries)) = read
+                && let Some(Entry::Event(event)) = entries.first()
+            {
+                oldest = Some(oldest.map_or(event.appended, |oldest: Timestamp| oldest.min(event.appended)));
+            }
+            let name = log.topic_name(topic).map_or_else(|| topic.to_string(), |name| name.to_string());
+            next.insert(name, offset);
+        }
+        LaneStatus {
+            partition,
+            state: self.state,
+            next,
+            lag_events,
+            lag: oldest.map_or(Duration::ZERO, |appended| now.since(appended)),
+            held: self.held,
+            parked: self.parked,
+            next_retry: self.next_retry,
+            counts: self.counts,
+            version: self.version,
+        }
+    }
+}
+
+/// The lanes of a consumer that doesn't run in this process, as the log has them.
+///
+/// # Errors
+///
+/// See [`ReadError`].
+pub(crate) fn stored_status(log: &Log, id: ConsumerId, row: &ConsumerRow) -> Result<Vec<LaneStatus>, ReadError> {
+    let lane = |partition| Ok(Report::stored(log.lane(LaneId { consumer: id, partition })?).status(log, partition));
+    (0..row.partitions).map(lane).collect()
 }
 
 /// Where a consumer's lanes report.

@@ -80,11 +80,7 @@ pub(super) fn check_size(name: &str, bytes: usize) -> Result<(), EventError> {
     if bytes <= ATTRIBUTE_BYTES_MAX {
         Ok(())
     } else {
-        Err(EventError::TooLong {
-            attribute: name.to_owned(),
-            bytes,
-            bytes_max: ATTRIBUTE_BYTES_MAX,
-        })
+        Err(EventError::TooLong { attribute: name.to_owned(), bytes, bytes_max: ATTRIBUTE_BYTES_MAX })
     }
 }
 
@@ -177,11 +173,7 @@ mod tests {
             let attribute = Attribute::from(vec![0xFF; len]);
             assert_eq!(attribute.size(), attribute.to_string().len(), "{len}");
         }
-        for attribute in [
-            Attribute::from(true),
-            Attribute::from(false),
-            Attribute::from("é"),
-        ] {
+        for attribute in [Attribute::from(true), Attribute::from(false), Attribute::from("é")] {
             assert_eq!(attribute.size(), attribute.to_string().len(), "{attribute}");
         }
     }

@@ -16,15 +16,7 @@ pub struct EventBuilder {
 
 impl EventBuilder {
     pub(super) fn new(id: String, source: String, kind: String) -> Self {
-        Self {
-            parts: EventParts {
-                id,
-                source,
-                kind,
-                ..EventParts::default()
-            },
-            failure: None,
-        }
+        Self { parts: EventParts { id, source, kind, ..EventParts::default() }, failure: None }
     }
 
     /// Sets what the event is about, within its source. It is the event's key unless there is a `partitionkey`.
@@ -80,14 +72,12 @@ impl EventBuilder {
 
     /// Sets the data to text of a media type that is not JSON, and `datacontenttype` with it.
     pub fn text(self, media_type: impl Into<String>, text: impl Into<String>) -> Self {
-        self.datacontenttype(media_type)
-            .data(Some(Data::Text(text.into())))
+        self.datacontenttype(media_type).data(Some(Data::Text(text.into())))
     }
 
     /// Sets the data to bytes of a media type, and `datacontenttype` with it.
     pub fn binary(self, media_type: impl Into<String>, bytes: impl Into<Vec<u8>>) -> Self {
-        self.datacontenttype(media_type)
-            .data(Some(Data::Binary(bytes.into())))
+        self.datacontenttype(media_type).data(Some(Data::Binary(bytes.into())))
     }
 
     /// Sets the data, or takes it away.

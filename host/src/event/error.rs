@@ -119,10 +119,7 @@ impl EventError {
     }
 
     pub(super) fn name(name: &str, problem: impl Into<String>) -> Self {
-        Self::Name {
-            name: excerpt(name).to_owned(),
-            problem: problem.into(),
-        }
+        Self::Name { name: excerpt(name).to_owned(), problem: problem.into() }
     }
 }
 
@@ -130,9 +127,7 @@ impl EventError {
 const EXCERPT_CHARS: usize = 48;
 
 fn excerpt(text: &str) -> &str {
-    text.char_indices()
-        .nth(EXCERPT_CHARS)
-        .map_or(text, |(end, _)| &text[..end])
+    text.char_indices().nth(EXCERPT_CHARS).map_or(text, |(end, _)| &text[..end])
 }
 
 /// A value in quotes and with escapes, cut where it is long.
@@ -142,10 +137,6 @@ impl fmt::Display for Quoted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shown = excerpt(self.0);
         write!(f, "{shown:?}")?;
-        if shown.len() < self.0.len() {
-            f.write_str("...")
-        } else {
-            Ok(())
-        }
+        if shown.len() < self.0.len() { f.write_str("...") } else { Ok(()) }
     }
 }

@@ -6,13 +6,9 @@ pub(super) const ALLOWED: &str =
 
 /// Checks `type "/" subtype *(";" attribute "=" value)`.
 pub(super) fn check(text: &str) -> Result<(), &'static str> {
-    let (essence, mut parameters) = text
-        .split_once(';')
-        .map_or((text, None), |(head, tail)| (head, Some(tail)));
-    let (main, sub) = essence
-        .trim_end_matches([' ', '\t'])
-        .split_once('/')
-        .ok_or("it has no `/`")?;
+    let (essence, mut parameters) =
+        text.split_once(';').map_or((text, None), |(head, tail)| (head, Some(tail)));
+    let (main, sub) = essence.trim_end_matches([' ', '\t']).split_once('/').ok_or("it has no `/`")?;
     if !is_token(main) || !is_token(sub) {
         return Err("its type and subtype have to be words without spaces and special characters");
     }
@@ -51,10 +47,7 @@ pub(super) fn is_json(text: &str) -> bool {
 
 /// RFC 2045's `token`.
 fn is_token(text: &str) -> bool {
-    !text.is_empty()
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_graphic() && !b"()<>@,;:\\\"/[]?=".contains(&b))
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic() && !b"()<>@,;:\\\"/[]?=".contains(&b))
 }
 
 /// The length of the quoted string at the start, its quotes included.
@@ -108,12 +101,9 @@ mod tests {
 
     #[test]
     fn json_is_a_subtype_or_a_suffix_in_any_case() {
-        for text in [
-            "application/json",
-            "text/JSON; charset=utf-8",
-            "application/vnd.x+json",
-            "a/B+Json ;x=y",
-        ] {
+        for text in
+            ["application/json", "text/JSON; charset=utf-8", "application/vnd.x+json", "a/B+Json ;x=y"]
+        {
             assert!(is_json(text), "{text}");
         }
         for text in [

@@ -11,20 +11,11 @@ pub(super) fn check(text: &str) -> Result<(), &'static str> {
     let number = |from: usize, len: usize| -> Result<i16, &'static str> {
         let digits = bytes.get(from..from + len).ok_or(SHAPE)?;
         digits.iter().try_fold(0, |sum: i16, b| {
-            if b.is_ascii_digit() {
-                Ok(sum * 10 + i16::from(b - b'0'))
-            } else {
-                Err(SHAPE)
-            }
+            if b.is_ascii_digit() { Ok(sum * 10 + i16::from(b - b'0')) } else { Err(SHAPE) }
         })
     };
-    let expect = |at: usize, allowed: &[u8]| {
-        bytes
-            .get(at)
-            .filter(|b| allowed.contains(b))
-            .ok_or(SHAPE)
-            .map(drop)
-    };
+    let expect =
+        |at: usize, allowed: &[u8]| bytes.get(at).filter(|b| allowed.contains(b)).ok_or(SHAPE).map(drop);
 
     let (year, month, day) = (number(0, 4)?, number(5, 2)?, number(8, 2)?);
     let (hour, minute, second) = (number(11, 2)?, number(14, 2)?, number(17, 2)?);
@@ -33,10 +24,7 @@ pub(super) fn check(text: &str) -> Result<(), &'static str> {
     }
     let mut offset = 19;
     if bytes.get(offset) == Some(&b'.') {
-        let digits = bytes[offset + 1..]
-            .iter()
-            .take_while(|b| b.is_ascii_digit())
-            .count();
+        let digits = bytes[offset + 1..].iter().take_while(|b| b.is_ascii_digit()).count();
         if digits == 0 {
             return Err(SHAPE);
         }

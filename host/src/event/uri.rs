@@ -36,17 +36,11 @@ fn split_scheme(text: &str) -> Result<Option<(&str, &str)>, String> {
     }
     let (scheme, rest) = (&text[..end], &text[end + 1..]);
     let starts_well = scheme.starts_with(|c: char| c.is_ascii_alphabetic());
-    if starts_well
-        && scheme
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b))
-    {
+    if starts_well && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b)) {
         Ok(Some((scheme, rest)))
     } else {
-        Err(
-            "what stands before its first `:` is no scheme (a letter, then letters, digits, `+`, `-`, `.`)"
-                .to_owned(),
-        )
+        Err("what stands before its first `:` is no scheme (a letter, then letters, digits, `+`, `-`, `.`)"
+            .to_owned())
     }
 }
 
@@ -71,14 +65,12 @@ fn check_hierarchy(text: &str, start: usize) -> Result<(), String> {
 }
 
 fn split_at_first<'a>(text: &'a str, separator: &str) -> (&'a str, Option<&'a str>) {
-    text.split_once(separator)
-        .map_or((text, None), |(head, tail)| (head, Some(tail)))
+    text.split_once(separator).map_or((text, None), |(head, tail)| (head, Some(tail)))
 }
 
 fn check_authority(authority: &str, start: usize) -> Result<(), String> {
-    let (userinfo, host_and_port) = authority
-        .split_once('@')
-        .map_or(("", authority), |(user, rest)| (user, rest));
+    let (userinfo, host_and_port) =
+        authority.split_once('@').map_or(("", authority), |(user, rest)| (user, rest));
     check_characters(userinfo, start, b":")?;
     let host_start = start + (authority.len() - host_and_port.len());
     let port = if let Some(rest) = host_and_port.strip_prefix('[') {
@@ -96,11 +88,7 @@ fn check_authority(authority: &str, start: usize) -> Result<(), String> {
         check_characters(host, host_start, b"")?;
         port
     };
-    if port.bytes().all(|b| b.is_ascii_digit()) {
-        Ok(())
-    } else {
-        Err("its port is not a number".to_owned())
-    }
+    if port.bytes().all(|b| b.is_ascii_digit()) { Ok(()) } else { Err("its port is not a number".to_owned()) }
 }
 
 fn check_ip_literal(literal: &str) -> Result<(), String> {
@@ -123,14 +111,8 @@ fn check_characters(part: &str, start: usize, extra: &[u8]) -> Result<(), String
     let mut at = 0;
     while let Some(&byte) = bytes.get(at) {
         if byte == b'%' {
-            if !bytes
-                .get(at + 1..at + 3)
-                .is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit))
-            {
-                return Err(format!(
-                    "at byte {} two hexadecimal digits should follow `%`",
-                    start + at
-                ));
+            if !bytes.get(at + 1..at + 3).is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit)) {
+                return Err(format!("at byte {} two hexadecimal digits should follow `%`", start + at));
             }
             at += 3;
         } else if is_plain(byte) || extra.contains(&byte) {
@@ -213,10 +195,7 @@ mod tests {
 
     #[test]
     fn a_uri_has_a_scheme() {
-        assert_eq!(
-            check_uri("https://example.com/schema.json#/definitions/quake"),
-            Ok(())
-        );
+        assert_eq!(check_uri("https://example.com/schema.json#/definitions/quake"), Ok(()));
         assert!(check_uri("//example.com/schema").is_err());
         assert!(check_uri("schema").is_err());
         assert!(check_uri("").is_err());

@@ -27,13 +27,7 @@ where
 {
     /// A change that weighs `bytes`.
     pub fn new(run: F, bytes: usize, adds: bool, reply: oneshot::Sender<Result<T, AdminError>>) -> Self {
-        Self {
-            run: Some(run),
-            bytes,
-            adds,
-            answer: None,
-            reply,
-        }
+        Self { run: Some(run), bytes, adds, answer: None, reply }
     }
 }
 
@@ -63,10 +57,7 @@ where
             // What was refused was refused whatever became of its neighbours.
             (_, Some(Err(refused))) => Err(refused),
             (Verdict::InDoubt(fault), _) => Err(AdminError::InDoubt(fault.clone())),
-            (Verdict::DiskFull { free, min }, _) => Err(AdminError::DiskFull {
-                free: *free,
-                min: *min,
-            }),
+            (Verdict::DiskFull { free, min }, _) => Err(AdminError::DiskFull { free: *free, min: *min }),
             (Verdict::Closed, _) => Err(AdminError::Closed),
             (Verdict::Reopening | Verdict::Durable, _) => Err(AdminError::Reopening),
         };

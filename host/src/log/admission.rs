@@ -50,25 +50,10 @@ impl Admission {
     /// Hands an item to the committer, as soon as there is room.
     pub async fn admit(&self, change: Box<dyn Change>) -> Result<(), Closed> {
         // One that is larger than the bound waits until it is alone.
-        let grains = change
-            .bytes()
-            .div_ceil(GRAIN)
-            .clamp(1, ADMISSION_BYTES_MAX / GRAIN);
-        let item = Arc::clone(&self.items)
-            .acquire_owned()
-            .await
-            .map_err(|_| Closed)?;
-        let bytes = Arc::clone(&self.bytes)
-            .acquire_many_owned(grains as u32)
-            .await
-            .map_err(|_| Closed)?;
-        self.queue
-            .send(Admitted {
-                change,
-                _bytes: bytes,
-                _item: item,
-            })
-            .map_err(|_| Closed)
+        let grains = change.bytes().div_ceil(GRAIN).clamp(1, ADMISSION_BYTES_MAX / GRAIN);
+        let item = Arc::clone(&self.items).acquire_owned().await.map_err(|_| Closed)?;
+        let bytes = Arc::clone(&self.bytes).acquire_many_owned(grains as u32).await.map_err(|_| Closed)?;
+        self.queue.send(Admitted { change, _bytes: bytes, _item: item }).map_err(|_| Closed)
     }
 
     /// Lets nobody in any more. What is in the queue stays there.

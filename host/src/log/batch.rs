@@ -132,18 +132,13 @@ impl<'a> Batch<'a> {
     /// The event at `index`, counted from 0.
     pub fn event(&self, index: u32) -> Result<Event, RecordError> {
         let start = if index == 0 { 0 } else { self.end(index - 1)? };
-        let record = self
-            .records
-            .get(start..self.end(index)?)
-            .ok_or(RecordError::Short)?;
+        let record = self.records.get(start..self.end(index)?).ok_or(RecordError::Short)?;
         record::decode(record)
     }
 
     fn end(&self, index: u32) -> Result<usize, RecordError> {
         let (ends, _) = self.ends.as_chunks::<4>();
-        ends.get(index as usize)
-            .map(|end| u32::from_le_bytes(*end) as usize)
-            .ok_or(RecordError::Short)
+        ends.get(index as usize).map(|end| u32::from_le_bytes(*end) as usize).ok_or(RecordError::Short)
     }
 }
 
@@ -176,9 +171,7 @@ mod tests {
             (batch.count, batch.commit, batch.appended, batch.bytes_before),
             (3, 7, Timestamp(99), 1234)
         );
-        let ids: Vec<_> = (0..3)
-            .map(|index| batch.event(index).unwrap().id().to_owned())
-            .collect();
+        let ids: Vec<_> = (0..3).map(|index| batch.event(index).unwrap().id().to_owned()).collect();
         assert_eq!(ids, ["a", "b", "c"]);
         assert_eq!(batch.event(3), Err(RecordError::Short));
     }

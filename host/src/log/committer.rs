@@ -30,12 +30,7 @@ pub(super) struct Committer {
 
 impl Committer {
     pub fn new(shared: Arc<Shared>, queue: Receiver<Admitted>, windows: Windows, commit_last: u64) -> Self {
-        Self {
-            shared,
-            queue,
-            windows,
-            commit_last,
-        }
+        Self { shared, queue, windows, commit_last }
     }
 
     /// Works until the queue is closed and empty, and then closes the database.
@@ -147,9 +142,7 @@ impl Committer {
                 Ok(())
             }
             Ok(Err(fault)) => Err(fault),
-            Err(_) => Err(StorageFault::from(redb::Error::Corrupted(
-                "the database panicked".to_owned(),
-            ))),
+            Err(_) => Err(StorageFault::from(redb::Error::Corrupted("the database panicked".to_owned()))),
         };
         (group, result)
     }
@@ -164,8 +157,9 @@ impl Committer {
                 Ok(opened) => {
                     self.windows = opened.windows;
                     self.commit_last = opened.commit_last;
-                    self.shared.put_database(opened.database);
+                    // Before anybody can read: what a lane reads from here on belongs to its new epoch.
                     self.shared.change_all_lanes();
+                    self.shared.put_database(opened.database);
                     tracing::info!("the storage was opened anew");
                     return;
                 }

@@ -23,11 +23,7 @@ pub(super) struct CommitLane {
 
 impl CommitLane {
     pub fn new(commit: LaneCommit, reply: CommitReply) -> Self {
-        Self {
-            commit,
-            stale: false,
-            reply,
-        }
+        Self { commit, stale: false, reply }
     }
 }
 
@@ -55,9 +51,7 @@ impl Change for CommitLane {
             self.stale = true;
             return Ok(());
         }
-        txn.tables
-            .lanes
-            .insert(row_key, schema::encode(&self.commit.progress).as_slice())?;
+        txn.tables.lanes.insert(row_key, schema::encode(&self.commit.progress).as_slice())?;
         for (id, held) in &self.commit.held {
             let key = (lane.consumer.0, lane.partition, *id);
             match held {
@@ -93,10 +87,7 @@ impl Change for CommitLane {
             Verdict::Durable if self.stale => Err(CommitError::Stale),
             Verdict::Durable => Ok(()),
             Verdict::InDoubt(fault) => Err(CommitError::Failed(fault.clone())),
-            Verdict::DiskFull { free, min } => Err(CommitError::DiskFull {
-                free: *free,
-                min: *min,
-            }),
+            Verdict::DiskFull { free, min } => Err(CommitError::DiskFull { free: *free, min: *min }),
             Verdict::Reopening => Err(CommitError::Reopening),
             Verdict::Closed => Err(CommitError::Closed),
         };

@@ -87,11 +87,7 @@ pub(crate) struct Held {
     /// When the log accepted the event.
     pub appended: Timestamp,
     /// The event itself, where the log need not have it any more: for redriven events.
-    #[serde(
-        default,
-        with = "super::record::optional_event",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, with = "super::record::optional_event", skip_serializing_if = "Option::is_none")]
     pub event: Option<Arc<Event>>,
     /// What waits.
     pub wait: Wait,
@@ -137,11 +133,7 @@ pub struct DeadLetter {
     /// When the log accepted the event.
     pub appended: Timestamp,
     /// The event; `None` where it is damaged or gone.
-    #[serde(
-        default,
-        with = "super::record::optional_event",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, with = "super::record::optional_event", skip_serializing_if = "Option::is_none")]
     pub event: Option<Arc<Event>>,
     /// Why it was given up on: the last failure.
     pub reason: Failure,

@@ -21,10 +21,7 @@ pub(super) fn list(
 ) -> Result<Vec<DeadLetter>, ReadError> {
     let table = shared.begin_read()?.open_table(DEAD_LETTERS)?;
     let mut letters = Vec::new();
-    for row in table
-        .range((consumer.0, after.saturating_add(1))..=(consumer.0, u64::MAX))?
-        .take(limit)
-    {
+    for row in table.range((consumer.0, after.saturating_add(1))..=(consumer.0, u64::MAX))?.take(limit) {
         let (key, row) = row?;
         letters.push(schema::decode(row.value(), || what(key.value().1))?);
     }
@@ -100,9 +97,7 @@ fn find(txn: &Txn<'_>, consumer: ConsumerId, letter: u64) -> AdminResult<Option<
     let Some(row) = txn.tables.dead_letters.get((consumer.0, letter))? else {
         return Ok(Ok(None));
     };
-    Ok(schema::decode(row.value(), || what(letter))
-        .map(Some)
-        .map_err(AdminError::from))
+    Ok(schema::decode(row.value(), || what(letter)).map(Some).map_err(AdminError::from))
 }
 
 fn settle_one(
@@ -111,10 +106,7 @@ fn settle_one(
     letter: DeadLetter,
     fate: Fate,
 ) -> Result<(), StorageFault> {
-    let lane = LaneId {
-        consumer,
-        partition: letter.partition,
-    };
+    let lane = LaneId { consumer, partition: letter.partition };
     let row = |held_id: u64| (consumer.0, letter.partition, held_id);
     txn.tables.dead_letters.remove((consumer.0, letter.id))?;
     match fate {
@@ -123,9 +115,7 @@ fn settle_one(
             // held for its key.
             let held_id = letter.parked.unwrap_or(REDRIVEN + letter.id);
             let held = redriven(letter.clone(), txn.now);
-            txn.tables
-                .held
-                .insert(row(held_id), schema::encode(&held).as_slice())?;
+            txn.tables.held.insert(row(held_id), schema::encode(&held).as_slice())?;
         }
         Fate::Discard => {
             if let Some(held_id) = letter.parked {

@@ -44,10 +44,7 @@ pub(crate) struct FileMedium {
 impl FileMedium {
     /// The database in this directory, which is there.
     pub fn new(directory: &Path) -> Self {
-        Self {
-            directory: directory.to_owned(),
-            database: directory.join(DATABASE),
-        }
+        Self { directory: directory.to_owned(), database: directory.join(DATABASE) }
     }
 }
 

@@ -42,17 +42,9 @@ pub(super) fn open(
     random: &dyn Random,
 ) -> Result<Opened, OpenError> {
     let database = open_database(options, medium)?;
-    let storage = |source: StorageFault| OpenError::Storage {
-        path: medium.path().to_owned(),
-        source,
-    };
+    let storage = |source: StorageFault| OpenError::Storage { path: medium.path().to_owned(), source };
     check_format(&database, medium)?;
-    let mut opened = Opened {
-        database,
-        seed: 0,
-        hash_key: [0; 16],
-        unclean: false,
-    };
+    let mut opened = Opened { database, seed: 0, hash_key: [0; 16], unclean: false };
     prepare(&mut opened, random).map_err(storage)?;
     Ok(opened)
 }
@@ -62,15 +54,9 @@ pub(super) fn reopen(shared: &Shared) -> Result<Reopened, OpenError> {
     let database = open_database(&shared.options, &*shared.medium)?;
     let path = || shared.medium.path().to_owned();
     mark(&database, true).map_err(|source| OpenError::Storage { path: path(), source })?;
-    let (windows, commit_last) = load(shared, &database).map_err(|error| OpenError::Damaged {
-        path: path(),
-        reason: error.to_string(),
-    })?;
-    Ok(Reopened {
-        database,
-        windows,
-        commit_last,
-    })
+    let (windows, commit_last) = load(shared, &database)
+        .map_err(|error| OpenError::Damaged { path: path(), reason: error.to_string() })?;
+    Ok(Reopened { database, windows, commit_last })
 }
 
 fn open_database(options: &LogOptions, medium: &dyn Medium) -> Result<Database, OpenError> {
@@ -85,15 +71,9 @@ fn open_database(options: &LogOptions, medium: &dyn Medium) -> Result<Database, 
             Err(OpenError::InUse { path: path() })
         }
         Ok(Err(DatabaseError::Storage(redb::StorageError::Io(source)))) if !means_damage(&source) => {
-            Err(OpenError::Io {
-                path: path(),
-                source: Arc::new(source),
-            })
+            Err(OpenError::Io { path: path(), source: Arc::new(source) })
         }
-        Ok(Err(error)) => Err(OpenError::Damaged {
-            path: path(),
-            reason: error.to_string(),
-        }),
+        Ok(Err(error)) => Err(OpenError::Damaged { path: path(), reason: error.to_string() }),
         Err(_) => Err(OpenError::Damaged {
             path: path(),
             reason: "the database panicked while opening it".to_owned(),
@@ -104,10 +84,7 @@ fn open_database(options: &LogOptions, medium: &dyn Medium) -> Result<Database, 
 /// Whether an I/O error comes of the file's content: it ends too early, or makes no sense.
 fn means_damage(error: &std::io::Error) -> bool {
     use std::io::ErrorKind;
-    matches!(
-        error.kind(),
-        ErrorKind::UnexpectedEof | ErrorKind::InvalidData | ErrorKind::InvalidInput
-    )
+    matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::InvalidData | ErrorKind::InvalidInput)
 }
 
 /// Refuses what this build doesn't read, before anything is written.
@@ -116,11 +93,7 @@ fn check_format(database: &Database, medium: &dyn Medium) -> Result<(), OpenErro
     let storage = |source: StorageFault| OpenError::Storage { path: path(), source };
     let format = stored_format(database).map_err(storage)?;
     match format {
-        Some(found) if found > FORMAT => Err(OpenError::NewerFormat {
-            path: path(),
-            found,
-            known: FORMAT,
-        }),
+        Some(found) if found > FORMAT => Err(OpenError::NewerFormat { path: path(), found, known: FORMAT }),
         _ => Ok(()),
     }
 }
@@ -141,9 +114,7 @@ fn prepare(opened: &mut Opened, random: &dyn Random) -> Result<(), StorageFault>
     let transaction = opened.database.begin_write()?;
     {
         let mut tables = Tables::open(&transaction)?;
-        tables
-            .meta
-            .insert(meta::FORMAT, FORMAT.to_le_bytes().as_slice())?;
+        tables.meta.insert(meta::FORMAT, FORMAT.to_le_bytes().as_slice())?;
         opened.seed = u128::from_le_bytes(drawn_once(&mut tables, meta::SEED, random)?);
         opened.hash_key = drawn_once(&mut tables, meta::HASH_KEY, random)?;
         let before = tables.meta.insert(meta::OPEN, [1].as_slice())?;
@@ -174,9 +145,7 @@ fn drawn_once(
 /// Marks the database as open, or as closed in good order.
 pub(super) fn mark(database: &Database, open: bool) -> Result<(), StorageFault> {
     let transaction = database.begin_write()?;
-    transaction
-        .open_table(META)?
-        .insert(meta::OPEN, [u8::from(open)].as_slice())?;
+    transaction.open_table(META)?.insert(meta::OPEN, [u8::from(open)].as_slice())?;
     transaction.commit()?;
     Ok(())
 }
@@ -230,13 +199,7 @@ fn put_topic(shared: &Shared, id: TopicId, row: TopicRow, ends: &[Ends]) {
             partition.advance(ends.next, ends.bytes_after);
         }
     } else {
-        topics.insert(Arc::new(Topic::new(
-            id,
-            row.name,
-            row.created,
-            row.config,
-            ends.to_vec(),
-        )));
+        topics.insert(Arc::new(Topic::new(id, row.name, row.created, row.config, ends.to_vec())));
     }
 }
 
@@ -249,11 +212,7 @@ fn ends_of(
 ) -> Result<Ends, ReadError> {
     let mut rows = batches.range((topic.0, partition, 0)..=(topic.0, partition, u64::MAX))?;
     let Some(first) = rows.next() else {
-        return Ok(Ends {
-            low: floor,
-            next: floor,
-            ..Ends::default()
-        });
+        return Ok(Ends { low: floor, next: floor, ..Ends::default() });
     };
     let (key, row) = first?;
     let low = key.value().2;
@@ -274,10 +233,5 @@ fn ends_of(
             (offset + bytes.len() as u64, bytes_before + bytes.len() as u64)
         }
     };
-    Ok(Ends {
-        low: low.max(floor),
-        next,
-        bytes_after,
-        bytes_before,
-    })
+    Ok(Ends { low: low.max(floor), next, bytes_after, bytes_before })
 }

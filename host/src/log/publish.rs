@@ -36,12 +36,7 @@ pub(super) struct Publish {
 impl Publish {
     pub fn new(events: Vec<(Arc<Topic>, Event)>, reply: PublishReply) -> Self {
         let bytes = events.iter().map(|(_, event)| event.size()).sum();
-        Self {
-            events,
-            bytes,
-            appended: Vec::new(),
-            reply,
-        }
+        Self { events, bytes, appended: Vec::new(), reply }
     }
 }
 
@@ -66,10 +61,7 @@ impl Change for Publish {
         let answer = match verdict {
             Verdict::Durable => Ok(self.appended.into_iter().map(Published::from).collect()),
             Verdict::InDoubt(fault) => Err(PublishError::InDoubt(fault.clone())),
-            Verdict::DiskFull { free, min } => Err(PublishError::DiskFull {
-                free: *free,
-                min: *min,
-            }),
+            Verdict::DiskFull { free, min } => Err(PublishError::DiskFull { free: *free, min: *min }),
             Verdict::Reopening => Err(PublishError::Reopening),
             Verdict::Closed => Err(PublishError::Closed),
         };

@@ -73,11 +73,7 @@ pub(super) fn events(
     let Some(topic) = shared.topic(topic) else {
         return Ok(entries);
     };
-    let Some(ends) = topic
-        .partitions
-        .get(partition as usize)
-        .map(super::topics::Partition::ends)
-    else {
+    let Some(ends) = topic.partitions.get(partition as usize).map(super::topics::Partition::ends) else {
         return Ok(entries);
     };
     let mut next = from.max(ends.low);
@@ -87,11 +83,8 @@ pub(super) fn events(
     let table = shared.begin_read()?.open_table(BATCHES)?;
     let key = |offset: u64| (topic.id.0, partition, offset);
     // The batch that `next` lies in begins at it or before it.
-    let start = table
-        .range(key(0)..=key(next))?
-        .next_back()
-        .transpose()?
-        .map_or(next, |(key, _)| key.value().2);
+    let start =
+        table.range(key(0)..=key(next))?.next_back().transpose()?.map_or(next, |(key, _)| key.value().2);
     let mut rows = table.range(key(start)..key(ends.next))?.peekable();
     let mut bytes = 0;
     while let Some(row) = rows.next() {
@@ -140,11 +133,7 @@ fn entry(batch: &Batch<'_>, first: u64, index: u32) -> Entry {
             key: key_hash(event.key()),
             event: Arc::new(event),
         }),
-        Err(error) => Entry::Damaged {
-            offset,
-            offset_last: offset,
-            reason: error.to_string(),
-        },
+        Err(error) => Entry::Damaged { offset, offset_last: offset, reason: error.to_string() },
     }
 }
 
@@ -158,11 +147,7 @@ pub(super) fn offset_at(
     let Some(topic) = shared.topic(topic) else {
         return Ok(0);
     };
-    let Some(ends) = topic
-        .partitions
-        .get(partition as usize)
-        .map(super::topics::Partition::ends)
-    else {
+    let Some(ends) = topic.partitions.get(partition as usize).map(super::topics::Partition::ends) else {
         return Ok(0);
     };
     let table = shared.begin_read()?.open_table(BATCHES)?;
@@ -178,11 +163,7 @@ pub(super) fn offset_at(
         let (first, count, appended) = match Batch::parse(row.value()) {
             Ok(batch) => (row_key.value().2, u64::from(batch.count), batch.appended),
             // A damaged batch is taken to be too early: who reads from there is told of it.
-            Err(_) => (
-                row_key.value().2,
-                middle - row_key.value().2 + 1,
-                Timestamp(i64::MIN),
-            ),
+            Err(_) => (row_key.value().2, middle - row_key.value().2 + 1, Timestamp(i64::MIN)),
         };
         if appended < time {
             low = (first + count).max(middle + 1);
@@ -205,18 +186,11 @@ pub(super) fn lane(shared: &Shared, lane: LaneId) -> Result<Lane, ReadError> {
         None => return Err(ReadError::UnknownConsumer(lane.consumer.to_string())),
     };
     let mut held = BTreeMap::new();
-    for row in read
-        .open_table(HELD)?
-        .range((key.0, key.1, 0)..=(key.0, key.1, u64::MAX))?
-    {
+    for row in read.open_table(HELD)?.range((key.0, key.1, 0)..=(key.0, key.1, u64::MAX))? {
         let (key, row) = row?;
         held.insert(key.value().2, schema::decode(row.value(), what)?);
     }
-    Ok(Lane {
-        epoch,
-        progress,
-        held,
-    })
+    Ok(Lane { epoch, progress, held })
 }
 
 /// A lane's state at one moment.
@@ -229,10 +203,7 @@ impl StateSnapshot {
     /// The state as it is now.
     pub fn new(shared: &Shared, lane: LaneId) -> Result<Self, ReadError> {
         let table = shared.begin_read()?.open_table(STATE)?;
-        Ok(Self {
-            prefix: schema::state_prefix(lane.consumer, lane.partition),
-            table,
-        })
+        Ok(Self { prefix: schema::state_prefix(lane.consumer, lane.partition), table })
     }
 
     fn key(&self, key: &[u8]) -> Vec<u8> {

@@ -71,16 +71,9 @@ fn encode_head(event: &Event, out: &mut Vec<u8>) {
     put_bytes(out, event.id().as_bytes());
     put_bytes(out, event.source().as_bytes());
     put_bytes(out, event.kind().as_bytes());
-    let optional = [
-        event.subject(),
-        event.time(),
-        event.datacontenttype(),
-        event.dataschema(),
-    ];
-    let present = optional
-        .iter()
-        .enumerate()
-        .fold(0, |bits, (bit, text)| bits | (u8::from(text.is_some()) << bit));
+    let optional = [event.subject(), event.time(), event.datacontenttype(), event.dataschema()];
+    let present =
+        optional.iter().enumerate().fold(0, |bits, (bit, text)| bits | (u8::from(text.is_some()) << bit));
     out.push(present);
     for text in optional.into_iter().flatten() {
         put_bytes(out, text.as_bytes());
@@ -144,11 +137,7 @@ fn decode_head(mut head: &[u8]) -> Result<EventParts, RecordError> {
     };
     let present = byte(input)?;
     let mut optional = |bit: u8, what| {
-        if present & (1 << bit) == 0 {
-            Ok(None)
-        } else {
-            text(input, what).map(Some)
-        }
+        if present & (1 << bit) == 0 { Ok(None) } else { text(input, what).map(Some) }
     };
     parts.subject = optional(0, "subject")?;
     parts.time = optional(1, "time")?;
@@ -232,10 +221,7 @@ fn utf8(bytes: &[u8], what: &'static str) -> Result<String, RecordError> {
 }
 
 fn bounded_u32(len: usize) -> u32 {
-    assert!(
-        u32::try_from(len).is_ok(),
-        "attributes are bounded far below 4 GiB"
-    );
+    assert!(u32::try_from(len).is_ok(), "attributes are bounded far below 4 GiB");
     len as u32
 }
 
@@ -280,9 +266,7 @@ pub(crate) mod optional_event {
             if bytes.is_empty() {
                 return Ok(None);
             }
-            decode(bytes)
-                .map(|event| Some(Arc::new(event)))
-                .map_err(E::custom)
+            decode(bytes).map(|event| Some(Arc::new(event))).map_err(E::custom)
         }
     }
 }
@@ -316,14 +300,8 @@ mod tests {
 
     #[test]
     fn a_record_gives_back_every_kind_of_attribute_and_data() {
-        let binary = Event::new("2", "/s", "T")
-            .binary("image/png", vec![1, 2, 3])
-            .build()
-            .unwrap();
-        let text = Event::new("3", "/s", "T")
-            .text("text/plain", "hello".to_owned())
-            .build()
-            .unwrap();
+        let binary = Event::new("2", "/s", "T").binary("image/png", vec![1, 2, 3]).build().unwrap();
+        let text = Event::new("3", "/s", "T").text("text/plain", "hello".to_owned()).build().unwrap();
         let bare = Event::new("4", "/s", "T").build().unwrap();
         for event in [event(), binary, text, bare] {
             assert_eq!(decode(&encoded(&event)), Ok(event));

@@ -43,22 +43,14 @@ pub(super) fn create_topic(txn: &mut Txn<'_>, name: &str, config: TopicConfig) -
                 config.partitions
             ))));
         }
-        let row = TopicRow {
-            name: Arc::clone(&topic.name),
-            config: config.clone(),
-            created: topic.created,
-        };
-        txn.tables
-            .topics
-            .insert(topic.id.0, schema::encode(&row).as_slice())?;
+        let row = TopicRow { name: Arc::clone(&topic.name), config: config.clone(), created: topic.created };
+        txn.tables.topics.insert(topic.id.0, schema::encode(&row).as_slice())?;
         let id = topic.id;
         txn.after(move |_, _| topic.set_config(config));
         return Ok(Ok(id));
     }
     if txn.shared.topics().len() >= TOPICS_MAX {
-        return Ok(Err(AdminError::Invalid(format!(
-            "a bus has at most {TOPICS_MAX} topics"
-        ))));
+        return Ok(Err(AdminError::Invalid(format!("a bus has at most {TOPICS_MAX} topics"))));
     }
     // Two creations in one group: the name is looked for among the rows too.
     for row in txn.tables.topics.iter()? {
@@ -70,11 +62,7 @@ pub(super) fn create_topic(txn: &mut Txn<'_>, name: &str, config: TopicConfig) -
         }
     }
     let id = TopicId(txn.tables.take_number(meta::NEXT_TOPIC)? as u32);
-    let row = TopicRow {
-        name: name.into(),
-        config,
-        created: txn.now,
-    };
+    let row = TopicRow { name: name.into(), config, created: txn.now };
     txn.tables.topics.insert(id.0, schema::encode(&row).as_slice())?;
     txn.after(move |shared, _| {
         let ends = vec![Ends::default(); row.config.partitions as usize];
@@ -105,14 +93,7 @@ pub(super) fn register(
                 row.partitions
             ))));
         }
-        Some((id, row)) => (
-            id,
-            ConsumerRow {
-                topics: ids,
-                detached: None,
-                ..row
-            },
-        ),
+        Some((id, row)) => (id, ConsumerRow { topics: ids, detached: None, ..row }),
         None => {
             let id = ConsumerId(txn.tables.take_number(meta::NEXT_CONSUMER)? as u32);
             let row = ConsumerRow {
@@ -130,10 +111,7 @@ pub(super) fn register(
         }
     };
     for partition in 0..partitions {
-        let lane = LaneId {
-            consumer: id,
-            partition,
-        };
+        let lane = LaneId { consumer: id, partition };
         let stored = match stored_progress(txn, lane)? {
             Ok(stored) => stored,
             Err(error) => return Ok(Err(error)),
@@ -188,19 +166,12 @@ pub(super) fn seek(
     }
     let topics: Vec<_> = match topic {
         Some(topic) => vec![Arc::clone(topic)],
-        None => row
-            .topics
-            .iter()
-            .filter_map(|topic| txn.shared.topic(*topic))
-            .collect(),
+        None => row.topics.iter().filter_map(|topic| txn.shared.topic(*topic)).collect(),
     };
     let partitions = partition.map_or(0..row.partitions, |partition| partition..partition + 1);
     let mut moves = Vec::new();
     for partition in partitions {
-        let lane = LaneId {
-            consumer: id,
-            partition,
-        };
+        let lane = LaneId { consumer: id, partition };
         let mut progress = match stored_progress(txn, lane)? {
             Ok(stored) => stored.unwrap_or_default(),
             Err(error) => return Ok(Err(error)),
@@ -231,10 +202,7 @@ fn seek_refusal(
     if let Some(topic) = topic
         && !row.topics.contains(&topic.id)
     {
-        return Some(AdminError::Invalid(format!(
-            "consumer `{name}` doesn't read topic `{}`",
-            topic.name
-        )));
+        return Some(AdminError::Invalid(format!("consumer `{name}` doesn't read topic `{}`", topic.name)));
     }
     let partition = partition?;
     (partition >= row.partitions).then(|| {
@@ -271,25 +239,14 @@ pub(super) fn forget(txn: &mut Txn<'_>, name: &str) -> AdminResult<()> {
     };
     let consumer = id.0;
     txn.tables.consumers.remove(consumer)?;
-    txn.tables
-        .lanes
-        .retain_in((consumer, 0)..=(consumer, u32::MAX), |_, _| false)?;
-    txn.tables
-        .held
-        .retain_in((consumer, 0, 0)..=(consumer, u32::MAX, u64::MAX), |_, _| false)?;
-    txn.tables
-        .dead_letters
-        .retain_in((consumer, 0)..=(consumer, u64::MAX), |_, _| false)?;
+    txn.tables.lanes.retain_in((consumer, 0)..=(consumer, u32::MAX), |_, _| false)?;
+    txn.tables.held.retain_in((consumer, 0, 0)..=(consumer, u32::MAX, u64::MAX), |_, _| false)?;
+    txn.tables.dead_letters.retain_in((consumer, 0)..=(consumer, u64::MAX), |_, _| false)?;
     let first = schema::state_prefix(id, 0);
     let after = schema::state_prefix(ConsumerId(consumer + 1), 0);
-    txn.tables
-        .state
-        .retain_in(first.as_slice()..after.as_slice(), |_, _| false)?;
+    txn.tables.state.retain_in(first.as_slice()..after.as_slice(), |_, _| false)?;
     for partition in 0..row.partitions {
-        txn.change_lane(LaneId {
-            consumer: id,
-            partition,
-        });
+        txn.change_lane(LaneId { consumer: id, partition });
     }
     txn.after(move |shared, _| drop(shared.consumers_mut().remove(&id)));
     Ok(Ok(()))
@@ -297,14 +254,9 @@ pub(super) fn forget(txn: &mut Txn<'_>, name: &str) -> AdminResult<()> {
 
 fn equal_partitions(name: &str, topics: &[Arc<Topic>]) -> Result<u32, AdminError> {
     let Some(first) = topics.first() else {
-        return Err(AdminError::Invalid(format!(
-            "consumer `{name}` reads no topic: name at least one"
-        )));
+        return Err(AdminError::Invalid(format!("consumer `{name}` reads no topic: name at least one")));
     };
-    match topics
-        .iter()
-        .find(|topic| topic.partition_count() != first.partition_count())
-    {
+    match topics.iter().find(|topic| topic.partition_count() != first.partition_count()) {
         None => Ok(first.partition_count()),
         Some(other) => Err(AdminError::Invalid(format!(
             "consumer `{name}` reads topic `{}` with {} partitions and topic `{}` with {}: a lane merges one partition of \
@@ -332,9 +284,7 @@ pub(super) fn known(txn: &Txn<'_>, name: &str) -> Result<Option<(ConsumerId, Con
 }
 
 fn put_consumer(txn: &mut Txn<'_>, id: ConsumerId, row: ConsumerRow) -> Result<(), StorageFault> {
-    txn.tables
-        .consumers
-        .insert(id.0, schema::encode(&row).as_slice())?;
+    txn.tables.consumers.insert(id.0, schema::encode(&row).as_slice())?;
     txn.after(move |shared, _| drop(shared.consumers_mut().insert(id, row)));
     Ok(())
 }
@@ -344,16 +294,11 @@ fn stored_progress(txn: &Txn<'_>, lane: LaneId) -> AdminResult<Option<Progress>>
         return Ok(Ok(None));
     };
     let what = || format!("the row of lane {} of consumer {}", lane.partition, lane.consumer);
-    Ok(schema::decode(row.value(), what)
-        .map(Some)
-        .map_err(AdminError::from))
+    Ok(schema::decode(row.value(), what).map(Some).map_err(AdminError::from))
 }
 
 fn put_progress(txn: &mut Txn<'_>, lane: LaneId, progress: &Progress) -> Result<(), StorageFault> {
-    txn.tables.lanes.insert(
-        (lane.consumer.0, lane.partition),
-        schema::encode(progress).as_slice(),
-    )?;
+    txn.tables.lanes.insert((lane.consumer.0, lane.partition), schema::encode(progress).as_slice())?;
     Ok(())
 }
 

@@ -37,26 +37,15 @@ type Needs = BTreeMap<(TopicId, u32), Vec<(LaneId, u64)>>;
 /// Removes what the topics' settings say, as far as one commit does.
 pub(super) fn trim(txn: &mut Txn<'_>) -> AdminResult<Trimmed> {
     let topics: Vec<_> = txn.shared.topics().sorted();
-    let topics: Vec<_> = topics
-        .into_iter()
-        .filter(|topic| is_bounded(topic.config().retention))
-        .collect();
+    let topics: Vec<_> = topics.into_iter().filter(|topic| is_bounded(topic.config().retention)).collect();
     let mut trimmed = Trimmed::default();
     if topics.is_empty() {
         return Ok(Ok(trimmed));
     }
     let needs = needs(txn)?;
     for topic in topics {
-        let sizes: u64 = topic
-            .partitions
-            .iter()
-            .map(|partition| partition.ends().bytes())
-            .sum();
-        let excess = topic
-            .config()
-            .retention
-            .bytes
-            .map_or(0, |bytes| sizes.saturating_sub(bytes));
+        let sizes: u64 = topic.partitions.iter().map(|partition| partition.ends().bytes()).sum();
+        let excess = topic.config().retention.bytes.map_or(0, |bytes| sizes.saturating_sub(bytes));
         for partition in 0..topic.partition_count() {
             if trimmed.more {
                 return Ok(Ok(trimmed));
@@ -85,21 +74,14 @@ fn trim_partition(
 ) -> Result<(), StorageFault> {
     let retention = topic.config().retention;
     let ends = topic.partitions[partition as usize].ends();
-    let lanes = needs
-        .get(&(topic.id, partition))
-        .map(Vec::as_slice)
-        .unwrap_or_default();
+    let lanes = needs.get(&(topic.id, partition)).map(Vec::as_slice).unwrap_or_default();
     let needed = lanes.iter().map(|(_, offset)| *offset).min().unwrap_or(u64::MAX);
     // After a jump of the clock, ages mean nothing until it has settled.
     let age = retention.age.filter(|_| !txn.shared.clock.is_slewing());
     let oldest_kept = age.map_or(Timestamp(i64::MIN), |age| txn.now.before(age));
     let (mut low, mut bytes_removed) = (ends.low, 0);
     let mut rows = Vec::new();
-    for row in txn
-        .tables
-        .batches
-        .range((topic.id.0, partition, 0)..(topic.id.0, partition, ends.next))?
-    {
+    for row in txn.tables.batches.range((topic.id.0, partition, 0)..(topic.id.0, partition, ends.next))? {
         let (key, row) = row?;
         let first = key.value().2;
         // A damaged batch is as old as the one after it: it goes when it is the oldest.
@@ -144,27 +126,18 @@ fn needs(txn: &Txn<'_>) -> Result<Needs, StorageFault> {
         .shared
         .consumers()
         .iter()
-        .filter(|(_, row)| {
-            row.detached
-                .is_some_and(|since| txn.now.since(since) > DETACHED_HOLDS_RETENTION)
-        })
+        .filter(|(_, row)| row.detached.is_some_and(|since| txn.now.since(since) > DETACHED_HOLDS_RETENTION))
         .map(|(id, _)| *id)
         .collect();
     let mut by_lane: BTreeMap<(LaneId, TopicId), u64> = BTreeMap::new();
     let mut need = |lane: LaneId, topic: TopicId, offset: u64| {
         if !detached.contains(&lane.consumer) {
-            by_lane
-                .entry((lane, topic))
-                .and_modify(|least| *least = offset.min(*least))
-                .or_insert(offset);
+            by_lane.entry((lane, topic)).and_modify(|least| *least = offset.min(*least)).or_insert(offset);
         }
     };
     for row in txn.tables.lanes.iter()? {
         let (key, row) = row?;
-        let lane = LaneId {
-            consumer: ConsumerId(key.value().0),
-            partition: key.value().1,
-        };
+        let lane = LaneId { consumer: ConsumerId(key.value().0), partition: key.value().1 };
         if let Ok(progress) = schema::decode::<Progress>(row.value(), String::new) {
             for (topic, offset) in progress.next {
                 need(lane, topic, offset);
@@ -173,10 +146,7 @@ fn needs(txn: &Txn<'_>) -> Result<Needs, StorageFault> {
     }
     for row in txn.tables.held.iter()? {
         let (key, row) = row?;
-        let lane = LaneId {
-            consumer: ConsumerId(key.value().0),
-            partition: key.value().1,
-        };
+        let lane = LaneId { consumer: ConsumerId(key.value().0), partition: key.value().1 };
         if let Ok(held) = schema::decode::<Held>(row.value(), String::new)
             && held.event.is_none()
             && held.wait != Wait::Operator
@@ -185,10 +155,7 @@ fn needs(txn: &Txn<'_>) -> Result<Needs, StorageFault> {
         }
     }
     for ((lane, topic), offset) in by_lane {
-        needs
-            .entry((topic, lane.partition))
-            .or_default()
-            .push((lane, offset));
+        needs.entry((topic, lane.partition)).or_default().push((lane, offset));
     }
     Ok(needs)
 }
@@ -202,25 +169,15 @@ fn leave_gap(
     low: u64,
 ) -> Result<(), StorageFault> {
     let key = (lane.consumer.0, lane.partition);
-    let stored = txn
-        .tables
-        .lanes
-        .get(key)?
-        .map(|row| schema::decode::<Progress>(row.value(), String::new));
+    let stored = txn.tables.lanes.get(key)?.map(|row| schema::decode::<Progress>(row.value(), String::new));
     if let Some(Ok(mut progress)) = stored {
         let next = progress.next.entry(topic.id).or_insert(low);
         *next = low.max(*next);
         progress.counts.dead_letters += 1;
-        txn.tables
-            .lanes
-            .insert(key, schema::encode(&progress).as_slice())?;
+        txn.tables.lanes.insert(key, schema::encode(&progress).as_slice())?;
     }
     let mut lost = Vec::new();
-    for row in txn
-        .tables
-        .held
-        .range((key.0, key.1, 0)..=(key.0, key.1, u64::MAX))?
-    {
+    for row in txn.tables.held.range((key.0, key.1, 0)..=(key.0, key.1, u64::MAX))? {
         let (key, row) = row?;
         if let Ok(held) = schema::decode::<Held>(row.value(), String::new)
             && held.event.is_none()
@@ -258,9 +215,7 @@ fn leave_gap(
         key: 0,
         parked: None,
     };
-    txn.tables
-        .dead_letters
-        .insert((lane.consumer.0, id), schema::encode(&letter).as_slice())?;
+    txn.tables.dead_letters.insert((lane.consumer.0, id), schema::encode(&letter).as_slice())?;
     txn.change_lane(lane);
     Ok(())
 }

@@ -140,19 +140,13 @@ pub(super) fn number(row: &[u8]) -> u64 {
 pub(super) fn encode<T: Serialize>(row: &T) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(256);
     let written = row.serialize(&mut rmp_serde::Serializer::new(&mut bytes).with_struct_map());
-    assert!(
-        written.is_ok(),
-        "rows hold nothing that MessagePack can't, and memory takes all bytes"
-    );
+    assert!(written.is_ok(), "rows hold nothing that MessagePack can't, and memory takes all bytes");
     bytes
 }
 
 /// Reads a row of MessagePack.
 pub(super) fn decode<T: DeserializeOwned>(row: &[u8], what: impl FnOnce() -> String) -> Result<T, ReadError> {
-    rmp_serde::from_slice(row).map_err(|error| ReadError::Damaged {
-        what: what(),
-        reason: error.to_string(),
-    })
+    rmp_serde::from_slice(row).map_err(|error| ReadError::Damaged { what: what(), reason: error.to_string() })
 }
 
 /// The prefix of a lane's keys in [`STATE`].

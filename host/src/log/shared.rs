@@ -109,10 +109,7 @@ impl Shared {
     /// those who have begun are done with what they hold of it.
     pub fn take_database(&self, health: Health) -> Option<Arc<Database>> {
         self.health.send_replace(health);
-        self.database
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
+        self.database.write().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Puts the database back that was opened anew.
@@ -149,10 +146,7 @@ impl Shared {
     /// The consumer of this name.
     pub fn consumer(&self, name: &str) -> Option<(ConsumerId, ConsumerRow)> {
         let consumers = self.consumers();
-        consumers
-            .iter()
-            .find(|(_, row)| &*row.name == name)
-            .map(|(id, row)| (*id, row.clone()))
+        consumers.iter().find(|(_, row)| &*row.name == name).map(|(id, row)| (*id, row.clone()))
     }
 
     /// The lane's epoch, see [`Lane`](super::lane_rows::Lane).

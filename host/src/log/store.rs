@@ -87,22 +87,15 @@ impl Log {
             opened.hash_key,
             opened.database,
         ));
-        let loaded = shared
-            .database()
-            .and_then(|database| open::load(&shared, &database));
-        let (windows, commit_last) = loaded.map_err(|error| OpenError::Damaged {
-            path: path.clone(),
-            reason: error.to_string(),
-        })?;
+        let loaded = shared.database().and_then(|database| open::load(&shared, &database));
+        let (windows, commit_last) =
+            loaded.map_err(|error| OpenError::Damaged { path: path.clone(), reason: error.to_string() })?;
         let (admission, queue) = admission::queue();
         let committer = Committer::new(Arc::clone(&shared), queue, windows, commit_last);
         let thread = std::thread::Builder::new()
             .name("tidegate-commit".to_owned())
             .spawn(move || committer.run())
-            .map_err(|source| OpenError::Io {
-                path,
-                source: Arc::new(source),
-            })?;
+            .map_err(|source| OpenError::Io { path, source: Arc::new(source) })?;
         Ok(Self {
             shared,
             admission: Mutex::new(Some(admission)),
@@ -114,20 +107,10 @@ impl Log {
     /// Commits what has been admitted, marks the database as closed in good order and closes it. Blocks for that long.
     /// Whatever comes later is refused.
     pub fn close(&self) {
-        if let Some(admission) = self
-            .admission
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
-        {
+        if let Some(admission) = self.admission.lock().unwrap_or_else(PoisonError::into_inner).take() {
             admission.close();
         }
-        if let Some(thread) = self
-            .committer
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
-        {
+        if let Some(thread) = self.committer.lock().unwrap_or_else(PoisonError::into_inner).take() {
             // The committer catches what panics in it; should one come through all the same, the log is closed.
             drop(thread.join());
         }
@@ -179,9 +162,7 @@ impl Log {
             return Ok(Vec::new());
         }
         let (reply, answer) = oneshot::channel();
-        self.admit(Box::new(Publish::new(events, reply)))
-            .await
-            .map_err(|Closed| PublishError::Closed)?;
+        self.admit(Box::new(Publish::new(events, reply))).await.map_err(|Closed| PublishError::Closed)?;
         answer.await.unwrap_or(Err(PublishError::Closed))
     }
 
@@ -198,27 +179,18 @@ impl Log {
         for (name, event) in events {
             let size = event.size();
             if size > max {
-                return Err(PublishError::EventSize {
-                    id: event.id().to_owned(),
-                    size,
-                    max,
-                });
+                return Err(PublishError::EventSize { id: event.id().to_owned(), size, max });
             }
             bytes += size;
             // Most calls name one topic.
             let topic = match checked.last() {
                 Some((topic, _)) if &*topic.name == name => Arc::clone(topic),
-                _ => self
-                    .topic(name)
-                    .ok_or_else(|| PublishError::UnknownTopic(name.to_owned()))?,
+                _ => self.topic(name).ok_or_else(|| PublishError::UnknownTopic(name.to_owned()))?,
             };
             checked.push((topic, event));
         }
         if checked.len() > 1 && bytes > COMMIT_BYTES_MAX {
-            return Err(PublishError::TooMany {
-                what: format!("{bytes} bytes"),
-                max: COMMIT_BYTES_MAX,
-            });
+            return Err(PublishError::TooMany { what: format!("{bytes} bytes"), max: COMMIT_BYTES_MAX });
         }
         Ok(checked)
     }
@@ -230,18 +202,12 @@ impl Log {
     /// See [`CommitError`].
     pub async fn commit(&self, commit: LaneCommit) -> Result<(), CommitError> {
         let (reply, answer) = oneshot::channel();
-        self.admit(Box::new(CommitLane::new(commit, reply)))
-            .await
-            .map_err(|Closed| CommitError::Closed)?;
+        self.admit(Box::new(CommitLane::new(commit, reply))).await.map_err(|Closed| CommitError::Closed)?;
         answer.await.unwrap_or(Err(CommitError::Closed))
     }
 
     async fn admit(&self, change: Box<dyn Change>) -> Result<(), Closed> {
-        let admission = self
-            .admission
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+        let admission = self.admission.lock().unwrap_or_else(PoisonError::into_inner).clone();
         admission.ok_or(Closed)?.admit(change).await
     }
 
@@ -263,8 +229,7 @@ impl Log {
     /// See [`AdminError`].
     pub async fn create_topic(&self, name: &str, config: TopicConfig) -> Result<TopicId, AdminError> {
         let name = name.to_owned();
-        self.administer(true, move |txn| registry::create_topic(txn, &name, config))
-            .await
+        self.administer(true, move |txn| registry::create_topic(txn, &name, config)).await
     }
 
     /// Removes what the topics' retention says.
@@ -287,13 +252,9 @@ impl Log {
         topics: &[String],
         start: Position,
     ) -> Result<(ConsumerId, ConsumerRow), AdminError> {
-        let topics = topics
-            .iter()
-            .map(|topic| self.named(topic))
-            .collect::<Result<Vec<_>, _>>()?;
+        let topics = topics.iter().map(|topic| self.named(topic)).collect::<Result<Vec<_>, _>>()?;
         let name = name.to_owned();
-        self.administer(true, move |txn| registry::register(txn, &name, &topics, start))
-            .await
+        self.administer(true, move |txn| registry::register(txn, &name, &topics, start)).await
     }
 
     /// Pauses a consumer, or lets it go on.
@@ -302,9 +263,7 @@ impl Log {
     ///
     /// See [`AdminError`].
     pub async fn set_paused(&self, consumer: &str, paused: bool) -> Result<(), AdminError> {
-        self.change(consumer, move |row, _| row.paused = paused)
-            .await
-            .map(drop)
+        self.change(consumer, move |row, _| row.paused = paused).await.map(drop)
     }
 
     /// Notes that no configuration names the consumer any more.
@@ -313,9 +272,7 @@ impl Log {
     ///
     /// See [`AdminError`].
     pub async fn detach(&self, consumer: &str) -> Result<(), AdminError> {
-        self.change(consumer, |row, now| row.detached = row.detached.or(Some(now)))
-            .await
-            .map(drop)
+        self.change(consumer, |row, now| row.detached = row.detached.or(Some(now))).await.map(drop)
     }
 
     /// Accepts a version of what runs a consumer.
@@ -345,8 +302,7 @@ impl Log {
         change: impl FnOnce(&mut ConsumerRow, Timestamp) + Send + 'static,
     ) -> Result<ConsumerRow, AdminError> {
         let consumer = consumer.to_owned();
-        self.administer(false, move |txn| registry::change(txn, &consumer, change))
-            .await
+        self.administer(false, move |txn| registry::change(txn, &consumer, change)).await
     }
 
     /// Moves a consumer to another place, in all of its topics or in one, on all lanes or on one.
@@ -363,10 +319,7 @@ impl Log {
     ) -> Result<(), AdminError> {
         let topic = topic.map(|topic| self.named(topic)).transpose()?;
         let consumer = consumer.to_owned();
-        self.administer(false, move |txn| {
-            registry::seek(txn, &consumer, topic.as_ref(), partition, to)
-        })
-        .await
+        self.administer(false, move |txn| registry::seek(txn, &consumer, topic.as_ref(), partition, to)).await
     }
 
     /// Removes a consumer with all that it has.
@@ -376,8 +329,7 @@ impl Log {
     /// See [`AdminError`].
     pub async fn forget(&self, consumer: &str) -> Result<(), AdminError> {
         let consumer = consumer.to_owned();
-        self.administer(false, move |txn| registry::forget(txn, &consumer))
-            .await
+        self.administer(false, move |txn| registry::forget(txn, &consumer)).await
     }
 
     /// Puts dead letters back to work: all of them or none.
@@ -406,8 +358,7 @@ impl Log {
             )));
         }
         let consumer = consumer.to_owned();
-        self.administer(false, move |txn| letters::settle(txn, &consumer, &letters, fate))
-            .await
+        self.administer(false, move |txn| letters::settle(txn, &consumer, &letters, fate)).await
     }
 
     /// Dead letters of a consumer with ids above `after`, ascending, at most `limit` of them.
@@ -472,12 +423,7 @@ impl Log {
     pub fn next_offset(&self, topic: TopicId, partition: u32) -> u64 {
         let topic = self.shared.topic(topic);
         topic
-            .and_then(|topic| {
-                topic
-                    .partitions
-                    .get(partition as usize)
-                    .map(super::topics::Partition::next)
-            })
+            .and_then(|topic| topic.partitions.get(partition as usize).map(super::topics::Partition::next))
             .unwrap_or(0)
     }
 
@@ -526,12 +472,7 @@ impl Log {
 
     /// All topics, by name.
     pub fn topics(&self) -> Vec<TopicInfo> {
-        self.shared
-            .topics()
-            .sorted()
-            .iter()
-            .map(|topic| info(topic))
-            .collect()
+        self.shared.topics().sorted().iter().map(|topic| info(topic)).collect()
     }
 
     /// The number of a topic.
@@ -552,9 +493,7 @@ impl Log {
     /// The first offset that a partition retains.
     pub fn low_offset(&self, topic: TopicId, partition: u32) -> u64 {
         let topic = self.shared.topic(topic);
-        topic
-            .and_then(|topic| Some(topic.partitions.get(partition as usize)?.ends().low))
-            .unwrap_or(0)
+        topic.and_then(|topic| Some(topic.partitions.get(partition as usize)?.ends().low)).unwrap_or(0)
     }
 
     /// All consumers.
@@ -577,20 +516,14 @@ impl Log {
     }
 
     fn named(&self, name: &str) -> Result<Arc<Topic>, AdminError> {
-        self.topic(name)
-            .ok_or_else(|| AdminError::UnknownTopic(name.to_owned()))
+        self.topic(name).ok_or_else(|| AdminError::UnknownTopic(name.to_owned()))
     }
 }
 
 impl Drop for Log {
     /// A log that is dropped without [`close`](Log::close) lets its committer end by itself, and doesn't wait.
     fn drop(&mut self) {
-        if let Some(admission) = self
-            .admission
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
-        {
+        if let Some(admission) = self.admission.lock().unwrap_or_else(PoisonError::into_inner).take() {
             admission.close();
         }
     }
@@ -599,11 +532,7 @@ impl Drop for Log {
 fn info(topic: &Topic) -> TopicInfo {
     let partitions = topic.partitions.iter().map(|partition| {
         let ends = partition.ends();
-        PartitionInfo {
-            low: ends.low,
-            next: ends.next,
-            bytes: ends.bytes(),
-        }
+        PartitionInfo { low: ends.low, next: ends.next, bytes: ends.bytes() }
     });
     TopicInfo {
         name: Arc::clone(&topic.name),

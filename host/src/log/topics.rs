@@ -29,13 +29,7 @@ impl Topic {
         ends: Vec<Ends>,
     ) -> Self {
         let partitions = ends.into_iter().map(Partition::new).collect();
-        Self {
-            id,
-            name,
-            created,
-            partitions,
-            config: RwLock::new(config),
-        }
+        Self { id, name, created, partitions, config: RwLock::new(config) }
     }
 
     pub fn config(&self) -> TopicConfig {
@@ -111,12 +105,7 @@ impl Partition {
         self.bytes_after.store(bytes_after, Ordering::Release);
         self.next.store(next, Ordering::Release);
         let mut watchers = self.watchers.lock().unwrap_or_else(PoisonError::into_inner);
-        watchers.retain(|watcher| {
-            watcher
-                .upgrade()
-                .inspect(|watcher| watcher.notify_one())
-                .is_some()
-        });
+        watchers.retain(|watcher| watcher.upgrade().inspect(|watcher| watcher.notify_one()).is_some());
     }
 
     /// Shows what has been removed.

@@ -11,6 +11,7 @@ use super::shared::Shared;
 use super::topics::Topic;
 use super::window::{self, Identity, Place, Window};
 use crate::clock::Timestamp;
+use crate::config::Dedup;
 use crate::event::Event;
 use crate::ids::{LaneId, TopicId};
 use crate::limits::BATCH_BYTES_MAX;
@@ -81,8 +82,9 @@ struct StagedPartition {
     batch: BatchBuilder,
 }
 
-#[derive(Default)]
+/// Identities on their way into a topic's window.
 struct StagedIdentities {
+    bounds: Dedup,
     places: HashMap<Identity, Place>,
     /// In the order in which they came.
     rows: Vec<(Identity, Place)>,
@@ -113,14 +115,19 @@ impl<'t> Txn<'t> {
 
     /// Appends an event to its topic, unless it is there already.
     pub fn append(&mut self, topic: &Arc<Topic>, event: &Event) -> Result<Appended, StorageFault> {
-        let identity = hash::identity(self.shared.hash_key, topic.id, event);
-        let staged = self.identities.entry(topic.id).or_default();
-        let known = staged.places.get(&identity).copied();
-        if let Some(place) = known.or_else(|| self.windows.get(&topic.id)?.get(identity)) {
-            return Ok(Appended {
-                place,
-                duplicate: true,
-            });
+        let staged = self.identities.entry(topic.id).or_insert_with(|| StagedIdentities {
+            bounds: topic.config().dedup,
+            places: HashMap::new(),
+            rows: Vec::new(),
+        });
+        let identity =
+            (staged.bounds.count > 0).then(|| hash::identity(self.shared.hash_key, topic.id, event));
+        let known = identity.and_then(|identity| {
+            let staged = staged.places.get(&identity).copied();
+            staged.or_else(|| self.windows.get(&topic.id)?.get(identity))
+        });
+        if let Some(place) = known {
+            return Ok(Appended { place, duplicate: true });
         }
         let partition = hash::partition_of(hash::key_hash(event.key()), topic.partition_count());
         let into = self.staged.entry((topic.id, partition)).or_insert_with(|| {
@@ -133,30 +140,23 @@ impl<'t> Txn<'t> {
                 batch: BatchBuilder::default(),
             }
         });
-        let place = Place {
-            partition,
-            offset: into.next,
-        };
+        let place = Place { partition, offset: into.next };
         into.batch.push(event);
         into.next += 1;
-        staged.places.insert(identity, place);
-        staged.rows.push((identity, place));
+        if let Some(identity) = identity {
+            staged.places.insert(identity, place);
+            staged.rows.push((identity, place));
+        }
         if into.batch.row_bytes() >= BATCH_BYTES_MAX {
             into.write(&mut self.tables, partition, self.commit, self.now)?;
         }
-        Ok(Appended {
-            place,
-            duplicate: false,
-        })
+        Ok(Appended { place, duplicate: false })
     }
 
     /// The first offset that will not be there after this commit.
     pub fn next_offset(&self, topic: &Topic, partition: u32) -> u64 {
         let staged = self.staged.get(&(topic.id, partition));
-        staged.map_or_else(
-            || topic.partitions[partition as usize].next(),
-            |staged| staged.next,
-        )
+        staged.map_or_else(|| topic.partitions[partition as usize].next(), |staged| staged.next)
     }
 
     /// Whether the lane has been changed within this commit.
@@ -178,6 +178,7 @@ impl<'t> Txn<'t> {
 
     /// Writes what is staged. Returns what memory has to do once it is durable.
     pub fn complete(mut self) -> Result<Vec<After>, StorageFault> {
+        let appends = !self.staged.is_empty();
         for ((topic, partition), mut staged) in std::mem::take(&mut self.staged) {
             staged.write(&mut self.tables, partition, self.commit, self.now)?;
             let (next, bytes) = (staged.next, staged.bytes);
@@ -187,14 +188,12 @@ impl<'t> Txn<'t> {
                 }
             });
         }
-        let mut appended = false;
         for (topic, staged) in std::mem::take(&mut self.identities) {
             if !staged.rows.is_empty() {
-                appended = true;
-                self.remember(topic, staged.rows)?;
+                self.remember(topic, staged)?;
             }
         }
-        if appended {
+        if appends {
             let mut row = [0; 16];
             row[..8].copy_from_slice(&self.commit.to_le_bytes());
             row[8..].copy_from_slice(&self.now.0.to_le_bytes());
@@ -204,18 +203,14 @@ impl<'t> Txn<'t> {
     }
 
     /// Adds identities to a topic's window, and lets the oldest go.
-    fn remember(&mut self, topic: TopicId, rows: Vec<(Identity, Place)>) -> Result<(), StorageFault> {
-        let Some(bounds) = self.shared.topic(topic).map(|topic| topic.config().dedup) else {
-            return Ok(());
-        };
+    fn remember(&mut self, topic: TopicId, staged: StagedIdentities) -> Result<(), StorageFault> {
+        let StagedIdentities { bounds, rows, .. } = staged;
         let expired = match self.windows.get(&topic) {
             Some(window) => window.expire(&mut self.tables, topic, bounds, self.now, rows.len())?,
             None => Vec::new(),
         };
         let row = window::row(self.now, &rows);
-        self.tables
-            .identities
-            .insert((topic.0, self.commit), row.as_slice())?;
+        self.tables.identities.insert((topic.0, self.commit), row.as_slice())?;
         self.after(move |_, windows| {
             let window = windows.entry(topic).or_default();
             window.forget(&expired);
@@ -241,9 +236,7 @@ impl StagedPartition {
             return Ok(());
         }
         let len = batch.row_bytes();
-        let mut row = tables
-            .batches
-            .insert_reserve((self.topic.id.0, partition, self.first), len)?;
+        let mut row = tables.batches.insert_reserve((self.topic.id.0, partition, self.first), len)?;
         batch.write(commit, now, self.bytes, row.as_mut());
         self.bytes += len as u64;
         self.first = self.next;

@@ -66,10 +66,7 @@ impl Window {
 
     /// Adds an identity.
     pub fn insert(&mut self, identity: Identity, place: Place) {
-        self.places.insert(
-            identity,
-            (place.partition, (place.offset >> 32) as u32, place.offset as u32),
-        );
+        self.places.insert(identity, (place.partition, (place.offset >> 32) as u32, place.offset as u32));
     }
 
     /// How many identities it has.
@@ -98,11 +95,7 @@ impl Window {
         let mut count = (self.places.len() + added) as u64;
         let mut rows = Vec::new();
         let mut expired = Vec::new();
-        for row in tables
-            .identities
-            .range((topic.0, 0)..=(topic.0, u64::MAX))?
-            .take(EXPIRED_ROWS_MAX)
-        {
+        for row in tables.identities.range((topic.0, 0)..=(topic.0, u64::MAX))?.take(EXPIRED_ROWS_MAX) {
             let (key, row) = row?;
             let row = row.value();
             let identities = (row.len().saturating_sub(PREFIX) / ENTRY) as u64;
@@ -140,8 +133,7 @@ pub(super) fn row(appended: Timestamp, entries: &[(Identity, Place)]) -> Vec<u8>
 }
 
 fn appended(row: &[u8]) -> Timestamp {
-    row.first_chunk()
-        .map_or(Timestamp(0), |bytes| Timestamp(i64::from_le_bytes(*bytes)))
+    row.first_chunk().map_or(Timestamp(0), |bytes| Timestamp(i64::from_le_bytes(*bytes)))
 }
 
 fn entries(row: &[u8]) -> impl Iterator<Item = (Identity, Place)> {
@@ -153,10 +145,7 @@ fn entries(row: &[u8]) -> impl Iterator<Item = (Identity, Place)> {
         partition.copy_from_slice(&entry[16..20]);
         let mut offset = [0; 8];
         offset.copy_from_slice(&entry[20..]);
-        let place = Place {
-            partition: u32::from_le_bytes(partition),
-            offset: u64::from_le_bytes(offset),
-        };
+        let place = Place { partition: u32::from_le_bytes(partition), offset: u64::from_le_bytes(offset) };
         (identity, place)
     })
 }
