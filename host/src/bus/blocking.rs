@@ -101,6 +101,15 @@ impl Blocking {
         block_on(self.bus.reload(name))
     }
 
+    /// See [`Bus::caught_up`].
+    ///
+    /// # Errors
+    ///
+    /// The same.
+    pub fn caught_up(&self, name: &str) -> Result<(), ConsumerError> {
+        block_on(self.bus.caught_up(name))
+    }
+
     /// See [`Bus::pause`].
     ///
     /// # Errors

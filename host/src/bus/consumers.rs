@@ -145,6 +145,19 @@ impl Bus {
         outcome
     }
 
+    /// Ends when a consumer is done with every event of its topics that is durable now: its effects are durable, or the
+    /// event is a dead letter. Events that are parked behind a dead letter don't count. It waits for as long as that
+    /// takes: for ever if the consumer is paused.
+    ///
+    /// # Errors
+    ///
+    /// It isn't running.
+    pub async fn caught_up(&self, name: &str) -> Result<(), ConsumerError> {
+        let caught_up = self.inner.roster.with(name, |running| running.consumer.caught_up());
+        caught_up.ok_or_else(|| ConsumerError::NotRunning(name.to_owned()))?.await;
+        Ok(())
+    }
+
     /// Stops a consumer's deliveries until [`resume`](Self::resume), over restarts too. It comes to the end of its
     /// current delivery first.
     ///

@@ -116,8 +116,25 @@ impl Consumer {
         let shared = Arc::clone(&self.shared);
         async move {
             let has_switched =
-                |report: &Report| report.generation >= generation || report.state == LaneState::Stopped;
+                |_, report: &Report| report.generation >= generation || report.state == LaneState::Stopped;
             shared.board.all(has_switched).await;
+        }
+    }
+
+    /// Ends when the lanes are done with every event that is durable now: handled, or dead letters.
+    pub(crate) fn caught_up(&self) -> impl Future<Output = ()> + use<> {
+        let shared = Arc::clone(&self.shared);
+        let next = |partition| {
+            let topics = shared.topics.iter();
+            topics.map(|topic| (*topic, shared.log.next_offset(*topic, partition))).collect::<Vec<_>>()
+        };
+        let ends: Vec<_> = (0..).take(self.tasks.len()).map(next).collect();
+        async move {
+            let is_done = |partition: u32, report: &Report| {
+                let has_come_to = |(topic, end): &(TopicId, u64)| report.next.get(topic) >= Some(end);
+                report.held == report.parked && ends[partition as usize].iter().all(has_come_to)
+            };
+            shared.board.all(is_done).await;
         }
     }
 
@@ -171,6 +188,6 @@ impl Consumer {
     /// Waits until this is true of every lane, as tests do.
     #[cfg(test)]
     pub(super) async fn all(&self, is_so: impl Fn(&Report) -> bool) {
-        self.shared.board.all(is_so).await;
+        self.shared.board.all(|_, report| is_so(report)).await;
     }
 }

@@ -184,11 +184,11 @@ impl Board {
     }
 
     /// Waits until this is true of every lane.
-    pub(super) async fn all(&self, is_so: impl Fn(&Report) -> bool) {
+    pub(super) async fn all(&self, is_so: impl Fn(u32, &Report) -> bool) {
         loop {
             let changed = self.changed.notified();
             // Made before the look, so that no change after it is missed.
-            if self.reports().all(|report| is_so(&report)) {
+            if (0..).zip(self.reports()).all(|(partition, report)| is_so(partition, &report)) {
                 return;
             }
             changed.await;
