@@ -38,6 +38,9 @@ codegen-units = 1
 [workspace]
 ";
 
+/// Plugins are built with link-time optimization, which needs bitcode from every library.
+const STD_FLAGS: &str = "-Cembed-bitcode=yes";
+
 /// The folder with the target's standard library for Debian's compiler, built at the first use.
 pub fn sysroot(workspace: &Workspace) -> Result<PathBuf> {
     install()?;
@@ -85,20 +88,23 @@ fn has_source() -> bool {
     })
 }
 
-/// Libraries of one compiler are of no use to another.
+/// Libraries of one compiler are of no use to another, and those of one recipe none to what was built on another's: cargo
+/// sees the folder's name, and not what is in it.
 fn key(version: &str) -> String {
     let release = version
         .lines()
         .find_map(|line| line.strip_prefix("release: "))
         .unwrap_or("unknown");
     let mut hasher = DefaultHasher::new();
-    version.hash(&mut hasher);
+    (version, EMPTY_CRATE, STD_FLAGS).hash(&mut hasher);
     format!("{release}-{:016x}", hasher.finish())
 }
 
 /// Builds beside the final folder, which appears in one step and so is always whole.
 fn build(sysroot: &Path) -> Result<()> {
-    let building = sysroot.with_extension("building");
+    let mut building = sysroot.as_os_str().to_owned();
+    building.push(".building");
+    let building = PathBuf::from(building);
     if building.exists() {
         fs::remove_dir_all(&building).with_context(|| format!("can't remove {}", building.display()))?;
     }
@@ -118,6 +124,7 @@ fn build(sysroot: &Path) -> Result<()> {
             ])
             .args(["--target-dir", "target"])
             .env("RUSTC", RUSTC)
+        .env("CARGO_ENCODED_RUSTFLAGS", STD_FLAGS)
             .env("RUSTC_BOOTSTRAP", "1"),
     )?;
 
