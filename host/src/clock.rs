@@ -162,7 +162,11 @@ fn since_boot() -> i64 {
     micros(rustix::time::clock_gettime(rustix::time::ClockId::Monotonic))
 }
 
-#[allow(clippy::unnecessary_fallible_conversions, clippy::useless_conversion, reason = "the fields' widths vary by platform")]
+#[allow(
+    clippy::unnecessary_fallible_conversions,
+    clippy::useless_conversion,
+    reason = "the fields' widths vary by platform"
+)]
 fn micros(time: rustix::time::Timespec) -> i64 {
     let seconds = i64::try_from(time.tv_sec).unwrap_or(i64::MAX / 1_000_000);
     let nanos = i64::try_from(time.tv_nsec).unwrap_or(0);

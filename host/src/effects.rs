@@ -14,8 +14,8 @@ use crate::event::{Attribute, Event, EventError, EventParts};
 use crate::handler::Delivery;
 use crate::ids::TopicId;
 use crate::limits::{
-    EFFECT_BYTES_MAX, EFFECT_EVENTS_MAX, RANDOM_BYTES_MAX, STATE_KEY_BYTES_MAX, STATE_SCAN_BYTES_MAX, STATE_SCAN_MAX,
-    STATE_VALUE_BYTES_MAX,
+    EFFECT_BYTES_MAX, EFFECT_EVENTS_MAX, RANDOM_BYTES_MAX, STATE_KEY_BYTES_MAX, STATE_SCAN_BYTES_MAX,
+    STATE_SCAN_MAX, STATE_VALUE_BYTES_MAX,
 };
 
 /// A key and its value.
@@ -27,7 +27,12 @@ pub(crate) trait StateRead: Send + Sync {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StateUnavailable>;
 
     /// At most `limit` entries with `start <= key < end`, ascending; without `end`, to the last.
-    fn scan(&self, start: &[u8], end: Option<&[u8]>, limit: usize) -> Result<Vec<StateEntry>, StateUnavailable>;
+    fn scan(
+        &self,
+        start: &[u8],
+        end: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<StateEntry>, StateUnavailable>;
 }
 
 /// The log could not read state.
@@ -100,7 +105,9 @@ pub enum EmitError {
         max: usize,
     },
     /// The delivery has written too much.
-    #[error("one delivery publishes at most {events_max} events, and writes at most {bytes_max} bytes of state and events")]
+    #[error(
+        "one delivery publishes at most {events_max} events, and writes at most {bytes_max} bytes of state and events"
+    )]
     EffectsSize {
         /// The bound in events.
         events_max: usize,
@@ -195,12 +202,17 @@ impl Context {
         Self { owner, version, state, kept: Effects::default(), open: Effects::default(), delivery: None }
     }
 
+    /// Takes the context away from where it stands, for a call that has to own it. What stays behind can read and keep
+    /// nothing until the context is put back.
+    pub(crate) fn lend(&mut self) -> Self {
+        let stand_in = Self::new(self.owner.clone(), Arc::clone(&self.version), Box::new(Lent));
+        std::mem::replace(self, stand_in)
+    }
+
     /// Starts a delivery.
     pub(crate) fn begin(&mut self, delivery: &Delivery) {
-        let origin = format!(
-            "{}/{}/{}/{}",
-            self.owner.consumer, delivery.topic, delivery.partition, delivery.offset
-        );
+        let origin =
+            format!("{}/{}/{}/{}", self.owner.consumer, delivery.topic, delivery.partition, delivery.offset);
         self.open = Effects::default();
         self.delivery = Some(Current {
             now: delivery.now,
@@ -319,7 +331,12 @@ impl Context {
     /// # Errors
     ///
     /// See [`StateError`].
-    pub fn scan(&self, start: &[u8], end: Option<&[u8]>, limit: usize) -> Result<Vec<StateEntry>, StateError> {
+    pub fn scan(
+        &self,
+        start: &[u8],
+        end: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<StateEntry>, StateError> {
         if !self.owner.authority.allows_state() {
             return Err(StateError::NotGranted);
         }
@@ -328,7 +345,9 @@ impl Context {
         let mut bytes = 0;
         let mut from = start.to_vec();
         while found.len() < limit && end.is_none_or(|end| from.as_slice() < end) {
-            let Some((key, value)) = self.next_entry(&from, end)? else { break };
+            let Some((key, value)) = self.next_entry(&from, end)? else {
+                break;
+            };
             bytes += key.len() + value.len();
             if bytes > STATE_SCAN_BYTES_MAX && !found.is_empty() {
                 break;
@@ -362,7 +381,10 @@ impl Context {
             return Err(EmitError::EventSize { size, max });
         }
         if self.open.events.len() == EFFECT_EVENTS_MAX || self.open.bytes + size > EFFECT_BYTES_MAX {
-            return Err(EmitError::EffectsSize { events_max: EFFECT_EVENTS_MAX, bytes_max: EFFECT_BYTES_MAX });
+            return Err(EmitError::EffectsSize {
+                events_max: EFFECT_EVENTS_MAX,
+                bytes_max: EFFECT_BYTES_MAX,
+            });
         }
         self.open.bytes += size;
         self.open.events.push((id, event));
@@ -461,6 +483,25 @@ impl Context {
             Entry::Vacant(entry) => drop(entry.insert(value)),
         }
         Ok(())
+    }
+}
+
+/// The state of a context that is lent out.
+struct Lent;
+
+impl Lent {
+    fn unavailable() -> StateUnavailable {
+        StateUnavailable("the delivery's context is lent out".to_owned())
+    }
+}
+
+impl StateRead for Lent {
+    fn get(&self, _: &[u8]) -> Result<Option<Vec<u8>>, StateUnavailable> {
+        Err(Self::unavailable())
+    }
+
+    fn scan(&self, _: &[u8], _: Option<&[u8]>, _: usize) -> Result<Vec<StateEntry>, StateUnavailable> {
+        Err(Self::unavailable())
     }
 }
 

@@ -171,6 +171,11 @@ pub trait Handler: Send + Sync + 'static {
         delivery: &Delivery,
         context: &mut Context,
     ) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// What dead letters and the list of consumers call this version of the handler; by default nothing.
+    fn version(&self) -> &str {
+        ""
+    }
 }
 
 /// Makes a [`Handler`] of a closure.

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 /// Largest event that a bus accepts unless told otherwise: 1 MiB. What is larger belongs elsewhere, named by `dataref`.
 pub const EVENT_BYTES_MAX: usize = 1 << 20;
+/// Floor of the setting above: `CloudEvents` wants events of this size to pass everywhere.
+pub const EVENT_BYTES_FLOOR: usize = 64 << 10;
 /// Ceiling of the setting above. A batch row holds at least one event, and redb's rows have to stay well under 4 GiB.
 pub const EVENT_BYTES_CEILING: usize = 64 << 20;
 /// Most extension attributes of an event: `CloudEvents` asks for few and small ones.
@@ -20,6 +22,8 @@ pub const ATTRIBUTE_BYTES_MAX: usize = 8 << 10;
 pub const NAME_BYTES_MAX: usize = 128;
 /// Most partitions of a topic: each is a lane for each consumer.
 pub const PARTITIONS_MAX: u32 = 4096;
+/// Partitions of a topic unless told otherwise: enough for the cores of a small machine, cheap when idle.
+pub const PARTITIONS: u32 = 8;
 /// Most topics of a bus: each keeps a watermark and a deduplication window for all its life.
 pub const TOPICS_MAX: usize = 4096;
 /// Most topics of a consumer: its lanes merge all of them.
@@ -38,17 +42,37 @@ pub const PUBLISH_EVENTS_MAX: usize = 64 << 10;
 pub const BATCH_BYTES_MAX: usize = 256 << 10;
 /// Cache of the database, reads and writes together: redb's own default of 1 GiB is too much for an embedded bus.
 pub const CACHE_BYTES: usize = 64 << 20;
+/// Floor of the setting above: below it, every read goes to the disk.
+pub const CACHE_BYTES_FLOOR: usize = 1 << 20;
 /// Free space that publishing leaves on the disk, so that a full disk still allows deleting and saying so.
 pub const FREE_BYTES_MIN: u64 = 32 << 20;
 /// Size of the file that is let go of when the disk is full in spite of that.
 pub const BALLAST_BYTES: u64 = 8 << 20;
 
-/// Identities that a topic's deduplication window keeps at least, unless told otherwise.
+/// Identities that a topic's deduplication window keeps at most, unless told otherwise.
 pub const DEDUP_COUNT: u64 = 100_000;
 /// Ceiling of the setting above: a million identities take under 64 MB.
 pub const DEDUP_COUNT_MAX: u64 = 10_000_000;
 /// Age up to which an identity is remembered, unless told otherwise.
 pub const DEDUP_AGE: Duration = Duration::from_secs(24 * 60 * 60);
+/// Ceiling of the setting above: beyond it, the count is the bound that matters.
+pub const DEDUP_AGE_MAX: Duration = Duration::from_hours(30 * 24);
+
+/// Shortest retention by age: batches are removed whole, and the check comes once in a while.
+pub const RETENTION_AGE_MIN: Duration = Duration::from_secs(1);
+/// Longest retention by age, a hundred years: what is to stay longer stays for ever.
+pub const RETENTION_AGE_MAX: Duration = Duration::from_hours(100 * 365 * 24);
+/// Smallest retention by size: a few batches.
+pub const RETENTION_BYTES_MIN: u64 = 1 << 20;
+
+/// Time between two runs of retention.
+pub const RETENTION_EVERY: Duration = Duration::from_secs(30);
+/// Batches that one run of retention removes in one commit: bounds what the publishers beside it wait.
+pub const TRIM_BATCHES_MAX: usize = 1000;
+/// Time after which a consumer that no configuration names any more doesn't hold retention back.
+pub const DETACHED_HOLDS_RETENTION: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+/// Dead letters that one call lists, redrives or discards.
+pub const LETTERS_MAX: usize = 1000;
 
 /// Most events that one read returns.
 pub const READ_EVENTS_MAX: usize = 1024;
@@ -65,6 +89,19 @@ pub const LANE_BATCH_TIME: Duration = Duration::from_millis(20);
 pub const HELD_MAX: usize = 10_000;
 /// Ceiling of the setting above: held references live in the lane's memory.
 pub const HELD_CEILING: usize = 1_000_000;
+/// Time that a native handler's delivery may take. A native handler is part of the application, so this only keeps a
+/// future that never ends from holding its lane for ever.
+pub const HANDLER_DEADLINE: Duration = Duration::from_secs(5 * 60);
+/// Time that a consumer has to end its current delivery when it is unsubscribed or given another configuration.
+pub const UNSUBSCRIBE_WAIT: Duration = Duration::from_secs(30);
+/// Most threads that run lanes, and most that compile plugins: the bus is a guest in somebody's process.
+pub const BUS_THREADS_MAX: usize = 4;
+/// Held events that a lane delivers in a row while a fresh one is ready: retries come first, and never starve what is new.
+pub const HELD_IN_A_ROW: u64 = 7;
+/// First wait of a lane whose commits fail or find the disk full. It doubles with each failure in a row.
+pub const STORAGE_RETRY_BASE: Duration = Duration::from_millis(200);
+/// Longest such wait: about how soon after a disk has room again its consumers go on.
+pub const STORAGE_RETRY_MAX: Duration = Duration::from_secs(10);
 /// A lane without work for so long lets go of its instance and its memory.
 pub const LANE_IDLE: Duration = Duration::from_secs(10);
 
@@ -74,10 +111,16 @@ pub const ATTEMPTS_MAX: u32 = 8;
 pub const ATTEMPTS_CEILING: u32 = 100;
 /// Age of a delivery, from its first attempt, after which it is not tried again.
 pub const ATTEMPT_AGE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+/// Ceiling of the setting above: a held event holds retention back.
+pub const ATTEMPT_AGE_CEILING: Duration = Duration::from_hours(30 * 24);
 /// First upper bound of the wait before a retry.
 pub const BACKOFF_BASE: Duration = Duration::from_millis(200);
 /// Largest upper bound of the wait before a retry, and of what a plugin may ask for.
 pub const BACKOFF_MAX: Duration = Duration::from_secs(5 * 60);
+/// Ceiling of the setting above: a longer wait is a schedule, not a retry.
+pub const BACKOFF_CEILING: Duration = Duration::from_hours(24);
+/// Shortest wait that a setting may ask for: what is shorter is no wait.
+pub const BACKOFF_FLOOR: Duration = Duration::from_millis(1);
 /// Crashes of the whole process during one marked delivery after which the event is given up on. One crash may be an
 /// operator's `kill -9`, unlucky in its moment; three in the same delivery are the delivery's.
 pub const HOST_CRASHES_MAX: u32 = 3;
@@ -110,12 +153,44 @@ pub const RANDOM_BYTES_MAX: usize = 64 << 10;
 pub const PLUGIN_MEMORY_BYTES: usize = 64 << 20;
 /// Ceiling of the setting above: the pool reserves address space for it.
 pub const PLUGIN_MEMORY_CEILING: usize = 512 << 20;
+/// Floor of the setting above: what a small component's own data and stack take.
+pub const PLUGIN_MEMORY_FLOOR: usize = 1 << 20;
 /// Elements in a plugin's table: a Python interpreter needs 6,000.
 pub const PLUGIN_TABLE_ELEMENTS: usize = 20_000;
-/// Live instances of all plugins together.
+/// Linear memories of all live instances together, and so the most instances: a lane that finds no room waits. The pool
+/// reserves 4 GiB of address space for each where it may.
 pub const PLUGIN_INSTANCES_MAX: u32 = 1000;
+/// Memories of one instance: QuickJS needs three.
+pub const PLUGIN_MEMORIES: u32 = 8;
+/// Tables of one instance: a Python interpreter has one for most of its modules.
+pub const PLUGIN_TABLES: u32 = 32;
+/// Core instances of one instance: a Python interpreter has fourteen modules, and adapters between them.
+pub const PLUGIN_CORE_INSTANCES: u32 = 64;
+/// Slots of memories, tables and stacks that keep their pages for the next instance of the same plugin.
+pub const PLUGIN_WARM_SLOTS: u32 = 16;
+/// Stack for what a guest calls in the host, beneath the guest's own: writing a log line through an application's
+/// subscriber is the deepest.
+pub const PLUGIN_HOST_STACK_BYTES: usize = 512 << 10;
+/// Handles that an instance holds of WASI's resources: timers, streams.
+pub const WASI_RESOURCES_MAX: usize = 1024;
 /// Largest component file: an embedded Python is 18 MB.
 pub const COMPONENT_BYTES_MAX: usize = 64 << 20;
+/// Core modules and components within a component: an embedded Python has some thirty.
+pub const COMPONENT_MODULES_MAX: usize = 128;
+/// Functions of a component: an embedded Python has under 20,000.
+pub const COMPONENT_FUNCTIONS_MAX: usize = 100_000;
+/// Largest compiled component that is kept on disk: code takes two to four times a component's size.
+pub const COMPILED_BYTES_MAX: usize = COMPONENT_BYTES_MAX * 4;
+/// Compiled components that are kept on disk: each consumer's running version and a few before it.
+pub const CODE_CACHE_FILES_MAX: usize = 256;
+/// Bytes of compiled components that are kept on disk.
+pub const CODE_CACHE_BYTES_MAX: u64 = 1 << 30;
+/// Names of imports or exports that an error lists.
+pub const LISTED_NAMES_MAX: usize = 8;
+/// Topics that a plugin says it publishes to.
+pub const PLUGIN_TOPICS_MAX: usize = 256;
+/// Longest version of a plugin.
+pub const PLUGIN_VERSION_BYTES_MAX: usize = 64;
 /// Time that a delivery may take unless told otherwise.
 pub const PLUGIN_DEADLINE: Duration = Duration::from_secs(5);
 /// Ceiling of the setting above: a lane that waits for a plugin can't be stopped.
@@ -133,6 +208,8 @@ pub const LOG_LINES_PER_SECOND: u32 = 100;
 
 /// Largest configuration file.
 pub const CONFIG_BYTES_MAX: u64 = 4 << 20;
+/// Largest settings of one plugin, as JSON: they are copied into each instance that asks for them.
+pub const SETTINGS_BYTES_MAX: usize = 64 << 10;
 /// Largest request or answer on the control socket; long answers come in pieces.
 pub const FRAME_BYTES_MAX: usize = EVENT_BYTES_CEILING + (1 << 20);
 /// Connections to the control socket at one time.
@@ -142,5 +219,7 @@ pub const LINE_BYTES_MAX: usize = EVENT_BYTES_CEILING * 2;
 
 const _: () = assert!(EFFECT_BYTES_MAX < COMMIT_BYTES_MAX, "the effects of one delivery fit into one commit");
 const _: () = assert!(COMMIT_BYTES_MAX < ADMISSION_BYTES_MAX, "a commit can be filled from what waits");
-const _: () = assert!(EVENT_BYTES_MAX <= EFFECT_BYTES_MAX, "a delivery can publish one event of the default size");
-const _: () = assert!(STATE_VALUE_BYTES_MAX <= EFFECT_BYTES_MAX, "a delivery can write one value of the largest size");
+const _: () =
+    assert!(EVENT_BYTES_MAX <= EFFECT_BYTES_MAX, "a delivery can publish one event of the default size");
+const _: () =
+    assert!(STATE_VALUE_BYTES_MAX <= EFFECT_BYTES_MAX, "a delivery can write one value of the largest size");

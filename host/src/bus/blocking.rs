@@ -1,0 +1,177 @@
+//! The bus for programs without async.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::{Bus, ConsumerError, Drained, ReloadOutcome};
+use crate::config::{ConsumerConfig, PluginConfig, TopicConfig};
+use crate::event::Event;
+use crate::handler::Handler;
+use crate::log::{AdminError, Position, PublishError, Published, block_on};
+
+/// The calls of [`Bus`] that wait, for programs without async: they block the calling thread for as long. What doesn't
+/// wait is called on the bus itself, see [`bus`](Self::bus).
+///
+/// Within an async runtime, use the bus: a call here keeps one of the runtime's threads.
+#[derive(Clone, Debug)]
+pub struct Blocking {
+    bus: Bus,
+}
+
+impl Blocking {
+    pub(super) fn new(bus: Bus) -> Self {
+        Self { bus }
+    }
+
+    /// The bus.
+    pub fn bus(&self) -> &Bus {
+        &self.bus
+    }
+
+    /// The data directory.
+    pub fn directory(&self) -> &Path {
+        self.bus.directory()
+    }
+
+    /// See [`Bus::create_topic`].
+    ///
+    /// # Errors
+    ///
+    /// The same.
+    pub fn create_topic(&self, name: &str, config: TopicConfig) -> Result<(), AdminError> {
+        block_on(self.bus.create_topic(name, config))
+    }
+
+    /// See [`Bus::publish`].
+    ///
+    /// # Errors
+    ///
+    /// The same.
+    pub fn publish(&self, topic: &str, event: Event) -> Result<Published, PublishError> {
+        block_on(self.bus.publish(topic, event))
+    }
+
+    /// See [`Bus::publish_all`].
+    ///
+    /// # Errors
+    ///
+    /// The same.
+    pub fn publish_all(&self, events: Vec<(&str, Event)>) -> Result<Vec<Published>, PublishError> {
+        block_on(self.bus.publish_all(events))
+    }
+
+    /// See [`Bus::subscribe`].
+    ///
+    /// # Errors
+    ///
+    /// The same.
+    pub fn subscribe(&self, name: &str, config: ConsumerConfig, handler: impl Handler) -> Result<(), ConsumerError> {
+        block_on(self.bus.subscribe(name, config, handler))
+    }
+
+    /// See [`Bus::subscribe_plugin`].
+    ///
+    /// # Errors
+    ///
+    /// The same.
+    pub fn subscribe_plugin(
+        &self,
+        name: &str,
+        config: ConsumerConfig,
+        plugin: PluginConfig,
+    ) -> Result<(), ConsumerError> {
+        block_on(self.bus.subscribe_plugin(name, config, plugin))
+    }
+
+    /// See [`Bus::unsubscribe`].
+    ///
+    /// # Errors
+    ///
+    /// The same.
+    pub fn unsubscribe(&self, name: &str) -> Result<(), ConsumerError> {
+        block_on(self.bus.unsubscribe(name))
+    }
+
+    /// See [`Bus::reload`].
+    ///
+    /// # Errors
+    ///
+    /// The same.
+    pub fn reload(&self, name: &str) -> Result<ReloadOutcome, ConsumerError> {
+        block_on(self.bus.reload(name))
+    }
+
+    /// See [`Bus::caught_up`].
+    ///
+    /// # Errors
+    ///
+    /// The same.
+    pub fn caught_up(&self, name: &str) -> Result<(), ConsumerError> {
+        block_on(self.bus.caught_up(name))
+    }
+
+    /// See [`Bus::pause`].
+    ///
+    /// # Errors
+    ///
+    /// The same.
+    pub fn pause(&self, name: &str) -> Result<(), ConsumerError> {
+        block_on(self.bus.pause(name))
+    }
+
+    /// See [`Bus::resume`].
+    ///
+    /// # Errors
+    ///
+    /// The same.
+    pub fn resume(&self, name: &str) -> Result<(), ConsumerError> {
+        block_on(self.bus.resume(name))
+    }
+
+    /// See [`Bus::seek`].
+    ///
+    /// # Errors
+    ///
+    /// The same.
+    pub fn seek(
+        &self,
+        name: &str,
+        topic: Option<&str>,
+        partition: Option<u32>,
+        to: Position,
+    ) -> Result<(), ConsumerError> {
+        block_on(self.bus.seek(name, topic, partition, to))
+    }
+
+    /// See [`Bus::forget`].
+    ///
+    /// # Errors
+    ///
+    /// The same.
+    pub fn forget(&self, name: &str) -> Result<(), ConsumerError> {
+        block_on(self.bus.forget(name))
+    }
+
+    /// See [`Bus::redrive`].
+    ///
+    /// # Errors
+    ///
+    /// The same.
+    pub fn redrive(&self, consumer: &str, letters: Vec<u64>) -> Result<(), AdminError> {
+        block_on(self.bus.redrive(consumer, letters))
+    }
+
+    /// See [`Bus::discard`].
+    ///
+    /// # Errors
+    ///
+    /// The same.
+    pub fn discard(&self, consumer: &str, letters: Vec<u64>) -> Result<(), AdminError> {
+        block_on(self.bus.discard(consumer, letters))
+    }
+
+    /// See [`Bus::shutdown`].
+    pub fn shutdown(&self, deadline: Duration) -> Drained {
+        block_on(self.bus.shutdown(deadline))
+    }
+}

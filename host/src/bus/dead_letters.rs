@@ -1,0 +1,50 @@
+//! The dead-letter queues.
+
+use super::Bus;
+use crate::ids::ConsumerId;
+use crate::log::{AdminError, DeadLetter, ReadError};
+
+impl Bus {
+    /// Dead letters of a consumer with ids above `after`, in ascending order, at most `limit` of them and at most 1000.
+    /// To go on, call it with the last one's id.
+    ///
+    /// # Errors
+    ///
+    /// There is no such consumer, or the log can't be read.
+    pub fn dead_letters(&self, consumer: &str, after: u64, limit: usize) -> Result<Vec<DeadLetter>, ReadError> {
+        self.inner.log.dead_letters(self.consumer_id(consumer)?, after, limit)
+    }
+
+    /// One dead letter of a consumer; `None` where there is none of this id.
+    ///
+    /// # Errors
+    ///
+    /// There is no such consumer, or the log can't be read.
+    pub fn dead_letter(&self, consumer: &str, letter: u64) -> Result<Option<DeadLetter>, ReadError> {
+        self.inner.log.dead_letter(self.consumer_id(consumer)?, letter)
+    }
+
+    /// Puts dead letters back to work: they move to the consumer's held events, due at once, with their attempts counted
+    /// anew; never back to the topic. All of them or none, at most 1000 in a call.
+    ///
+    /// # Errors
+    ///
+    /// See [`AdminError`]. Durable when this returns; with `InDoubt` it may be.
+    pub async fn redrive(&self, consumer: &str, letters: Vec<u64>) -> Result<(), AdminError> {
+        self.inner.log.redrive(consumer, letters).await
+    }
+
+    /// Discards dead letters. A key that was parked behind one goes on. All of them or none, at most 1000 in a call.
+    ///
+    /// # Errors
+    ///
+    /// See [`AdminError`]. Durable when this returns; with `InDoubt` it may be.
+    pub async fn discard(&self, consumer: &str, letters: Vec<u64>) -> Result<(), AdminError> {
+        self.inner.log.discard(consumer, letters).await
+    }
+
+    fn consumer_id(&self, consumer: &str) -> Result<ConsumerId, ReadError> {
+        let found = self.inner.log.consumer(consumer).map(|(id, _)| id);
+        found.ok_or_else(|| ReadError::UnknownConsumer(consumer.to_owned()))
+    }
+}

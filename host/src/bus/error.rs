@@ -1,0 +1,101 @@
+//! Why a bus or a consumer could not do what was asked.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use crate::config::{ConfigError, NameError};
+use crate::log::{AdminError, OpenError, ReadError};
+use crate::plugin::{LoadError, RuntimeError};
+
+/// Why a bus could not be opened. Nothing was changed.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum BusError {
+    /// The data directory can't be used.
+    #[error("the data directory {}: {source}", .path.display())]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// What the system said.
+        source: Arc<std::io::Error>,
+    },
+    /// A setting is out of its bounds.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The log can't be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The plugin runtime can't be set up.
+    #[error(transparent)]
+    Plugins(#[from] RuntimeError),
+    /// The bus's own threads can't be started.
+    #[error("the bus's threads can't be started: {0}")]
+    Threads(Arc<std::io::Error>),
+}
+
+/// Why a consumer was not started or changed. What ran before goes on.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ConsumerError {
+    /// The name is none that a consumer can have.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// A setting is out of its bounds.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// It is running already.
+    #[error("consumer `{0}` is running already: unsubscribe it first")]
+    Running(String),
+    /// It isn't running in this process.
+    #[error("consumer `{0}` isn't running")]
+    NotRunning(String),
+    /// A native handler can't be loaded again.
+    #[error("consumer `{0}` is a native handler: only plugins can be reloaded")]
+    Native(String),
+    /// It runs, and what was asked needs it to be out of the way.
+    #[error("consumer `{0}` is running: remove it from the configuration, or unsubscribe it, first")]
+    StillRunning(String),
+    /// The plugin's file can't be read or kept.
+    #[error("consumer `{consumer}`, {}: {source}", .path.display())]
+    File {
+        /// The consumer.
+        consumer: String,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: Arc<std::io::Error>,
+    },
+    /// The plugin was refused.
+    #[error("consumer `{consumer}`, {}: {source}", .path.display())]
+    Load {
+        /// The consumer.
+        consumer: String,
+        /// The plugin's file.
+        path: PathBuf,
+        /// Why.
+        source: LoadError,
+    },
+    /// The plugin keeps its state in another layout than the one that ran before.
+    #[error(
+        "consumer `{consumer}`, {}: the plugin has state version {found}, and the consumer's state has version {stored}: \
+         run it as a consumer of another name, or forget this one first", .path.display()
+    )]
+    StateVersion {
+        /// The consumer.
+        consumer: String,
+        /// The plugin's file.
+        path: PathBuf,
+        /// The version that the plugin declares.
+        found: u32,
+        /// The version of what is stored.
+        stored: u32,
+    },
+    /// The log refused.
+    #[error(transparent)]
+    Admin(#[from] AdminError),
+    /// The log can't be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+}

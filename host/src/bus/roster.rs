@@ -1,0 +1,53 @@
+//! The consumers that run in this process.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::config::{ConsumerConfig, PluginConfig};
+use crate::delivery::Consumer;
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Roster {
+    running: Mutex<BTreeMap<String, Running>>,
+    /// Held by whoever starts, changes or ends a consumer: one at a time.
+    changing: tokio::sync::Mutex<()>,
+}
+
+/// A consumer that runs.
+pub(super) struct Running {
+    pub consumer: Consumer,
+    pub config: ConsumerConfig,
+    /// What a plugin is run by; `None` for a native handler.
+    pub plugin: Option<PluginConfig>,
+    /// Why the last candidate was refused, until one is accepted.
+    pub refused: Option<String>,
+}
+
+impl Roster {
+    /// Waits for its turn to change the roster.
+    pub async fn change(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.changing.lock().await
+    }
+
+    /// Looks at a consumer, or tells it something; `None` where it isn't running.
+    pub fn with<T>(&self, name: &str, look: impl FnOnce(&mut Running) -> T) -> Option<T> {
+        self.running().get_mut(name).map(look)
+    }
+
+    pub fn insert(&self, name: &str, running: Running) {
+        self.running().insert(name.to_owned(), running);
+    }
+
+    pub fn take(&self, name: &str) -> Option<Running> {
+        self.running().remove(name)
+    }
+
+    pub fn take_all(&self) -> BTreeMap<String, Running> {
+        std::mem::take(&mut *self.running())
+    }
+
+    fn running(&self) -> MutexGuard<'_, BTreeMap<String, Running>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,130 @@
+//! What there is to see of topics, consumers and plugins.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::clock::Timestamp;
+use crate::config::TopicConfig;
+use crate::delivery::LaneStatus;
+use crate::handler::ProgramVersion;
+use crate::log::LaneCounts;
+
+/// A topic.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct TopicStatus {
+    /// Its name.
+    pub name: String,
+    /// When it was created.
+    pub created: Timestamp,
+    /// Its settings.
+    pub config: TopicConfig,
+    /// Its partitions, by their number.
+    pub partitions: Vec<PartitionStatus>,
+}
+
+impl TopicStatus {
+    /// Events that are retained, over all partitions.
+    pub fn events(&self) -> u64 {
+        self.partitions.iter().map(|partition| partition.next_offset - partition.first_offset).sum()
+    }
+
+    /// Bytes that are retained, over all partitions.
+    pub fn bytes(&self) -> u64 {
+        self.partitions.iter().map(|partition| partition.bytes).sum()
+    }
+}
+
+/// A partition of a topic.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[non_exhaustive]
+pub struct PartitionStatus {
+    /// The first offset that is retained.
+    pub first_offset: u64,
+    /// The offset that the next event gets: the high watermark and one.
+    pub next_offset: u64,
+    /// Bytes of the batches that are retained.
+    pub bytes: u64,
+}
+
+/// What runs a consumer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum ConsumerKind {
+    /// A WebAssembly component.
+    Plugin,
+    /// A handler in Rust.
+    Native,
+    /// Nothing in this process: it is not in the configuration, or nobody has subscribed.
+    Detached,
+}
+
+/// A consumer.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct ConsumerStatus {
+    /// Its name.
+    pub name: String,
+    /// What runs it in this process.
+    pub kind: ConsumerKind,
+    /// Its topics.
+    pub topics: Vec<String>,
+    /// The version that was accepted last.
+    pub version: ProgramVersion,
+    /// Whether an operator has paused it.
+    pub paused: bool,
+    /// How often its version was replaced.
+    pub reloads: u64,
+    /// Events in its topics that it hasn't come to yet. Held ones don't count.
+    pub lag_events: u64,
+    /// How long ago the log accepted the oldest of them; zero where there is none.
+    pub lag: Duration,
+    /// Events that wait for a retry, or behind one.
+    pub held: u64,
+    /// Letters in its dead-letter queue.
+    pub dead_letters: u64,
+    /// What it has done since it was registered.
+    pub counts: LaneCounts,
+    /// Its lanes, by their partition.
+    pub lanes: Vec<LaneStatus>,
+    /// Why the last candidate for its plugin was refused, until one is accepted.
+    pub refused: Option<String>,
+}
+
+/// A consumer's plugin.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct PluginStatus {
+    /// The consumer that it runs.
+    pub consumer: String,
+    /// The file that it comes from.
+    pub file: PathBuf,
+    /// The version that runs.
+    pub version: ProgramVersion,
+    /// How often its version was replaced.
+    pub reloads: u64,
+    /// Why the last candidate was refused, until one is accepted.
+    pub refused: Option<String>,
+}
+
+/// What became of a reload.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "outcome")]
+#[non_exhaustive]
+pub enum ReloadOutcome {
+    /// The file holds the version that runs.
+    Unchanged {
+        /// That version.
+        version: ProgramVersion,
+    },
+    /// Another version runs from now on.
+    Switched {
+        /// The version before.
+        from: ProgramVersion,
+        /// The version now.
+        to: ProgramVersion,
+    },
+}

@@ -1,0 +1,82 @@
+//! Settings of the bus as a whole.
+
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use super::ConfigError;
+use super::error::Place;
+use crate::limits::{
+    CACHE_BYTES, CACHE_BYTES_FLOOR, EVENT_BYTES_CEILING, EVENT_BYTES_FLOOR, EVENT_BYTES_MAX, FREE_BYTES_MIN,
+};
+
+/// How a commit becomes durable. Both keep what they acknowledged; they differ in what a crash costs afterwards.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum CommitMode {
+    /// Two phases: about twice the time for each commit, and opening after a crash takes milliseconds, even where the
+    /// disk has damaged a page. The default.
+    #[default]
+    QuickRepair,
+    /// One phase: the fastest commit, and opening after a crash verifies the whole file, about a second for each
+    /// gigabyte; one damaged page then keeps it shut.
+    OnePhase,
+}
+
+impl FromStr for CommitMode {
+    type Err = &'static str;
+
+    /// Reads the word of the configuration file; the error says which words there are.
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        match word {
+            "quick-repair" => Ok(Self::QuickRepair),
+            "one-phase" => Ok(Self::OnePhase),
+            _ => Err("`quick-repair` or `one-phase`"),
+        }
+    }
+}
+
+/// Settings of the bus as a whole.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct BusConfig {
+    /// How a commit becomes durable. By default [`CommitMode::QuickRepair`].
+    pub commit: CommitMode,
+    /// The largest event that the bus accepts, in bytes of [`Event::size`](crate::Event::size): 64 KiB to 64 MiB, by
+    /// default 1 MiB.
+    pub event_bytes_max: usize,
+    /// Memory for the database's cache, reads and writes together, in bytes: at least 1 MiB, by default 64 MiB.
+    pub cache_bytes: usize,
+    /// Free space on the disk, in bytes, below which publishing is refused: by default 32 MiB.
+    pub free_bytes_min: u64,
+}
+
+impl Default for BusConfig {
+    fn default() -> Self {
+        Self {
+            commit: CommitMode::default(),
+            event_bytes_max: EVENT_BYTES_MAX,
+            cache_bytes: CACHE_BYTES,
+            free_bytes_min: FREE_BYTES_MIN,
+        }
+    }
+}
+
+impl BusConfig {
+    /// Checks the settings against their bounds.
+    ///
+    /// # Errors
+    ///
+    /// The first setting that is out of its bounds.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        self.validate_at(&Place::ROOT)
+    }
+
+    pub(super) fn validate_at(&self, place: &Place<'_>) -> Result<(), ConfigError> {
+        let event_bytes = EVENT_BYTES_FLOOR as u64..=EVENT_BYTES_CEILING as u64;
+        place.at("event_bytes_max").check_bytes(self.event_bytes_max as u64, event_bytes)?;
+        place.at("cache_bytes").check_bytes(self.cache_bytes as u64, CACHE_BYTES_FLOOR as u64..=u64::MAX)
+    }
+}

@@ -1,0 +1,9 @@
+//! The configuration file.
+
+mod document;
+mod error;
+mod model;
+mod table;
+
+pub use error::ConfigFileError;
+pub use model::Config;

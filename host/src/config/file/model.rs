@@ -1,0 +1,278 @@
+//! What a configuration file says.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use super::super::error::Place;
+use super::super::{
+    BusConfig, ConfigError, ConsumerConfig, Dedup, Grants, PluginConfig, PluginLimits, Retention,
+    RetryPolicy, TopicConfig,
+};
+use super::ConfigFileError;
+use super::document::Document;
+use super::table::{Entry, Table};
+use crate::limits::{CONFIG_BYTES_MAX, TOPICS_MAX};
+
+/// What a configuration file says, checked.
+///
+/// ```
+/// # use tidegate::config::{Config, Order};
+/// # use std::path::Path;
+/// let text = r#"
+///     [topics.quakes]
+///     partitions = 12
+///     [consumers.alerts]
+///     plugin = "plugins/quake_alerts.wasm"
+///     topics = ["quakes"]
+/// "#;
+/// let config = Config::from_toml(text, Path::new("/srv/tidegate.toml"))?;
+/// let (consumer, plugin) = &config.consumers["alerts"];
+/// assert_eq!(consumer.order, Order::Key);
+/// assert_eq!(plugin.component, Path::new("/srv/plugins/quake_alerts.wasm"));
+/// # Ok::<(), tidegate::config::ConfigFileError>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Config {
+    /// Settings of the bus as a whole.
+    pub bus: BusConfig,
+    /// The topics, by name.
+    pub topics: BTreeMap<String, TopicConfig>,
+    /// The consumers that plugins run, by name. The paths of the components are relative to the current directory or
+    /// absolute, as the file's own path was.
+    pub consumers: BTreeMap<String, (ConsumerConfig, PluginConfig)>,
+}
+
+impl Config {
+    /// Reads a configuration file.
+    ///
+    /// # Errors
+    ///
+    /// The file could not be read or is over 4 MiB; it is not TOML; it has a setting that there isn't; a setting is
+    /// missing or out of its bounds; a consumer's topics have unequal numbers of partitions.
+    pub fn from_file(path: impl AsRef<Path>) -> Result<Self, ConfigFileError> {
+        let path = path.as_ref();
+        let text =
+            read_bounded(path).map_err(|source| ConfigFileError::Read { path: path.to_owned(), source })?;
+        let bytes_max = CONFIG_BYTES_MAX;
+        let text = text.ok_or(ConfigFileError::TooLarge { path: path.to_owned(), bytes_max })?;
+        Self::from_toml(&text, path)
+    }
+
+    /// Reads the text of a configuration file. Errors name `path`, and paths in the text are relative to its folder.
+    ///
+    /// # Errors
+    ///
+    /// As [`from_file`](Self::from_file), but for reading.
+    pub fn from_toml(text: &str, path: &Path) -> Result<Self, ConfigFileError> {
+        let document = Document::new(path, text);
+        let parsed = document.parse()?;
+        let root = Table::root(&document, parsed.get_ref(), &["bus", "topics", "consumers"])?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let mut config = Self::default();
+        if let Some(bus) = root.get("bus") {
+            config.bus = read_bus(bus)?;
+        }
+        if let Some(topics) = root.get("topics") {
+            for (name, topic) in topics.free_table()?.entries() {
+                config.topics.insert(name.to_owned(), read_topic(topic)?);
+            }
+        }
+        if let Some(consumers) = root.get("consumers") {
+            for (name, consumer) in consumers.free_table()?.entries() {
+                config.consumers.insert(name.to_owned(), read_consumer(consumer, folder)?);
+            }
+        }
+        config.validate().map_err(|error| document.refuse(error))?;
+        Ok(config)
+    }
+
+    /// The commented file that `tidegate init` writes: one topic, and every setting with its default.
+    pub fn template() -> &'static str {
+        include_str!("template.toml")
+    }
+
+    /// Checks all settings against their bounds and against each other.
+    ///
+    /// # Errors
+    ///
+    /// The first setting that is wrong.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let root = Place::ROOT;
+        self.bus.validate_at(&root.at("bus"))?;
+        let topics = root.at("topics");
+        if self.topics.len() > TOPICS_MAX {
+            let (count, allowed) = (self.topics.len(), format!("at most {TOPICS_MAX} topics"));
+            return Err(ConfigError::invalid(topics.path(), format!("a table of {count}"), allowed));
+        }
+        for (name, topic) in &self.topics {
+            let place = topics.at(name);
+            place.check_name(name)?;
+            topic.validate_at(&place)?;
+        }
+        let consumers = root.at("consumers");
+        for (name, (consumer, plugin)) in &self.consumers {
+            let place = consumers.at(name);
+            place.check_name(name)?;
+            consumer.validate_at(&place)?;
+            plugin.validate_at(&place)?;
+            self.check_partitions(name, consumer)?;
+        }
+        Ok(())
+    }
+
+    /// A lane merges one partition of each of its consumer's topics. Of topics that the file doesn't declare, the bus
+    /// knows.
+    fn check_partitions(&self, consumer: &str, config: &ConsumerConfig) -> Result<(), ConfigError> {
+        let mut declared =
+            config.topics.iter().filter_map(|name| Some((name, self.topics.get(name)?.partitions)));
+        let Some((topic, partitions)) = declared.next() else {
+            return Ok(());
+        };
+        match declared.find(|(_, other)| *other != partitions) {
+            None => Ok(()),
+            Some((other_topic, other_partitions)) => Err(ConfigError::UnequalPartitions {
+                consumer: consumer.to_owned(),
+                topic: topic.clone(),
+                partitions,
+                other_topic: other_topic.clone(),
+                other_partitions,
+            }),
+        }
+    }
+}
+
+/// The text of a file, or nothing where it is too large.
+fn read_bounded(path: &Path) -> io::Result<Option<String>> {
+    let mut text = String::new();
+    let read = File::open(path)?.take(CONFIG_BYTES_MAX + 1).read_to_string(&mut text)?;
+    Ok((read as u64 <= CONFIG_BYTES_MAX).then_some(text))
+}
+
+fn read_bus(entry: Entry<'_>) -> Result<BusConfig, ConfigFileError> {
+    let table = entry.table(&["commit", "event_bytes_max", "cache_bytes", "free_bytes_min"])?;
+    let mut bus = BusConfig::default();
+    set(&mut bus.commit, table.get("commit"), Entry::word)?;
+    set(&mut bus.event_bytes_max, table.get("event_bytes_max"), Entry::memory_bytes)?;
+    set(&mut bus.cache_bytes, table.get("cache_bytes"), Entry::memory_bytes)?;
+    set(&mut bus.free_bytes_min, table.get("free_bytes_min"), Entry::bytes)?;
+    Ok(bus)
+}
+
+fn read_topic(entry: Entry<'_>) -> Result<TopicConfig, ConfigFileError> {
+    let table = entry.table(&["partitions", "retention", "dedup"])?;
+    let mut topic = TopicConfig::default();
+    set(&mut topic.partitions, table.get("partitions"), Entry::number)?;
+    if let Some(entry) = table.get("retention") {
+        topic.retention = read_retention(entry)?;
+    }
+    if let Some(entry) = table.get("dedup") {
+        topic.dedup = read_dedup(entry)?;
+    }
+    Ok(topic)
+}
+
+fn read_retention(entry: Entry<'_>) -> Result<Retention, ConfigFileError> {
+    let table = entry.table(&["age", "bytes", "force"])?;
+    Ok(Retention {
+        age: table.get("age").map(|age| age.duration()).transpose()?,
+        bytes: table.get("bytes").map(|bytes| bytes.bytes()).transpose()?,
+        force: table.get("force").map_or(Ok(false), |force| force.boolean())?,
+    })
+}
+
+fn read_dedup(entry: Entry<'_>) -> Result<Dedup, ConfigFileError> {
+    let table = entry.table(&["age", "count"])?;
+    let mut dedup = Dedup::default();
+    set(&mut dedup.age, table.get("age"), Entry::duration)?;
+    set(&mut dedup.count, table.get("count"), Entry::number)?;
+    Ok(dedup)
+}
+
+fn read_consumer(entry: Entry<'_>, folder: &Path) -> Result<(ConsumerConfig, PluginConfig), ConfigFileError> {
+    let table = entry.table(&[
+        "plugin",
+        "topics",
+        "order",
+        "start",
+        "held_max",
+        "on_dead_letter",
+        "retry",
+        "paused",
+        "grants",
+        "limits",
+        "settings",
+    ])?;
+    let topics = table.require("topics", "a list of the topics that the consumer reads")?;
+    let mut consumer = ConsumerConfig::new(topics.strings::<Vec<String>>()?);
+    set(&mut consumer.order, table.get("order"), Entry::word)?;
+    set(&mut consumer.start, table.get("start"), Entry::word)?;
+    set(&mut consumer.held_max, table.get("held_max"), Entry::number)?;
+    set(&mut consumer.on_dead_letter, table.get("on_dead_letter"), Entry::word)?;
+    set(&mut consumer.paused, table.get("paused"), Entry::boolean)?;
+    if let Some(entry) = table.get("retry") {
+        consumer.retry = read_retry(entry)?;
+    }
+    let allowed = "the path of a WebAssembly component, relative to the configuration file";
+    let component = table.require("plugin", allowed)?;
+    let mut plugin = PluginConfig::new(resolve(folder, component.string()?));
+    if let Some(entry) = table.get("grants") {
+        plugin.grants = read_grants(entry)?;
+    }
+    if let Some(entry) = table.get("limits") {
+        plugin.limits = read_limits(entry)?;
+    }
+    if let Some(settings) = table.get("settings") {
+        plugin.settings = settings.json_object()?.to_string();
+    }
+    Ok((consumer, plugin))
+}
+
+fn read_retry(entry: Entry<'_>) -> Result<RetryPolicy, ConfigFileError> {
+    let table = entry.table(&["attempts", "base", "max", "age"])?;
+    let mut retry = RetryPolicy::default();
+    set(&mut retry.attempts, table.get("attempts"), Entry::number)?;
+    set(&mut retry.base, table.get("base"), Entry::duration)?;
+    set(&mut retry.max, table.get("max"), Entry::duration)?;
+    set(&mut retry.age, table.get("age"), Entry::duration)?;
+    Ok(retry)
+}
+
+fn read_grants(entry: Entry<'_>) -> Result<Grants, ConfigFileError> {
+    let table = entry.table(&["publish", "state", "log"])?;
+    let mut grants = Grants::nothing();
+    set(&mut grants.publish, table.get("publish"), Entry::strings)?;
+    set(&mut grants.state, table.get("state"), Entry::boolean)?;
+    set(&mut grants.log, table.get("log"), Entry::boolean)?;
+    Ok(grants)
+}
+
+fn read_limits(entry: Entry<'_>) -> Result<PluginLimits, ConfigFileError> {
+    let table = entry.table(&["memory", "deadline"])?;
+    let mut limits = PluginLimits::default();
+    set(&mut limits.memory_bytes, table.get("memory"), Entry::memory_bytes)?;
+    set(&mut limits.deadline, table.get("deadline"), Entry::duration)?;
+    Ok(limits)
+}
+
+/// Overwrites a default where the file says otherwise.
+fn set<'a, T>(
+    setting: &mut T,
+    entry: Option<Entry<'a>>,
+    read: impl FnOnce(&Entry<'a>) -> Result<T, ConfigFileError>,
+) -> Result<(), ConfigFileError> {
+    if let Some(entry) = entry {
+        *setting = read(&entry)?;
+    }
+    Ok(())
+}
+
+/// An empty path stays empty, to be refused, where joining would make it the folder.
+fn resolve(folder: &Path, component: &str) -> PathBuf {
+    if component.is_empty() { PathBuf::new() } else { folder.join(component) }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,24 @@
+//! What can be set: for the bus, for a topic, for a consumer, for a plugin.
+
+mod bus;
+mod consumer;
+mod error;
+#[cfg(feature = "server")]
+mod file;
+mod name;
+mod plugin;
+mod topic;
+mod units;
+
+pub use bus::{BusConfig, CommitMode};
+pub use consumer::{ConsumerConfig, OnDeadLetter, Order, RetryPolicy, Start};
+pub use error::ConfigError;
+#[cfg(feature = "server")]
+pub use file::{Config, ConfigFileError};
+pub use name::{NameError, check_name};
+pub use plugin::{Grants, PluginConfig, PluginLimits};
+pub use topic::{Dedup, Retention, TopicConfig};
+pub use units::{UnitError, format_bytes, format_duration, parse_bytes, parse_duration};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,164 @@
+//! Settings of a topic.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::ConfigError;
+use super::error::Place;
+use crate::limits::{
+    DEDUP_AGE, DEDUP_AGE_MAX, DEDUP_COUNT, DEDUP_COUNT_MAX, PARTITIONS, PARTITIONS_MAX, RETENTION_AGE_MAX,
+    RETENTION_AGE_MIN, RETENTION_BYTES_MIN,
+};
+
+/// Settings of a topic.
+///
+/// ```
+/// use std::time::Duration;
+/// use tidegate::config::{Retention, TopicConfig};
+///
+/// let week = Duration::from_secs(7 * 24 * 60 * 60);
+/// let config = TopicConfig::new(8).retention(Retention::keep_for(week));
+/// config.validate()?;
+/// # Ok::<(), tidegate::config::ConfigError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct TopicConfig {
+    /// The number of partitions: 1 to 4096, by default 8. It is fixed when the topic is created, as keys would change
+    /// their partition otherwise.
+    pub partitions: u32,
+    /// What is removed, and when. By default nothing ever is.
+    pub retention: Retention,
+    /// How long an identity is remembered, to drop events that are published again.
+    pub dedup: Dedup,
+}
+
+impl Default for TopicConfig {
+    fn default() -> Self {
+        Self::new(PARTITIONS)
+    }
+}
+
+impl TopicConfig {
+    /// The default settings with so many partitions.
+    #[must_use]
+    pub fn new(partitions: u32) -> Self {
+        Self { partitions, retention: Retention::default(), dedup: Dedup::default() }
+    }
+
+    /// Sets [`retention`](Self::retention).
+    #[must_use]
+    pub fn retention(mut self, retention: Retention) -> Self {
+        self.retention = retention;
+        self
+    }
+
+    /// Sets [`dedup`](Self::dedup).
+    #[must_use]
+    pub fn dedup(mut self, dedup: Dedup) -> Self {
+        self.dedup = dedup;
+        self
+    }
+
+    /// Checks the settings against their bounds.
+    ///
+    /// # Errors
+    ///
+    /// The first setting that is out of its bounds.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        self.validate_at(&Place::ROOT)
+    }
+
+    pub(super) fn validate_at(&self, place: &Place<'_>) -> Result<(), ConfigError> {
+        place.at("partitions").check(self.partitions, 1..=PARTITIONS_MAX)?;
+        let retention = place.at("retention");
+        if let Some(age) = self.retention.age {
+            retention.at("age").check_duration(age, RETENTION_AGE_MIN..=RETENTION_AGE_MAX)?;
+        }
+        if let Some(bytes) = self.retention.bytes {
+            retention.at("bytes").check_bytes(bytes, RETENTION_BYTES_MIN..=u64::MAX)?;
+        }
+        let dedup = place.at("dedup");
+        dedup.at("age").check_duration(self.dedup.age, Duration::ZERO..=DEDUP_AGE_MAX)?;
+        dedup.at("count").check(self.dedup.count, 0..=DEDUP_COUNT_MAX)
+    }
+}
+
+/// What a topic removes, and when. Without a bound it keeps all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct Retention {
+    /// Events older than this are removed: at least 1 second.
+    pub age: Option<Duration>,
+    /// The oldest events are removed until the topic takes no more than this on the disk, in bytes: at least 1 MiB.
+    pub bytes: Option<u64>,
+    /// Whether events are removed before all consumers have them. Otherwise a slow consumer holds retention back; with
+    /// it, the consumer's dead-letter queue gets a record of the gap. By default it is off.
+    pub force: bool,
+}
+
+impl Retention {
+    /// Removes what is older.
+    #[must_use]
+    pub fn keep_for(age: Duration) -> Self {
+        Self { age: Some(age), ..Self::default() }
+    }
+
+    /// Removes the oldest until the topic takes no more on the disk.
+    #[must_use]
+    pub fn keep_bytes(bytes: u64) -> Self {
+        Self { bytes: Some(bytes), ..Self::default() }
+    }
+
+    /// Sets [`age`](Self::age) beside what is set.
+    #[must_use]
+    pub fn age(mut self, age: Duration) -> Self {
+        self.age = Some(age);
+        self
+    }
+
+    /// Sets [`bytes`](Self::bytes) beside what is set.
+    #[must_use]
+    pub fn bytes(mut self, bytes: u64) -> Self {
+        self.bytes = Some(bytes);
+        self
+    }
+
+    /// Sets [`force`](Self::force).
+    #[must_use]
+    pub fn force(mut self, force: bool) -> Self {
+        self.force = force;
+        self
+    }
+}
+
+/// The window in which a topic drops an event that is published again.
+///
+/// An identity (`source` and `id`) is remembered until it is older than `age` or `count` newer ones have come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct Dedup {
+    /// The age up to which an identity is remembered: at most 30 days, by default 24 hours.
+    pub age: Duration,
+    /// The number of identities that the window holds: at most 10,000,000, by default 100,000; zero turns deduplication
+    /// off. It bounds the window's memory, where `age` alone would not.
+    pub count: u64,
+}
+
+impl Default for Dedup {
+    fn default() -> Self {
+        Self { age: DEDUP_AGE, count: DEDUP_COUNT }
+    }
+}
+
+impl Dedup {
+    /// A window of this age and count.
+    #[must_use]
+    pub fn new(age: Duration, count: u64) -> Self {
+        Self { age, count }
+    }
+}

@@ -1,0 +1,41 @@
+//! An event's data.
+
+/// An event's data: what happened, in the producer's own terms.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Data {
+    /// A JSON value, as its text, without white space around it. The event's `datacontenttype` is absent or declares
+    /// JSON. The text is kept to the byte: the order of members, the digits of numbers, the white space within.
+    Json(String),
+    /// Text of the media type that the event's `datacontenttype` names, which is not JSON.
+    Text(String),
+    /// Bytes, of any media type.
+    Binary(Vec<u8>),
+}
+
+impl Data {
+    /// The data as bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Json(text) | Self::Text(text) => text.as_bytes(),
+            Self::Binary(bytes) => bytes,
+        }
+    }
+}
+
+/// Why an event's data could not be read as a value, see [`Event::data_as`](super::Event::data_as).
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DataError {
+    /// The event has none.
+    #[error("the event has no data")]
+    Missing,
+    /// The event's `datacontenttype` is not JSON.
+    #[error("the event's data is {media_type}, not JSON: read it with `data()`")]
+    NotJson {
+        /// What it is instead.
+        media_type: String,
+    },
+    /// The data has another shape than the value.
+    #[error("the event's data has another shape than expected: {0}")]
+    Shape(#[from] serde_json::Error),
+}

@@ -1,0 +1,21 @@
+//! `CloudEvents` 1.0.2: the event, its checks, and its JSON format.
+
+mod attribute;
+mod builder;
+mod data;
+mod error;
+mod json;
+mod lines;
+mod media_type;
+mod model;
+mod parts;
+mod timestamp;
+mod uri;
+
+pub use attribute::Attribute;
+pub use builder::EventBuilder;
+pub use data::{Data, DataError};
+pub use error::{EventError, JsonError};
+pub use lines::{EventLines, LineError};
+pub use model::Event;
+pub use parts::EventParts;

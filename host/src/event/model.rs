@@ -1,0 +1,164 @@
+//! The event.
+
+use serde::Deserialize;
+
+use super::parts::sort_extensions;
+use super::{Attribute, Data, DataError, EventBuilder, EventError, EventParts, media_type};
+
+/// A `CloudEvents` 1.0 event. It is always valid.
+///
+/// `source` and `id` together identify it. Its [`key`](Self::key) picks the partition and carries the order.
+///
+/// ```
+/// use tidegate::Event;
+///
+/// let event = Event::new("A234", "/sensors/7", "com.example.reading")
+///     .subject("room 4")
+///     .time("2018-04-05T17:31:00Z")
+///     .json_text(r#"{"celsius": 21.50}"#)
+///     .build()?;
+/// assert_eq!(event.key(), "room 4");
+///
+/// let wrong = Event::new("A235", "not a URI", "com.example.reading").build();
+/// assert_eq!(wrong.unwrap_err().attribute(), "source");
+/// # Ok::<(), tidegate::EventError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event(EventParts);
+
+impl Event {
+    /// Begins an event with what each needs: `id` (unique within its source), `source` (a URI-reference to the context
+    /// in which it happened) and `type` (what kind of thing happened).
+    #[expect(clippy::new_ret_no_self, reason = "an event comes of its builder, which checks it as a whole")]
+    pub fn new(id: impl Into<String>, source: impl Into<String>, kind: impl Into<String>) -> EventBuilder {
+        EventBuilder::new(id.into(), source.into(), kind.into())
+    }
+
+    /// An event that was checked when it was accepted. What later versions refuse, the log still gives back.
+    pub(crate) fn from_accepted(mut parts: EventParts) -> Self {
+        sort_extensions(&mut parts.extensions);
+        Self(parts)
+    }
+
+    /// Takes it apart; `Event::try_from` puts it together again.
+    #[must_use]
+    pub fn into_parts(self) -> EventParts {
+        self.0
+    }
+
+    /// `id`: unique within [`source`](Self::source).
+    pub fn id(&self) -> &str {
+        &self.0.id
+    }
+
+    /// `source`: the context in which it happened, a URI-reference.
+    pub fn source(&self) -> &str {
+        &self.0.source
+    }
+
+    /// `type`: what kind of thing happened.
+    pub fn kind(&self) -> &str {
+        &self.0.kind
+    }
+
+    /// `subject`: what it is about, within its source.
+    pub fn subject(&self) -> Option<&str> {
+        self.0.subject.as_deref()
+    }
+
+    /// `time`: when it happened, as in RFC 3339, to the letter as the producer wrote it.
+    pub fn time(&self) -> Option<&str> {
+        self.0.time.as_deref()
+    }
+
+    /// `datacontenttype`: the media type of the data. Without one, data that is not binary is JSON.
+    pub fn datacontenttype(&self) -> Option<&str> {
+        self.0.datacontenttype.as_deref()
+    }
+
+    /// `dataschema`: the schema that the data adheres to, an absolute URI.
+    pub fn dataschema(&self) -> Option<&str> {
+        self.0.dataschema.as_deref()
+    }
+
+    /// The extension attributes, in ascending order of their names.
+    pub fn extensions(&self) -> impl ExactSizeIterator<Item = (&str, &Attribute)> {
+        self.0.extensions.iter().map(|(name, value)| (name.as_str(), value))
+    }
+
+    /// The extension attribute of this name.
+    pub fn extension(&self, name: &str) -> Option<&Attribute> {
+        let found = self.0.extensions.binary_search_by(|(other, _)| other.as_str().cmp(name)).ok()?;
+        Some(&self.0.extensions[found].1)
+    }
+
+    /// The data.
+    pub fn data(&self) -> Option<&Data> {
+        self.0.data.as_ref()
+    }
+
+    /// Reads JSON data as a value, which may borrow from the event.
+    ///
+    /// # Errors
+    ///
+    /// There is no data, it is not JSON, or its JSON has another shape. JSON nested more than 128 levels deep is
+    /// refused here, as it could exhaust the stack.
+    pub fn data_as<'a, T: Deserialize<'a>>(&'a self) -> Result<T, DataError> {
+        match self.data().ok_or(DataError::Missing)? {
+            Data::Json(text) => Ok(serde_json::from_str(text)?),
+            Data::Binary(bytes) if self.declares_json() => Ok(serde_json::from_slice(bytes)?),
+            Data::Text(_) | Data::Binary(_) => {
+                let media_type = self.datacontenttype().unwrap_or("of no declared media type").to_owned();
+                Err(DataError::NotJson { media_type })
+            }
+        }
+    }
+
+    fn declares_json(&self) -> bool {
+        self.datacontenttype().is_some_and(media_type::is_json)
+    }
+
+    /// What picks the partition and carries the order: `partitionkey`, else `subject`, else `id`.
+    pub fn key(&self) -> &str {
+        let partition_key = self.extension("partitionkey").and_then(Attribute::as_text);
+        partition_key.or(self.subject()).unwrap_or(self.id())
+    }
+
+    /// The size in bytes that the bus's bounds apply to: the names and the canonical string forms of all attributes but
+    /// `specversion`, and the data as bytes. It is the same however the event travelled.
+    pub fn size(&self) -> usize {
+        self.0.size()
+    }
+
+    /// Checks the event's size against a bound.
+    ///
+    /// # Errors
+    ///
+    /// [`EventError::TooLarge`].
+    pub fn check_size(&self, bytes_max: usize) -> Result<(), EventError> {
+        self.0.check_size(bytes_max)
+    }
+}
+
+impl TryFrom<EventParts> for Event {
+    type Error = EventError;
+
+    /// Checks the parts and puts their extensions in order.
+    ///
+    /// # Errors
+    ///
+    /// The first attribute that breaks a rule of `CloudEvents` 1.0.2 or a bound of the bus.
+    fn try_from(mut parts: EventParts) -> Result<Self, EventError> {
+        parts.check()?;
+        Ok(Self(parts))
+    }
+}
+
+impl From<Event> for EventParts {
+    fn from(event: Event) -> Self {
+        event.0
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,85 @@
+//! The way to the committer: a queue that is bounded in items and in bytes.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::txn::Change;
+use crate::limits::{ADMISSION_BYTES_MAX, ADMISSION_ITEMS_MAX};
+
+/// Bytes that one permit of the semaphore stands for.
+const GRAIN: usize = 1024;
+
+/// An item with its share of the bound, which it gives back when it is finished.
+pub(super) struct Admitted {
+    pub change: Box<dyn Change>,
+    _bytes: OwnedSemaphorePermit,
+    _item: OwnedSemaphorePermit,
+}
+
+/// The sending side.
+#[derive(Clone)]
+pub(super) struct Admission {
+    queue: Sender<Admitted>,
+    bytes: Arc<Semaphore>,
+    items: Arc<Semaphore>,
+}
+
+/// The log is closed.
+#[derive(Debug)]
+pub(super) struct Closed;
+
+/// A queue: the side that sends and the side that the committer reads.
+pub(super) fn queue() -> (Admission, Receiver<Admitted>) {
+    // A permit for each item comes first, so the channel itself is never full.
+    let (sender, receiver) = bounded(ADMISSION_ITEMS_MAX);
+    let admission = Admission {
+        queue: sender,
+        bytes: Arc::new(Semaphore::new(ADMISSION_BYTES_MAX / GRAIN)),
+        items: Arc::new(Semaphore::new(ADMISSION_ITEMS_MAX)),
+    };
+    (admission, receiver)
+}
+
+impl Admission {
+    /// Hands an item to the committer, as soon as there is room.
+    pub async fn admit(&self, change: Box<dyn Change>) -> Result<(), Closed> {
+        // One that is larger than the bound waits until it is alone.
+        let grains = change.bytes().div_ceil(GRAIN).clamp(1, ADMISSION_BYTES_MAX / GRAIN);
+        let item = Arc::clone(&self.items).acquire_owned().await.map_err(|_| Closed)?;
+        let bytes = Arc::clone(&self.bytes).acquire_many_owned(grains as u32).await.map_err(|_| Closed)?;
+        self.queue.send(Admitted { change, _bytes: bytes, _item: item }).map_err(|_| Closed)
+    }
+
+    /// Lets nobody in any more. What is in the queue stays there.
+    pub fn close(&self) {
+        self.items.close();
+        self.bytes.close();
+    }
+}
+
+/// Waits for a future on a thread of no runtime, or of any.
+pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
+    struct Unpark(Thread);
+
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut context = Context::from_waker(&waker);
+    let mut future = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut context) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => thread::park(),
+        }
+    }
+}

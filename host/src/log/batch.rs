@@ -1,0 +1,193 @@
+//! The row of a batch: what one commit appended to one partition.
+//!
+//! ```text
+//! batch := version u8 = 1, codec u8 = 0, flags u16 = 0, count u32, commit u64, appended i64 (microseconds),
+//!          key_id u32 = 0, bytes_before u64, count * end u32, header_crc u32, count * record
+//!                                                                              (integers little-endian)
+//! ```
+//!
+//! `end` is where the record ends, counted from the first record's start. `header_crc` is the CRC-32 of all before it, so
+//! that a fault within one record costs that record and no other. `bytes_before` is what the partition's batches before
+//! this one took since the partition began: the size of what is retained follows from the first and the last batch.
+
+use thiserror::Error;
+
+use super::record::{self, RecordError};
+use crate::clock::Timestamp;
+use crate::event::Event;
+
+const VERSION: u8 = 1;
+const FIXED: usize = 1 + 1 + 2 + 4 + 8 + 8 + 4 + 8;
+
+/// Why bytes are no batch.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub(super) enum BatchError {
+    /// The batch ends before its header does.
+    #[error("the batch is cut short")]
+    Short,
+    /// The checksum of its header is wrong.
+    #[error("the checksum of the batch's header is wrong")]
+    Checksum,
+    /// Written by a later version.
+    #[error("the batch has format {0}, which this tidegate doesn't know")]
+    Version(u8),
+    /// Compressed or encrypted in a way that this version doesn't know.
+    #[error("the batch uses codec {0}, which this tidegate doesn't know")]
+    Codec(u8),
+}
+
+/// Records on their way into a batch.
+#[derive(Debug, Default)]
+pub(super) struct BatchBuilder {
+    ends: Vec<u32>,
+    records: Vec<u8>,
+}
+
+impl BatchBuilder {
+    /// Adds an event.
+    pub fn push(&mut self, event: &Event) {
+        record::encode(event, &mut self.records);
+        let end = u32::try_from(self.records.len());
+        assert!(end.is_ok(), "a batch is split far below 4 GiB");
+        self.ends.push(end.unwrap_or(u32::MAX));
+    }
+
+    /// How many events it has.
+    pub fn count(&self) -> u32 {
+        self.ends.len() as u32
+    }
+
+    /// The size of the row, in bytes.
+    pub fn row_bytes(&self) -> usize {
+        FIXED + 4 * self.ends.len() + 4 + self.records.len()
+    }
+
+    /// Writes the row into `out`, which has [`row_bytes`](Self::row_bytes) bytes.
+    pub fn write(&self, commit: u64, appended: Timestamp, bytes_before: u64, out: &mut [u8]) {
+        let mut head = Vec::with_capacity(FIXED + 4 * self.ends.len() + 4);
+        head.extend_from_slice(&[VERSION, 0, 0, 0]);
+        head.extend_from_slice(&self.count().to_le_bytes());
+        head.extend_from_slice(&commit.to_le_bytes());
+        head.extend_from_slice(&appended.0.to_le_bytes());
+        head.extend_from_slice(&0u32.to_le_bytes());
+        head.extend_from_slice(&bytes_before.to_le_bytes());
+        for end in &self.ends {
+            head.extend_from_slice(&end.to_le_bytes());
+        }
+        head.extend_from_slice(&crc32fast::hash(&head).to_le_bytes());
+        let (front, back) = out.split_at_mut(head.len());
+        front.copy_from_slice(&head);
+        back.copy_from_slice(&self.records);
+    }
+}
+
+/// A batch read from its row.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Batch<'a> {
+    ends: &'a [u8],
+    records: &'a [u8],
+    /// How many events it has.
+    pub count: u32,
+    /// The commit that made them durable.
+    pub commit: u64,
+    /// When they were appended.
+    pub appended: Timestamp,
+    /// Bytes of the partition's batches before this one.
+    pub bytes_before: u64,
+    /// The row's own size.
+    pub row_bytes: u64,
+}
+
+impl<'a> Batch<'a> {
+    /// Reads the header.
+    pub fn parse(row: &'a [u8]) -> Result<Self, BatchError> {
+        let fixed: &[u8; FIXED] = row.first_chunk().ok_or(BatchError::Short)?;
+        if fixed[0] != VERSION {
+            return Err(BatchError::Version(fixed[0]));
+        }
+        if fixed[1] != 0 {
+            return Err(BatchError::Codec(fixed[1]));
+        }
+        let count = u32::from_le_bytes(field(fixed, 4));
+        let head_len = (count as usize)
+            .checked_mul(4)
+            .and_then(|ends| ends.checked_add(FIXED))
+            .ok_or(BatchError::Short)?;
+        let (head, rest) = row.split_at_checked(head_len).ok_or(BatchError::Short)?;
+        let (crc, records) = rest.split_first_chunk().ok_or(BatchError::Short)?;
+        if crc32fast::hash(head) != u32::from_le_bytes(*crc) {
+            return Err(BatchError::Checksum);
+        }
+        Ok(Self {
+            ends: &head[FIXED..],
+            records,
+            count,
+            commit: u64::from_le_bytes(field(fixed, 8)),
+            appended: Timestamp(i64::from_le_bytes(field(fixed, 16))),
+            bytes_before: u64::from_le_bytes(field(fixed, 28)),
+            row_bytes: row.len() as u64,
+        })
+    }
+
+    /// The event at `index`, counted from 0.
+    pub fn event(&self, index: u32) -> Result<Event, RecordError> {
+        let start = if index == 0 { 0 } else { self.end(index - 1)? };
+        let record = self.records.get(start..self.end(index)?).ok_or(RecordError::Short)?;
+        record::decode(record)
+    }
+
+    fn end(&self, index: u32) -> Result<usize, RecordError> {
+        let (ends, _) = self.ends.as_chunks::<4>();
+        ends.get(index as usize).map(|end| u32::from_le_bytes(*end) as usize).ok_or(RecordError::Short)
+    }
+}
+
+/// `N` bytes of the header from `at` on.
+fn field<const N: usize>(fixed: &[u8; FIXED], at: usize) -> [u8; N] {
+    let mut bytes = [0; N];
+    bytes.copy_from_slice(&fixed[at..at + N]);
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(ids: &[&str]) -> Vec<u8> {
+        let mut builder = BatchBuilder::default();
+        for id in ids {
+            builder.push(&Event::new(*id, "/s", "T").json_text("[1,2]").build().unwrap());
+        }
+        let mut row = vec![0; builder.row_bytes()];
+        builder.write(7, Timestamp(99), 1234, &mut row);
+        row
+    }
+
+    #[test]
+    fn a_batch_gives_back_its_events_in_order() {
+        let row = row(&["a", "b", "c"]);
+        let batch = Batch::parse(&row).unwrap();
+        assert_eq!(
+            (batch.count, batch.commit, batch.appended, batch.bytes_before),
+            (3, 7, Timestamp(99), 1234)
+        );
+        let ids: Vec<_> = (0..3).map(|index| batch.event(index).unwrap().id().to_owned()).collect();
+        assert_eq!(ids, ["a", "b", "c"]);
+        assert_eq!(batch.event(3), Err(RecordError::Short));
+    }
+
+    #[test]
+    fn a_damaged_record_costs_itself_and_a_damaged_header_its_batch() {
+        let good = row(&["a", "b", "c"]);
+        let middle = FIXED + 12 + 4 + (good.len() - FIXED - 16) / 2;
+        let mut bad = good.clone();
+        bad[middle] ^= 1;
+        let batch = Batch::parse(&bad).unwrap();
+        assert!(batch.event(0).is_ok() && batch.event(1).is_err() && batch.event(2).is_ok());
+        for at in 0..FIXED + 12 {
+            let mut bad = good.clone();
+            bad[at] ^= 0x10;
+            assert!(Batch::parse(&bad).is_err(), "byte {at}");
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! What goes wrong in the log: one enum for each kind of call.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use crate::event::EventError;
+
+/// A fault of the database or of the disk below it.
+#[derive(Clone, Debug, Error)]
+#[error("{0}")]
+pub struct StorageFault(#[source] pub(super) Arc<redb::Error>);
+
+impl<E: Into<redb::Error>> From<E> for StorageFault {
+    fn from(error: E) -> Self {
+        Self(Arc::new(error.into()))
+    }
+}
+
+/// Why a bus could not be opened. Nothing was changed.
+#[derive(Clone, Debug, Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// Another process, or another bus of this one, has the directory open.
+    #[error("{} is in use: another tidegate process has it open; stop that one or talk to it", .path.display())]
+    InUse {
+        /// The database file.
+        path: PathBuf,
+    },
+    /// The database was written by a newer version.
+    #[error(
+        "{} has format {found}, and this tidegate reads up to {known}: use the tidegate that wrote it or a newer one",
+        .path.display()
+    )]
+    NewerFormat {
+        /// The database file.
+        path: PathBuf,
+        /// The file's format.
+        found: u32,
+        /// The newest format that this build reads.
+        known: u32,
+    },
+    /// The file isn't a database, or is damaged beyond opening.
+    #[error(
+        "{} can't be opened: {reason}. Restore it from a backup, or move it away and start with an empty one; \
+         the file was not changed",
+        .path.display()
+    )]
+    Damaged {
+        /// The database file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The directory or a file in it could not be used.
+    #[error("{}: {source}", .path.display())]
+    Io {
+        /// The directory or file.
+        path: PathBuf,
+        /// What the system said.
+        source: Arc<std::io::Error>,
+    },
+    /// The database refused to work.
+    #[error("{}: {source}", .path.display())]
+    Storage {
+        /// The database file.
+        path: PathBuf,
+        /// What the database said.
+        source: StorageFault,
+    },
+}
+
+/// Why events were not published.
+#[derive(Clone, Debug, Error)]
+#[non_exhaustive]
+pub enum PublishError {
+    /// There is no such topic. Nothing was written.
+    #[error("there is no topic `{0}`: create it first")]
+    UnknownTopic(String),
+    /// An event is larger than the bus allows. Nothing was written.
+    #[error(
+        "event `{id}` has {size} bytes, more than the {max} that this bus allows: raise `event_bytes_max`, or keep \
+             the data elsewhere and name it by `dataref`"
+    )]
+    EventSize {
+        /// The event's id.
+        id: String,
+        /// Its size in bytes.
+        size: usize,
+        /// The bound in bytes.
+        max: usize,
+    },
+    /// More events than one commit takes. Nothing was written.
+    #[error("{what} at once are more than the {max} that one commit takes: publish them in several calls")]
+    TooMany {
+        /// What there are too many of, with their number.
+        what: String,
+        /// The bound.
+        max: usize,
+    },
+    /// The event breaks a rule of `CloudEvents`. Nothing was written.
+    #[error(transparent)]
+    Invalid(#[from] EventError),
+    /// The disk is full. Nothing was written.
+    #[error(
+        "the disk has {free} bytes free and the bus leaves {min} of them alone: free some space, or shorten the \
+             retention of a topic"
+    )]
+    DiskFull {
+        /// Free bytes.
+        free: u64,
+        /// The floor that publishing leaves.
+        min: u64,
+    },
+    /// The commit failed, and may have reached the disk all the same. Publishing the same events again is safe: those
+    /// that are there already are recognized by source and id.
+    #[error(
+        "the commit failed and may still have reached the disk: {0}. Publish the same events again, deduplication makes \
+             that safe"
+    )]
+    InDoubt(StorageFault),
+    /// The storage failed and is being opened anew. Nothing was written.
+    #[error("the storage failed and is being opened anew: try again")]
+    Reopening,
+    /// The bus is shut down. Nothing was written.
+    #[error("the bus is shut down")]
+    Closed,
+}
+
+/// Why something could not be read.
+#[derive(Clone, Debug, Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// There is no such topic.
+    #[error("there is no topic `{0}`")]
+    UnknownTopic(String),
+    /// The topic has fewer partitions.
+    #[error("topic `{topic}` has {partitions} partitions, so there is no partition {partition}")]
+    UnknownPartition {
+        /// The topic.
+        topic: String,
+        /// The partition asked for.
+        partition: u32,
+        /// How many there are.
+        partitions: u32,
+    },
+    /// There is no such consumer.
+    #[error("there is no consumer `{0}`")]
+    UnknownConsumer(String),
+    /// A row can't be decoded.
+    #[error("{what} is damaged: {reason}")]
+    Damaged {
+        /// What could not be read.
+        what: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The database could not be read.
+    #[error("the storage can't be read: {0}")]
+    Storage(StorageFault),
+    /// The storage failed and is being opened anew.
+    #[error("the storage failed and is being opened anew: try again")]
+    Reopening,
+    /// The bus is shut down.
+    #[error("the bus is shut down")]
+    Closed,
+}
+
+impl<E: Into<redb::Error>> From<E> for ReadError {
+    fn from(error: E) -> Self {
+        Self::Storage(StorageFault::from(error))
+    }
+}
+
+/// Why a change of topics, consumers or dead letters was not made.
+#[derive(Clone, Debug, Error)]
+#[non_exhaustive]
+pub enum AdminError {
+    /// A name, a number or a combination is not allowed. Nothing was changed.
+    #[error("{0}")]
+    Invalid(String),
+    /// There is no such topic. Nothing was changed.
+    #[error("there is no topic `{0}`")]
+    UnknownTopic(String),
+    /// There is no such consumer. Nothing was changed.
+    #[error("there is no consumer `{0}`")]
+    UnknownConsumer(String),
+    /// There is no such dead letter. Nothing was changed.
+    #[error("consumer `{consumer}` has no dead letter {letter}")]
+    UnknownDeadLetter {
+        /// The consumer.
+        consumer: String,
+        /// The letter's id.
+        letter: u64,
+    },
+    /// What is stored can't be read. Nothing was changed.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The commit failed, and may have reached the disk all the same.
+    #[error(
+        "the commit failed and may still have reached the disk: {0}. Look at what is there and try again"
+    )]
+    InDoubt(StorageFault),
+    /// The disk is full. Nothing was changed.
+    #[error(
+        "the disk has {free} bytes free and the bus leaves {min} of them alone: free some space, or shorten the \
+             retention of a topic"
+    )]
+    DiskFull {
+        /// Free bytes.
+        free: u64,
+        /// The floor that publishing leaves.
+        min: u64,
+    },
+    /// The storage failed and is being opened anew. Nothing was changed.
+    #[error("the storage failed and is being opened anew: try again")]
+    Reopening,
+    /// The bus is shut down. Nothing was changed.
+    #[error("the bus is shut down")]
+    Closed,
+}
+
+impl<E: Into<redb::Error>> From<E> for AdminError {
+    fn from(error: E) -> Self {
+        Self::Read(ReadError::Storage(StorageFault::from(error)))
+    }
+}
+
+/// Why a lane's effects were not committed.
+#[derive(Clone, Debug, Error)]
+#[non_exhaustive]
+pub(crate) enum CommitError {
+    /// Something else changed what the log keeps of the lane. Nothing was written; the lane reads itself back.
+    #[error("the lane was changed from outside")]
+    Stale,
+    /// The disk is full and the lane wants to publish. Nothing was written.
+    #[error("the disk has {free} bytes free and the bus leaves {min} of them alone")]
+    DiskFull {
+        /// Free bytes.
+        free: u64,
+        /// The floor that publishing leaves.
+        min: u64,
+    },
+    /// The commit failed, and may have reached the disk all the same; the lane reads itself back.
+    #[error("the commit failed: {0}")]
+    Failed(StorageFault),
+    /// The storage failed and is being opened anew. Nothing was written.
+    #[error("the storage failed and is being opened anew")]
+    Reopening,
+    /// The log is closed. Nothing was written.
+    #[error("the log is closed")]
+    Closed,
+}

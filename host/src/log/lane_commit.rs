@@ -1,0 +1,97 @@
+//! A lane's batch on its way into a commit: progress, held events, dead letters, state and events, all or nothing.
+
+use tokio::sync::oneshot;
+
+use super::error::{CommitError, StorageFault};
+use super::lane_rows::LaneCommit;
+use super::schema::{self, meta};
+use super::txn::{Change, Txn, Verdict};
+use crate::limits::COMMIT_BYTES_MAX;
+
+/// What a row of bookkeeping weighs, in bytes, beside what a delivery wrote: its key, its numbers, redb's own.
+const ROW_BYTES: usize = 64;
+
+/// The answer to a lane.
+pub(super) type CommitReply = oneshot::Sender<Result<(), CommitError>>;
+
+/// See the module.
+pub(super) struct CommitLane {
+    commit: LaneCommit,
+    stale: bool,
+    reply: CommitReply,
+}
+
+impl CommitLane {
+    pub fn new(commit: LaneCommit, reply: CommitReply) -> Self {
+        Self { commit, stale: false, reply }
+    }
+}
+
+impl Change for CommitLane {
+    fn bytes(&self) -> usize {
+        let letters: usize = self
+            .commit
+            .dead_letters
+            .iter()
+            .filter_map(|letter| letter.event.as_ref())
+            .map(|event| event.size())
+            .sum();
+        let rows = 1 + self.commit.held.len() + self.commit.dead_letters.len();
+        (self.commit.effects.bytes + letters + rows * ROW_BYTES).min(COMMIT_BYTES_MAX)
+    }
+
+    fn adds(&self) -> bool {
+        !self.commit.effects.events.is_empty()
+    }
+
+    fn apply(&mut self, txn: &mut Txn<'_>) -> Result<(), StorageFault> {
+        let lane = self.commit.lane;
+        let row_key = (lane.consumer.0, lane.partition);
+        if txn.has_changed(lane) || txn.shared.lane_epoch(lane) != self.commit.epoch {
+            self.stale = true;
+            return Ok(());
+        }
+        txn.tables.lanes.insert(row_key, schema::encode(&self.commit.progress).as_slice())?;
+        for (id, held) in &self.commit.held {
+            let key = (lane.consumer.0, lane.partition, *id);
+            match held {
+                Some(held) => drop(txn.tables.held.insert(key, schema::encode(held).as_slice())?),
+                None => drop(txn.tables.held.remove(key)?),
+            }
+        }
+        for letter in &mut self.commit.dead_letters {
+            letter.id = txn.tables.take_number(meta::NEXT_LETTER)?;
+            txn.tables
+                .dead_letters
+                .insert((lane.consumer.0, letter.id), schema::encode(letter).as_slice())?;
+        }
+        let prefix = schema::state_prefix(lane.consumer, lane.partition);
+        for (key, value) in &self.commit.effects.state {
+            let key = [prefix.as_slice(), key].concat();
+            match value {
+                Some(value) => drop(txn.tables.state.insert(key.as_slice(), value.as_slice())?),
+                None => drop(txn.tables.state.remove(key.as_slice())?),
+            }
+        }
+        for (topic, event) in &self.commit.effects.events {
+            // Topics are never removed while a bus is open, so what was there when the plugin asked still is.
+            if let Some(topic) = txn.shared.topic(*topic) {
+                txn.append(&topic, event)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>, verdict: &Verdict) {
+        let answer = match verdict {
+            Verdict::Durable if self.stale => Err(CommitError::Stale),
+            Verdict::Durable => Ok(()),
+            Verdict::InDoubt(fault) => Err(CommitError::Failed(fault.clone())),
+            Verdict::DiskFull { free, min } => Err(CommitError::DiskFull { free: *free, min: *min }),
+            Verdict::Reopening => Err(CommitError::Reopening),
+            Verdict::Closed => Err(CommitError::Closed),
+        };
+        // A lane that was aborted gets no answer; its next run reads back what is durable.
+        drop(self.reply.send(answer));
+    }
+}

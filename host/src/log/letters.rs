@@ -1,0 +1,148 @@
+//! Dead letters: listing, redriving, discarding.
+
+use redb::ReadableTable;
+
+use super::admin::AdminResult;
+use super::error::{AdminError, ReadError, StorageFault};
+use super::lane_rows::{Attempt, DeadLetter, Held, REDRIVEN, Wait};
+use super::registry;
+use super::schema::{self, DEAD_LETTERS};
+use super::shared::Shared;
+use super::txn::Txn;
+use crate::clock::Timestamp;
+use crate::ids::{ConsumerId, LaneId};
+
+/// At most `limit` letters of a consumer with ids above `after`, in ascending order.
+pub(super) fn list(
+    shared: &Shared,
+    consumer: ConsumerId,
+    after: u64,
+    limit: usize,
+) -> Result<Vec<DeadLetter>, ReadError> {
+    let table = shared.begin_read()?.open_table(DEAD_LETTERS)?;
+    let mut letters = Vec::new();
+    for row in table.range((consumer.0, after.saturating_add(1))..=(consumer.0, u64::MAX))?.take(limit) {
+        let (key, row) = row?;
+        letters.push(schema::decode(row.value(), || what(key.value().1))?);
+    }
+    Ok(letters)
+}
+
+/// One letter of a consumer.
+pub(super) fn get(
+    shared: &Shared,
+    consumer: ConsumerId,
+    letter: u64,
+) -> Result<Option<DeadLetter>, ReadError> {
+    let table = shared.begin_read()?.open_table(DEAD_LETTERS)?;
+    let Some(row) = table.get((consumer.0, letter))? else {
+        return Ok(None);
+    };
+    schema::decode(row.value(), || what(letter)).map(Some)
+}
+
+/// How many letters a consumer has.
+pub(super) fn count(shared: &Shared, consumer: ConsumerId) -> Result<u64, ReadError> {
+    let table = shared.begin_read()?.open_table(DEAD_LETTERS)?;
+    let mut count = 0;
+    for row in table.range((consumer.0, 0)..=(consumer.0, u64::MAX))? {
+        row?;
+        count += 1;
+    }
+    Ok(count)
+}
+
+/// What becomes of a letter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// Back to the consumer's held events, due at once.
+    Redrive,
+    /// Gone.
+    Discard,
+}
+
+/// Redrives or discards letters of a consumer: all of them, or none where one isn't there or can't be redriven.
+pub(super) fn settle(txn: &mut Txn<'_>, consumer: &str, letters: &[u64], fate: Fate) -> AdminResult<()> {
+    let Some((id, _)) = registry::known(txn, consumer)? else {
+        return Ok(Err(AdminError::UnknownConsumer(consumer.to_owned())));
+    };
+    let mut found = Vec::with_capacity(letters.len());
+    for letter in letters {
+        match find(txn, id, *letter)? {
+            Ok(Some(letter)) => found.push(letter),
+            Ok(None) => {
+                return Ok(Err(AdminError::UnknownDeadLetter {
+                    consumer: consumer.to_owned(),
+                    letter: *letter,
+                }));
+            }
+            Err(error) => return Ok(Err(error)),
+        }
+    }
+    if fate == Fate::Redrive
+        && let Some(letter) = found.iter().find(|letter| letter.event.is_none())
+    {
+        return Ok(Err(AdminError::Invalid(format!(
+            "dead letter {} of consumer `{consumer}` has no event to redrive, it is {}: discard it",
+            letter.id, letter.reason.kind
+        ))));
+    }
+    for letter in found {
+        settle_one(txn, id, letter, fate)?;
+    }
+    Ok(Ok(()))
+}
+
+fn find(txn: &Txn<'_>, consumer: ConsumerId, letter: u64) -> AdminResult<Option<DeadLetter>> {
+    let Some(row) = txn.tables.dead_letters.get((consumer.0, letter))? else {
+        return Ok(Ok(None));
+    };
+    Ok(schema::decode(row.value(), || what(letter)).map(Some).map_err(AdminError::from))
+}
+
+fn settle_one(
+    txn: &mut Txn<'_>,
+    consumer: ConsumerId,
+    letter: DeadLetter,
+    fate: Fate,
+) -> Result<(), StorageFault> {
+    let lane = LaneId { consumer, partition: letter.partition };
+    let row = |held_id: u64| (consumer.0, letter.partition, held_id);
+    txn.tables.dead_letters.remove((consumer.0, letter.id))?;
+    match fate {
+        Fate::Redrive => {
+            // Where the letter parks its key it takes its old place at the front; otherwise it queues behind what is
+            // held for its key.
+            let held_id = letter.parked.unwrap_or(REDRIVEN + letter.id);
+            let held = redriven(letter.clone(), txn.now);
+            txn.tables.held.insert(row(held_id), schema::encode(&held).as_slice())?;
+        }
+        Fate::Discard => {
+            if let Some(held_id) = letter.parked {
+                txn.tables.held.remove(row(held_id))?;
+            }
+        }
+    }
+    txn.change_lane(lane);
+    Ok(())
+}
+
+/// A letter back to work: its attempts begin anew.
+fn redriven(letter: DeadLetter, now: Timestamp) -> Held {
+    Held {
+        key: letter.key,
+        topic: letter.topic_id,
+        offset: letter.offset,
+        commit: letter.commit,
+        appended: letter.appended,
+        event: letter.event,
+        wait: Wait::Until(now),
+        attempts: Vec::<Attempt>::new(),
+        first_attempt: now,
+        redriven: true,
+    }
+}
+
+fn what(letter: u64) -> String {
+    format!("dead letter {letter}")
+}

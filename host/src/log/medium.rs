@@ -1,0 +1,95 @@
+//! Where the database lies: the seam at which tests put a disk that fails.
+
+use std::fmt;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use redb::{Builder, Database, DatabaseError};
+
+use crate::limits::BALLAST_BYTES;
+
+/// The database file's name within the data directory.
+const DATABASE: &str = "tidegate.redb";
+/// The name under which a new database file is prepared.
+const PREPARED: &str = "tidegate.redb.new";
+/// The name of the file that is let go of when the disk is full.
+const BALLAST: &str = "ballast";
+
+/// What the database lies on.
+pub trait Medium: fmt::Debug + Send + Sync + 'static {
+    /// What errors name.
+    fn path(&self) -> &Path;
+
+    /// Opens the database, and makes one where there is none.
+    fn open(&self, builder: &Builder) -> Result<Database, DatabaseError>;
+
+    /// Bytes that can still be written.
+    fn free_bytes(&self) -> io::Result<u64>;
+
+    /// Lets go of what was set aside for a full disk.
+    fn release_ballast(&self) -> io::Result<()>;
+
+    /// Sets aside what a full disk needs, where there is none yet.
+    fn set_ballast(&self) -> io::Result<()>;
+}
+
+/// A file in a directory.
+#[derive(Debug)]
+pub(crate) struct FileMedium {
+    directory: PathBuf,
+    database: PathBuf,
+}
+
+impl FileMedium {
+    /// The database in this directory, which is there.
+    pub fn new(directory: &Path) -> Self {
+        Self { directory: directory.to_owned(), database: directory.join(DATABASE) }
+    }
+}
+
+impl Medium for FileMedium {
+    fn path(&self) -> &Path {
+        &self.database
+    }
+
+    /// A new database gets its name once it is whole, so that an empty or short file under that name is always damage.
+    fn open(&self, builder: &Builder) -> Result<Database, DatabaseError> {
+        let exists = self.database.try_exists().map_err(redb::StorageError::Io)?;
+        if exists {
+            return builder.open(&self.database);
+        }
+        let prepared = self.directory.join(PREPARED);
+        let database = builder.create(&prepared)?;
+        std::fs::rename(&prepared, &self.database)
+            .and_then(|()| File::open(&self.directory)?.sync_all())
+            .map_err(redb::StorageError::Io)?;
+        Ok(database)
+    }
+
+    fn free_bytes(&self) -> io::Result<u64> {
+        let stats = rustix::fs::statvfs(&self.directory)?;
+        Ok(stats.f_bavail.saturating_mul(stats.f_frsize))
+    }
+
+    fn release_ballast(&self) -> io::Result<()> {
+        match std::fs::remove_file(self.directory.join(BALLAST)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    fn set_ballast(&self) -> io::Result<()> {
+        let path = self.directory.join(BALLAST);
+        if path.try_exists()? {
+            return Ok(());
+        }
+        let file = OpenOptions::new().write(true).create_new(true).open(&path)?;
+        let allocated = rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, BALLAST_BYTES);
+        if let Err(error) = allocated {
+            std::fs::remove_file(&path)?;
+            return Err(error.into());
+        }
+        Ok(())
+    }
+}

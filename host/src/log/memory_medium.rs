@@ -1,0 +1,183 @@
+//! A disk in memory for tests: it can fail, fill up, and lose its power.
+
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use redb::{Builder, Database, DatabaseError, StorageBackend};
+
+use super::medium::Medium;
+
+/// A disk in memory, shared by its clones.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryMedium(Arc<Mutex<Disk>>);
+
+#[derive(Debug, Default)]
+struct Disk {
+    bytes: Vec<u8>,
+    /// What was there before each write since the last sync, oldest first; a change of length as the old length.
+    unsynced: Vec<Undo>,
+    /// Counts up with each loss of power: who opened it before has lost it.
+    generation: u64,
+    is_open: bool,
+    syncs: u64,
+    fail_syncs: bool,
+    free_bytes: Option<u64>,
+}
+
+#[derive(Debug)]
+enum Undo {
+    Write(usize, Vec<u8>),
+    Length(usize),
+}
+
+impl MemoryMedium {
+    /// An empty disk.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Cuts the power: what was not synced is gone, and whoever has it open only gets errors from now on.
+    pub fn cut_power(&self) {
+        let mut disk = self.disk();
+        while let Some(undo) = disk.unsynced.pop() {
+            match undo {
+                Undo::Write(at, old) => disk.bytes[at..at + old.len()].copy_from_slice(&old),
+                Undo::Length(len) => disk.bytes.resize(len, 0),
+            }
+        }
+        disk.generation += 1;
+        disk.is_open = false;
+    }
+
+    /// Has every sync fail, or none.
+    pub fn fail_syncs(&self, fail: bool) {
+        self.disk().fail_syncs = fail;
+    }
+
+    /// Says that so many bytes are free; without a number, that nobody knows.
+    pub fn set_free_bytes(&self, free: Option<u64>) {
+        self.disk().free_bytes = free;
+    }
+
+    /// How often it was synced.
+    pub fn syncs(&self) -> u64 {
+        self.disk().syncs
+    }
+
+    /// What it holds, the unsynced part included.
+    pub fn image(&self) -> Vec<u8> {
+        self.disk().bytes.clone()
+    }
+
+    /// Puts something else on it: to be called while nobody has it open.
+    pub fn set_image(&self, bytes: Vec<u8>) {
+        let mut disk = self.disk();
+        disk.bytes = bytes;
+        disk.unsynced.clear();
+    }
+
+    fn disk(&self) -> MutexGuard<'_, Disk> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Medium for MemoryMedium {
+    fn path(&self) -> &Path {
+        Path::new("memory")
+    }
+
+    fn open(&self, builder: &Builder) -> Result<Database, DatabaseError> {
+        let generation = {
+            let mut disk = self.disk();
+            if disk.is_open {
+                return Err(DatabaseError::DatabaseAlreadyOpen);
+            }
+            disk.is_open = true;
+            disk.generation
+        };
+        builder.create_with_backend(Opened { medium: self.clone(), generation })
+    }
+
+    fn free_bytes(&self) -> io::Result<u64> {
+        self.disk().free_bytes.ok_or_else(|| io::Error::from(io::ErrorKind::Unsupported))
+    }
+
+    fn release_ballast(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn set_ballast(&self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The disk as one opening of it has it.
+#[derive(Debug)]
+struct Opened {
+    medium: MemoryMedium,
+    generation: u64,
+}
+
+impl Opened {
+    fn disk(&self) -> io::Result<MutexGuard<'_, Disk>> {
+        let disk = self.medium.disk();
+        if disk.generation == self.generation { Ok(disk) } else { Err(io::Error::other("the power is out")) }
+    }
+}
+
+impl StorageBackend for Opened {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.disk()?.bytes.len() as u64)
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        let disk = self.disk()?;
+        let stored =
+            usize::try_from(offset).ok().and_then(|at| disk.bytes.get(at..at.checked_add(out.len())?));
+        out.copy_from_slice(stored.ok_or(io::ErrorKind::UnexpectedEof)?);
+        Ok(())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        let mut disk = self.disk()?;
+        let len = usize::try_from(len).map_err(io::Error::other)?;
+        let old = disk.bytes.len();
+        if len < old {
+            let cut = disk.bytes.split_off(len);
+            disk.unsynced.push(Undo::Write(len, cut));
+        }
+        disk.unsynced.push(Undo::Length(old));
+        disk.bytes.resize(len, 0);
+        Ok(())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        let mut disk = self.disk()?;
+        if disk.fail_syncs {
+            return Err(io::Error::other("the disk fails to sync"));
+        }
+        disk.unsynced.clear();
+        disk.syncs += 1;
+        Ok(())
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        let mut disk = self.disk()?;
+        let at = usize::try_from(offset).map_err(io::Error::other)?;
+        let end = at.checked_add(data.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
+        let old = disk.bytes.get(at..end).ok_or(io::ErrorKind::UnexpectedEof)?.to_vec();
+        disk.unsynced.push(Undo::Write(at, old));
+        disk.bytes[at..end].copy_from_slice(data);
+        Ok(())
+    }
+
+    fn close(&self) -> io::Result<()> {
+        // A disk whose power was cut meanwhile may be open for somebody else by now.
+        if let Ok(mut disk) = self.disk() {
+            disk.is_open = false;
+        }
+        Ok(())
+    }
+}

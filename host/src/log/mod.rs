@@ -1,0 +1,49 @@
+//! The log: topics, lanes, state and dead letters in redb. The one place that names redb.
+//!
+//! One committer owns the only write transaction, see `committer`; readers see what is durable, and nothing else. What
+//! lies above knows [`Log`] and the rows of a lane, see `lane_rows`, and no word of redb's.
+
+mod admin;
+mod admission;
+mod batch;
+mod committer;
+mod error;
+mod hash;
+mod lane_commit;
+mod lane_rows;
+mod letters;
+mod medium;
+mod memory_medium;
+mod open;
+mod publish;
+mod read;
+mod record;
+mod registry;
+mod retention;
+mod schema;
+mod shared;
+mod store;
+#[cfg(test)]
+mod tests;
+mod topics;
+mod txn;
+mod watcher;
+mod window;
+
+pub(crate) use admission::block_on;
+pub(crate) use error::CommitError;
+pub use error::{AdminError, OpenError, PublishError, ReadError, StorageFault};
+pub(crate) use hash::{key_hash, partition_of};
+pub use lane_rows::{Attempt, DeadLetter, LaneCounts};
+pub(crate) use lane_rows::{Held, Lane, LaneCommit, Marked, Progress, REDRIVEN, Target, Wait};
+pub(crate) use medium::FileMedium;
+pub use medium::Medium;
+pub use memory_medium::MemoryMedium;
+pub use publish::Published;
+pub(crate) use read::{Entry, Stored};
+pub use registry::Position;
+pub use retention::Trimmed;
+pub(crate) use schema::ConsumerRow;
+pub(crate) use shared::LogOptions;
+pub(crate) use store::{Log, PartitionInfo, TopicInfo};
+pub(crate) use watcher::Watcher;

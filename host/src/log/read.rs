@@ -1,0 +1,247 @@
+//! Reading: events from any offset or time, lanes, state.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use redb::{ReadOnlyTable, ReadableTable};
+
+use super::batch::Batch;
+use super::error::ReadError;
+use super::hash::key_hash;
+use super::lane_rows::{Lane, Progress};
+use super::schema::{self, BATCHES, HELD, LANES, STATE};
+use super::shared::Shared;
+use crate::clock::Timestamp;
+use crate::effects::{StateEntry, StateRead, StateUnavailable};
+use crate::event::Event;
+use crate::ids::{LaneId, TopicId};
+use crate::limits::{READ_BYTES_MAX, READ_EVENTS_MAX};
+
+/// An event as the log has it, or the place of events that can't be read.
+#[derive(Clone, Debug)]
+pub(crate) enum Entry {
+    /// An event.
+    Event(Stored),
+    /// Events that can't be read: a damaged record, or a whole batch.
+    Damaged {
+        /// The first offset.
+        offset: u64,
+        /// The last offset.
+        offset_last: u64,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+/// An event with its place.
+#[derive(Clone, Debug)]
+pub(crate) struct Stored {
+    /// The offset.
+    pub offset: u64,
+    /// The commit that made it durable.
+    pub commit: u64,
+    /// When the log accepted it.
+    pub appended: Timestamp,
+    /// The hash of its key.
+    pub key: u64,
+    /// The event.
+    pub event: Arc<Event>,
+}
+
+impl Entry {
+    /// The last offset that it covers.
+    pub fn offset_last(&self) -> u64 {
+        match self {
+            Self::Event(stored) => stored.offset,
+            Self::Damaged { offset_last, .. } => *offset_last,
+        }
+    }
+}
+
+/// Reads events from `from` on, or from the first retained one where that is later.
+pub(super) fn events(
+    shared: &Shared,
+    topic: TopicId,
+    partition: u32,
+    from: u64,
+    events_max: usize,
+    bytes_max: usize,
+) -> Result<Vec<Entry>, ReadError> {
+    let events_max = events_max.min(READ_EVENTS_MAX);
+    let bytes_max = bytes_max.min(READ_BYTES_MAX);
+    let mut entries = Vec::new();
+    let Some(topic) = shared.topic(topic) else {
+        return Ok(entries);
+    };
+    let Some(ends) = topic.partitions.get(partition as usize).map(super::topics::Partition::ends) else {
+        return Ok(entries);
+    };
+    let mut next = from.max(ends.low);
+    if next >= ends.next {
+        return Ok(entries);
+    }
+    let table = shared.begin_read()?.open_table(BATCHES)?;
+    let key = |offset: u64| (topic.id.0, partition, offset);
+    // The batch that `next` lies in begins at it or before it.
+    let start =
+        table.range(key(0)..=key(next))?.next_back().transpose()?.map_or(next, |(key, _)| key.value().2);
+    let mut rows = table.range(key(start)..key(ends.next))?.peekable();
+    let mut bytes = 0;
+    while let Some(row) = rows.next() {
+        let (row_key, row) = row?;
+        let first = row_key.value().2;
+        let after = match rows.peek() {
+            Some(Ok((key, _))) => key.value().2,
+            _ => ends.next,
+        };
+        let batch = match Batch::parse(row.value()) {
+            Ok(batch) => batch,
+            Err(error) => {
+                if next < after {
+                    entries.push(Entry::Damaged {
+                        offset: next.max(first),
+                        offset_last: after - 1,
+                        reason: error.to_string(),
+                    });
+                    next = after;
+                }
+                continue;
+            }
+        };
+        for index in next.saturating_sub(first)..u64::from(batch.count) {
+            if entries.len() >= events_max || bytes >= bytes_max {
+                return Ok(entries);
+            }
+            let entry = entry(&batch, first, index as u32);
+            if let Entry::Event(stored) = &entry {
+                bytes += stored.event.size();
+            }
+            next = first + index + 1;
+            entries.push(entry);
+        }
+    }
+    Ok(entries)
+}
+
+fn entry(batch: &Batch<'_>, first: u64, index: u32) -> Entry {
+    let offset = first + u64::from(index);
+    match batch.event(index) {
+        Ok(event) => Entry::Event(Stored {
+            offset,
+            commit: batch.commit,
+            appended: batch.appended,
+            key: key_hash(event.key()),
+            event: Arc::new(event),
+        }),
+        Err(error) => Entry::Damaged { offset, offset_last: offset, reason: error.to_string() },
+    }
+}
+
+/// The first offset whose event was appended at `time` or later; the next offset where there is none.
+pub(super) fn offset_at(
+    shared: &Shared,
+    topic: TopicId,
+    partition: u32,
+    time: Timestamp,
+) -> Result<u64, ReadError> {
+    let Some(topic) = shared.topic(topic) else {
+        return Ok(0);
+    };
+    let Some(ends) = topic.partitions.get(partition as usize).map(super::topics::Partition::ends) else {
+        return Ok(0);
+    };
+    let table = shared.begin_read()?.open_table(BATCHES)?;
+    let key = |offset: u64| (topic.id.0, partition, offset);
+    // Times never go back from batch to batch, so the answer is found by halving the range of offsets.
+    let (mut low, mut high) = (ends.low, ends.next);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        let Some(row) = table.range(key(0)..=key(middle))?.next_back() else {
+            break;
+        };
+        let (row_key, row) = row?;
+        let (first, count, appended) = match Batch::parse(row.value()) {
+            Ok(batch) => (row_key.value().2, u64::from(batch.count), batch.appended),
+            // A damaged batch is taken to be too early: who reads from there is told of it.
+            Err(_) => (row_key.value().2, middle - row_key.value().2 + 1, Timestamp(i64::MIN)),
+        };
+        if appended < time {
+            low = (first + count).max(middle + 1);
+        } else {
+            high = first.max(ends.low);
+        }
+    }
+    Ok(low.min(ends.next))
+}
+
+/// Reads a lane back.
+pub(super) fn lane(shared: &Shared, lane: LaneId) -> Result<Lane, ReadError> {
+    // The epoch first: if the rows change while they are read, the lane's next commit is refused.
+    let epoch = shared.lane_epoch(lane);
+    let read = shared.begin_read()?;
+    let key = (lane.consumer.0, lane.partition);
+    let what = || format!("the row of lane {} of consumer {}", lane.partition, lane.consumer);
+    let progress: Progress = match read.open_table(LANES)?.get(key)? {
+        Some(row) => schema::decode(row.value(), what)?,
+        None => return Err(ReadError::UnknownConsumer(lane.consumer.to_string())),
+    };
+    let mut held = BTreeMap::new();
+    for row in read.open_table(HELD)?.range((key.0, key.1, 0)..=(key.0, key.1, u64::MAX))? {
+        let (key, row) = row?;
+        held.insert(key.value().2, schema::decode(row.value(), what)?);
+    }
+    Ok(Lane { epoch, progress, held })
+}
+
+/// A lane's state at one moment.
+pub(super) struct StateSnapshot {
+    prefix: [u8; 8],
+    table: ReadOnlyTable<&'static [u8], &'static [u8]>,
+}
+
+impl StateSnapshot {
+    /// The state as it is now.
+    pub fn new(shared: &Shared, lane: LaneId) -> Result<Self, ReadError> {
+        let table = shared.begin_read()?.open_table(STATE)?;
+        Ok(Self { prefix: schema::state_prefix(lane.consumer, lane.partition), table })
+    }
+
+    fn key(&self, key: &[u8]) -> Vec<u8> {
+        [self.prefix.as_slice(), key].concat()
+    }
+}
+
+impl StateRead for StateSnapshot {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StateUnavailable> {
+        let value = self.table.get(self.key(key).as_slice()).map_err(unavailable)?;
+        Ok(value.map(|value| value.value().to_vec()))
+    }
+
+    fn scan(
+        &self,
+        start: &[u8],
+        end: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<StateEntry>, StateUnavailable> {
+        let start = self.key(start);
+        let rows = match end {
+            Some(end) if self.key(end) <= start => return Ok(Vec::new()),
+            Some(end) => self.table.range(start.as_slice()..self.key(end).as_slice()),
+            None => self.table.range(start.as_slice()..),
+        };
+        let mut entries = Vec::new();
+        for row in rows.map_err(unavailable)?.take(limit) {
+            let (key, value) = row.map_err(unavailable)?;
+            // Without an end the range runs on into the next lane's keys.
+            let Some(key) = key.value().strip_prefix(&self.prefix) else {
+                break;
+            };
+            entries.push((key.to_vec(), value.value().to_vec()));
+        }
+        Ok(entries)
+    }
+}
+
+fn unavailable(error: redb::StorageError) -> StateUnavailable {
+    StateUnavailable(error.to_string())
+}

@@ -1,0 +1,314 @@
+//! Topics and consumers: creating, changing, registering, seeking, forgetting.
+
+use std::collections::btree_map::Entry;
+use std::sync::Arc;
+
+use redb::ReadableTable;
+
+use super::admin::AdminResult;
+use super::error::{AdminError, ReadError, StorageFault};
+use super::lane_rows::{Held, Progress, Wait};
+use super::read;
+use super::schema::{self, ConsumerRow, TopicRow, meta};
+use super::topics::{Ends, Topic};
+use super::txn::Txn;
+use crate::clock::Timestamp;
+use crate::config::TopicConfig;
+use crate::handler::ProgramVersion;
+use crate::ids::{ConsumerId, LaneId, TopicId};
+use crate::limits::TOPICS_MAX;
+
+/// A place in a topic, for each of its partitions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Position {
+    /// The first event that is retained.
+    Earliest,
+    /// What comes from now on.
+    Latest,
+    /// The first event that was appended at this time or later.
+    Time(Timestamp),
+    /// The event at this offset, or the nearest that is there.
+    Offset(u64),
+}
+
+/// Creates a topic. One of the same name and partition count takes over the other settings.
+pub(super) fn create_topic(txn: &mut Txn<'_>, name: &str, config: TopicConfig) -> AdminResult<TopicId> {
+    let known = txn.shared.topics().named(name).cloned();
+    if let Some(topic) = known {
+        if topic.partition_count() != config.partitions {
+            return Ok(Err(AdminError::Invalid(format!(
+                "topic `{name}` has {} partitions and can't get {}: the number is fixed, since keys would change their \
+                 partition; create another topic",
+                topic.partition_count(),
+                config.partitions
+            ))));
+        }
+        let row = TopicRow { name: Arc::clone(&topic.name), config: config.clone(), created: topic.created };
+        txn.tables.topics.insert(topic.id.0, schema::encode(&row).as_slice())?;
+        let id = topic.id;
+        txn.after(move |_, _| topic.set_config(config));
+        return Ok(Ok(id));
+    }
+    if txn.shared.topics().len() >= TOPICS_MAX {
+        return Ok(Err(AdminError::Invalid(format!("a bus has at most {TOPICS_MAX} topics"))));
+    }
+    // Two creations in one group: the name is looked for among the rows too.
+    for row in txn.tables.topics.iter()? {
+        let (id, row) = row?;
+        if let Ok(row) = schema::decode::<TopicRow>(row.value(), String::new)
+            && &*row.name == name
+        {
+            return Ok(Ok(TopicId(id.value())));
+        }
+    }
+    let id = TopicId(txn.tables.take_number(meta::NEXT_TOPIC)? as u32);
+    let row = TopicRow { name: name.into(), config, created: txn.now };
+    txn.tables.topics.insert(id.0, schema::encode(&row).as_slice())?;
+    txn.after(move |shared, _| {
+        let ends = vec![Ends::default(); row.config.partitions as usize];
+        let topic = Topic::new(id, row.name, row.created, row.config, ends);
+        shared.topics_mut().insert(Arc::new(topic));
+    });
+    Ok(Ok(id))
+}
+
+/// Registers a consumer, or brings one up to what its configuration says now. It starts at `start` in topics that it has
+/// not read before; what it has of topics that it doesn't read any more is dropped, but for its held events.
+pub(super) fn register(
+    txn: &mut Txn<'_>,
+    name: &str,
+    topics: &[Arc<Topic>],
+    start: Position,
+) -> AdminResult<(ConsumerId, ConsumerRow)> {
+    let partitions = match equal_partitions(name, topics) {
+        Ok(partitions) => partitions,
+        Err(refused) => return Ok(Err(refused)),
+    };
+    let ids: Vec<TopicId> = topics.iter().map(|topic| topic.id).collect();
+    let (id, row) = match known(txn, name)? {
+        Some((id, row)) if row.partitions != partitions => {
+            return Ok(Err(AdminError::Invalid(format!(
+                "consumer {id}, `{name}`, has {} lanes and its topics now have {partitions} partitions: use another \
+                 name, or forget it first",
+                row.partitions
+            ))));
+        }
+        Some((id, row)) => (id, ConsumerRow { topics: ids, detached: None, ..row }),
+        None => {
+            let id = ConsumerId(txn.tables.take_number(meta::NEXT_CONSUMER)? as u32);
+            let row = ConsumerRow {
+                name: name.into(),
+                topics: ids,
+                partitions,
+                registered: txn.now,
+                paused: false,
+                detached: None,
+                program: ProgramVersion::default(),
+                state_version: None,
+                reloads: 0,
+            };
+            (id, row)
+        }
+    };
+    for partition in 0..partitions {
+        let lane = LaneId { consumer: id, partition };
+        let stored = match stored_progress(txn, lane)? {
+            Ok(stored) => stored,
+            Err(error) => return Ok(Err(error)),
+        };
+        let mut progress = stored.clone().unwrap_or_default();
+        progress.next.retain(|topic, _| row.topics.contains(topic));
+        for topic in topics {
+            if let Entry::Vacant(entry) = progress.next.entry(topic.id) {
+                match position(txn, topic, partition, start) {
+                    Ok(offset) => drop(entry.insert(offset)),
+                    Err(error) => return Ok(Err(error.into())),
+                }
+            }
+        }
+        if stored.as_ref() != Some(&progress) {
+            put_progress(txn, lane, &progress)?;
+            txn.change_lane(lane);
+        }
+    }
+    put_consumer(txn, id, row.clone())?;
+    Ok(Ok((id, row)))
+}
+
+/// Changes a consumer's row.
+pub(super) fn change(
+    txn: &mut Txn<'_>,
+    name: &str,
+    change: impl FnOnce(&mut ConsumerRow, Timestamp),
+) -> AdminResult<ConsumerRow> {
+    let Some((id, mut row)) = known(txn, name)? else {
+        return Ok(Err(AdminError::UnknownConsumer(name.to_owned())));
+    };
+    change(&mut row, txn.now);
+    put_consumer(txn, id, row.clone())?;
+    Ok(Ok(row))
+}
+
+/// Moves a consumer's lanes to another place in its topics, or in one of them, or one lane. What was held there by
+/// reference is let go of: it is delivered again if it lies behind the new place. Redriven events stay.
+pub(super) fn seek(
+    txn: &mut Txn<'_>,
+    name: &str,
+    topic: Option<&Arc<Topic>>,
+    partition: Option<u32>,
+    to: Position,
+) -> AdminResult<()> {
+    let Some((id, row)) = known(txn, name)? else {
+        return Ok(Err(AdminError::UnknownConsumer(name.to_owned())));
+    };
+    if let Some(refused) = seek_refusal(name, &row, topic, partition) {
+        return Ok(Err(refused));
+    }
+    let topics: Vec<_> = match topic {
+        Some(topic) => vec![Arc::clone(topic)],
+        None => row.topics.iter().filter_map(|topic| txn.shared.topic(*topic)).collect(),
+    };
+    let partitions = partition.map_or(0..row.partitions, |partition| partition..partition + 1);
+    let mut moves = Vec::new();
+    for partition in partitions {
+        let lane = LaneId { consumer: id, partition };
+        let mut progress = match stored_progress(txn, lane)? {
+            Ok(stored) => stored.unwrap_or_default(),
+            Err(error) => return Ok(Err(error)),
+        };
+        for topic in &topics {
+            match position(txn, topic, partition, to) {
+                Ok(offset) => drop(progress.next.insert(topic.id, offset)),
+                Err(error) => return Ok(Err(error.into())),
+            }
+        }
+        moves.push((lane, progress));
+    }
+    let ids: Vec<TopicId> = topics.iter().map(|topic| topic.id).collect();
+    for (lane, progress) in moves {
+        put_progress(txn, lane, &progress)?;
+        let_go(txn, lane, &ids)?;
+        txn.change_lane(lane);
+    }
+    Ok(Ok(()))
+}
+
+fn seek_refusal(
+    name: &str,
+    row: &ConsumerRow,
+    topic: Option<&Arc<Topic>>,
+    partition: Option<u32>,
+) -> Option<AdminError> {
+    if let Some(topic) = topic
+        && !row.topics.contains(&topic.id)
+    {
+        return Some(AdminError::Invalid(format!("consumer `{name}` doesn't read topic `{}`", topic.name)));
+    }
+    let partition = partition?;
+    (partition >= row.partitions).then(|| {
+        AdminError::Invalid(format!(
+            "consumer `{name}` has {} lanes, so there is no partition {partition}",
+            row.partitions
+        ))
+    })
+}
+
+/// Removes the held events of these topics that are in the log, but for those that wait for an operator.
+fn let_go(txn: &mut Txn<'_>, lane: LaneId, topics: &[TopicId]) -> Result<(), StorageFault> {
+    let range = (lane.consumer.0, lane.partition, 0)..=(lane.consumer.0, lane.partition, u64::MAX);
+    let mut keys = Vec::new();
+    for row in txn.tables.held.range(range)? {
+        let (key, row) = row?;
+        let Ok(held) = schema::decode::<Held>(row.value(), String::new) else {
+            continue;
+        };
+        if held.event.is_none() && held.wait != Wait::Operator && topics.contains(&held.topic) {
+            keys.push(key.value());
+        }
+    }
+    for key in keys {
+        txn.tables.held.remove(key)?;
+    }
+    Ok(())
+}
+
+/// Removes a consumer with all that it has: progress, held events, state, dead letters.
+pub(super) fn forget(txn: &mut Txn<'_>, name: &str) -> AdminResult<()> {
+    let Some((id, row)) = known(txn, name)? else {
+        return Ok(Err(AdminError::UnknownConsumer(name.to_owned())));
+    };
+    let consumer = id.0;
+    txn.tables.consumers.remove(consumer)?;
+    txn.tables.lanes.retain_in((consumer, 0)..=(consumer, u32::MAX), |_, _| false)?;
+    txn.tables.held.retain_in((consumer, 0, 0)..=(consumer, u32::MAX, u64::MAX), |_, _| false)?;
+    txn.tables.dead_letters.retain_in((consumer, 0)..=(consumer, u64::MAX), |_, _| false)?;
+    let first = schema::state_prefix(id, 0);
+    let after = schema::state_prefix(ConsumerId(consumer + 1), 0);
+    txn.tables.state.retain_in(first.as_slice()..after.as_slice(), |_, _| false)?;
+    for partition in 0..row.partitions {
+        txn.change_lane(LaneId { consumer: id, partition });
+    }
+    txn.after(move |shared, _| drop(shared.consumers_mut().remove(&id)));
+    Ok(Ok(()))
+}
+
+fn equal_partitions(name: &str, topics: &[Arc<Topic>]) -> Result<u32, AdminError> {
+    let Some(first) = topics.first() else {
+        return Err(AdminError::Invalid(format!("consumer `{name}` reads no topic: name at least one")));
+    };
+    match topics.iter().find(|topic| topic.partition_count() != first.partition_count()) {
+        None => Ok(first.partition_count()),
+        Some(other) => Err(AdminError::Invalid(format!(
+            "consumer `{name}` reads topic `{}` with {} partitions and topic `{}` with {}: a lane merges one partition of \
+             each topic, so their numbers have to be equal; use two consumers, or topics with as many partitions",
+            first.name,
+            first.partition_count(),
+            other.name,
+            other.partition_count()
+        ))),
+    }
+}
+
+/// The consumer of this name, as this commit has it.
+pub(super) fn known(txn: &Txn<'_>, name: &str) -> Result<Option<(ConsumerId, ConsumerRow)>, StorageFault> {
+    // Rows written earlier in the same group are not in memory yet.
+    for row in txn.tables.consumers.iter()? {
+        let (id, row) = row?;
+        if let Ok(row) = schema::decode::<ConsumerRow>(row.value(), String::new)
+            && &*row.name == name
+        {
+            return Ok(Some((ConsumerId(id.value()), row)));
+        }
+    }
+    Ok(None)
+}
+
+fn put_consumer(txn: &mut Txn<'_>, id: ConsumerId, row: ConsumerRow) -> Result<(), StorageFault> {
+    txn.tables.consumers.insert(id.0, schema::encode(&row).as_slice())?;
+    txn.after(move |shared, _| drop(shared.consumers_mut().insert(id, row)));
+    Ok(())
+}
+
+fn stored_progress(txn: &Txn<'_>, lane: LaneId) -> AdminResult<Option<Progress>> {
+    let Some(row) = txn.tables.lanes.get((lane.consumer.0, lane.partition))? else {
+        return Ok(Ok(None));
+    };
+    let what = || format!("the row of lane {} of consumer {}", lane.partition, lane.consumer);
+    Ok(schema::decode(row.value(), what).map(Some).map_err(AdminError::from))
+}
+
+fn put_progress(txn: &mut Txn<'_>, lane: LaneId, progress: &Progress) -> Result<(), StorageFault> {
+    txn.tables.lanes.insert((lane.consumer.0, lane.partition), schema::encode(progress).as_slice())?;
+    Ok(())
+}
+
+fn position(txn: &Txn<'_>, topic: &Topic, partition: u32, to: Position) -> Result<u64, ReadError> {
+    let ends = topic.partitions[partition as usize].ends();
+    Ok(match to {
+        Position::Earliest => ends.low,
+        // Behind what this very commit adds: who registers sees nothing that was published before.
+        Position::Latest => txn.next_offset(topic, partition),
+        Position::Time(time) => read::offset_at(txn.shared, topic.id, partition, time)?,
+        Position::Offset(offset) => offset.clamp(ends.low, ends.next),
+    })
+}

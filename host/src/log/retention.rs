@@ -1,0 +1,221 @@
+//! Retention: what is too old or too much is removed, whole batches at a time, and never what a consumer still needs.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use redb::ReadableTable;
+
+use super::admin::AdminResult;
+use super::batch::Batch;
+use super::error::StorageFault;
+use super::lane_rows::{DeadLetter, Held, Progress, Wait};
+use super::schema::{self, meta};
+use super::topics::Topic;
+use super::txn::Txn;
+use crate::clock::Timestamp;
+use crate::config::Retention;
+use crate::handler::{Failure, FailureKind, ProgramVersion};
+use crate::ids::{ConsumerId, LaneId, TopicId};
+use crate::limits::{DETACHED_HOLDS_RETENTION, TRIM_BATCHES_MAX};
+
+/// What one run removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Trimmed {
+    /// Batches.
+    pub batches: u64,
+    /// Events.
+    pub events: u64,
+    /// Bytes.
+    pub bytes: u64,
+    /// Whether there is more to remove than one run does.
+    pub more: bool,
+}
+
+/// The first offset that each consumer still needs of each partition.
+type Needs = BTreeMap<(TopicId, u32), Vec<(LaneId, u64)>>;
+
+/// Removes what the topics' settings say, as far as one commit does.
+pub(super) fn trim(txn: &mut Txn<'_>) -> AdminResult<Trimmed> {
+    let topics: Vec<_> = txn.shared.topics().sorted();
+    let topics: Vec<_> = topics.into_iter().filter(|topic| is_bounded(topic.config().retention)).collect();
+    let mut trimmed = Trimmed::default();
+    if topics.is_empty() {
+        return Ok(Ok(trimmed));
+    }
+    let needs = needs(txn)?;
+    for topic in topics {
+        let sizes: u64 = topic.partitions.iter().map(|partition| partition.ends().bytes()).sum();
+        let excess = topic.config().retention.bytes.map_or(0, |bytes| sizes.saturating_sub(bytes));
+        for partition in 0..topic.partition_count() {
+            if trimmed.more {
+                return Ok(Ok(trimmed));
+            }
+            // Each partition gives its share of what is too much.
+            let ends = topic.partitions[partition as usize].ends();
+            let size = ends.bytes();
+            let share = u128::from(excess) * u128::from(size) / u128::from(sizes.max(1));
+            trim_partition(txn, &topic, partition, share as u64, &needs, &mut trimmed)?;
+        }
+    }
+    Ok(Ok(trimmed))
+}
+
+fn is_bounded(retention: Retention) -> bool {
+    retention.age.is_some() || retention.bytes.is_some()
+}
+
+fn trim_partition(
+    txn: &mut Txn<'_>,
+    topic: &Arc<Topic>,
+    partition: u32,
+    excess: u64,
+    needs: &Needs,
+    trimmed: &mut Trimmed,
+) -> Result<(), StorageFault> {
+    let retention = topic.config().retention;
+    let ends = topic.partitions[partition as usize].ends();
+    let lanes = needs.get(&(topic.id, partition)).map(Vec::as_slice).unwrap_or_default();
+    let needed = lanes.iter().map(|(_, offset)| *offset).min().unwrap_or(u64::MAX);
+    // After a jump of the clock, ages mean nothing until it has settled.
+    let age = retention.age.filter(|_| !txn.shared.clock.is_slewing());
+    let oldest_kept = age.map_or(Timestamp(i64::MIN), |age| txn.now.before(age));
+    let (mut low, mut bytes_removed) = (ends.low, 0);
+    let mut rows = Vec::new();
+    for row in txn.tables.batches.range((topic.id.0, partition, 0)..(topic.id.0, partition, ends.next))? {
+        let (key, row) = row?;
+        let first = key.value().2;
+        // A damaged batch is as old as the one after it: it goes when it is the oldest.
+        let (count, appended) = match Batch::parse(row.value()) {
+            Ok(batch) => (u64::from(batch.count), batch.appended),
+            Err(_) => (1, Timestamp(i64::MIN)),
+        };
+        let is_old = appended < oldest_kept;
+        if !(is_old || bytes_removed < excess) || (first + count > needed && !retention.force) {
+            break;
+        }
+        if trimmed.batches as usize >= TRIM_BATCHES_MAX {
+            trimmed.more = true;
+            break;
+        }
+        rows.push(first);
+        low = first + count;
+        bytes_removed += row.value().len() as u64;
+        trimmed.batches += 1;
+        trimmed.events += count;
+        trimmed.bytes += row.value().len() as u64;
+    }
+    if rows.is_empty() {
+        return Ok(());
+    }
+    for first in rows {
+        txn.tables.batches.remove((topic.id.0, partition, first))?;
+    }
+    txn.tables.floors.insert((topic.id.0, partition), low)?;
+    for (lane, needed) in lanes.iter().filter(|(_, needed)| *needed < low) {
+        leave_gap(txn, *lane, topic, *needed, low)?;
+    }
+    let (topic, bytes_before) = (Arc::clone(topic), ends.bytes_before + bytes_removed);
+    txn.after(move |_, _| topic.partitions[partition as usize].trim(low, bytes_before));
+    Ok(())
+}
+
+/// What each lane still needs: the events it has not read, and those that it holds.
+fn needs(txn: &Txn<'_>) -> Result<Needs, StorageFault> {
+    let mut needs = Needs::new();
+    let detached: Vec<_> = txn
+        .shared
+        .consumers()
+        .iter()
+        .filter(|(_, row)| row.detached.is_some_and(|since| txn.now.since(since) > DETACHED_HOLDS_RETENTION))
+        .map(|(id, _)| *id)
+        .collect();
+    let mut by_lane: BTreeMap<(LaneId, TopicId), u64> = BTreeMap::new();
+    let mut need = |lane: LaneId, topic: TopicId, offset: u64| {
+        if !detached.contains(&lane.consumer) {
+            by_lane.entry((lane, topic)).and_modify(|least| *least = offset.min(*least)).or_insert(offset);
+        }
+    };
+    for row in txn.tables.lanes.iter()? {
+        let (key, row) = row?;
+        let lane = LaneId { consumer: ConsumerId(key.value().0), partition: key.value().1 };
+        if let Ok(progress) = schema::decode::<Progress>(row.value(), String::new) {
+            for (topic, offset) in progress.next {
+                need(lane, topic, offset);
+            }
+        }
+    }
+    for row in txn.tables.held.iter()? {
+        let (key, row) = row?;
+        let lane = LaneId { consumer: ConsumerId(key.value().0), partition: key.value().1 };
+        if let Ok(held) = schema::decode::<Held>(row.value(), String::new)
+            && held.event.is_none()
+            && held.wait != Wait::Operator
+        {
+            need(lane, held.topic, held.offset);
+        }
+    }
+    for ((lane, topic), offset) in by_lane {
+        needs.entry((topic, lane.partition)).or_default().push((lane, offset));
+    }
+    Ok(needs)
+}
+
+/// Moves a lane past what retention took from it by force, and leaves a dead letter that says so.
+fn leave_gap(
+    txn: &mut Txn<'_>,
+    lane: LaneId,
+    topic: &Topic,
+    needed: u64,
+    low: u64,
+) -> Result<(), StorageFault> {
+    let key = (lane.consumer.0, lane.partition);
+    let stored = txn.tables.lanes.get(key)?.map(|row| schema::decode::<Progress>(row.value(), String::new));
+    if let Some(Ok(mut progress)) = stored {
+        let next = progress.next.entry(topic.id).or_insert(low);
+        *next = low.max(*next);
+        progress.counts.dead_letters += 1;
+        txn.tables.lanes.insert(key, schema::encode(&progress).as_slice())?;
+    }
+    let mut lost = Vec::new();
+    for row in txn.tables.held.range((key.0, key.1, 0)..=(key.0, key.1, u64::MAX))? {
+        let (key, row) = row?;
+        if let Ok(held) = schema::decode::<Held>(row.value(), String::new)
+            && held.event.is_none()
+            && held.wait != Wait::Operator
+            && held.topic == topic.id
+            && held.offset < low
+        {
+            lost.push(key.value());
+        }
+    }
+    for key in lost {
+        txn.tables.held.remove(key)?;
+    }
+    let id = txn.tables.take_number(meta::NEXT_LETTER)?;
+    let message = format!(
+        "retention removed the events up to offset {} by force, before the consumer had finished them",
+        low - 1
+    );
+    let letter = DeadLetter {
+        id,
+        at: txn.now,
+        topic: topic.name.to_string(),
+        topic_id: topic.id,
+        partition: lane.partition,
+        offset: needed,
+        offset_last: low - 1,
+        commit: 0,
+        appended: txn.now,
+        event: None,
+        reason: Failure::new(FailureKind::Gap, "gap", message),
+        attempts: Vec::new(),
+        first_attempt: txn.now,
+        version: ProgramVersion::default(),
+        redriven: false,
+        key: 0,
+        parked: None,
+    };
+    txn.tables.dead_letters.insert((lane.consumer.0, id), schema::encode(&letter).as_slice())?;
+    txn.change_lane(lane);
+    Ok(())
+}

@@ -1,0 +1,158 @@
+//! The tables, and the rows that aren't a lane's own.
+
+use std::sync::Arc;
+
+use redb::{ReadableTable, Table, TableDefinition, WriteTransaction};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::error::{ReadError, StorageFault};
+use crate::clock::Timestamp;
+use crate::config::TopicConfig;
+use crate::handler::ProgramVersion;
+use crate::ids::{ConsumerId, TopicId};
+
+/// The newest format that this build reads, and the one that it writes.
+pub(super) const FORMAT: u32 = 1;
+
+/// Single values, by name.
+pub(super) const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
+/// Topic → [`TopicRow`].
+pub(super) const TOPICS: TableDefinition<u32, &[u8]> = TableDefinition::new("topics");
+/// Topic, partition → the first offset that retention has left, where it has removed any.
+pub(super) const FLOORS: TableDefinition<(u32, u32), u64> = TableDefinition::new("floors");
+/// Topic, partition, first offset → a batch.
+pub(super) const BATCHES: TableDefinition<(u32, u32, u64), &[u8]> = TableDefinition::new("batches");
+/// Topic, commit → the identities that the commit added, for deduplication.
+pub(super) const IDENTITIES: TableDefinition<(u32, u64), &[u8]> = TableDefinition::new("identities");
+/// Consumer → [`ConsumerRow`].
+pub(super) const CONSUMERS: TableDefinition<u32, &[u8]> = TableDefinition::new("consumers");
+/// Consumer, partition → a lane's progress.
+pub(super) const LANES: TableDefinition<(u32, u32), &[u8]> = TableDefinition::new("lanes");
+/// Consumer, partition, held id → a held event.
+pub(super) const HELD: TableDefinition<(u32, u32, u64), &[u8]> = TableDefinition::new("held");
+/// Consumer, letter → a dead letter.
+pub(super) const DEAD_LETTERS: TableDefinition<(u32, u64), &[u8]> = TableDefinition::new("dead_letters");
+/// Consumer (4 bytes, big-endian), partition (4 bytes, big-endian), key → value: a lane's state.
+pub(super) const STATE: TableDefinition<&[u8], &[u8]> = TableDefinition::new("state");
+
+/// Names in [`META`].
+pub(super) mod meta {
+    /// The file's format: u32, little-endian.
+    pub(in crate::log) const FORMAT: &str = "format";
+    /// The bus's seed for its plugins' random numbers: 16 bytes.
+    pub(in crate::log) const SEED: &str = "seed";
+    /// The key that identities are hashed under: 16 bytes.
+    pub(in crate::log) const HASH_KEY: &str = "hash-key";
+    /// The last commit sequence and its time: u64 and i64, little-endian.
+    pub(in crate::log) const COMMIT: &str = "commit";
+    /// Whether a process has it open, or ended without closing it: one byte.
+    pub(in crate::log) const OPEN: &str = "open";
+    /// The next number of a topic, a consumer, a dead letter: u64, little-endian.
+    pub(in crate::log) const NEXT_TOPIC: &str = "next-topic";
+    /// See [`NEXT_TOPIC`].
+    pub(in crate::log) const NEXT_CONSUMER: &str = "next-consumer";
+    /// See [`NEXT_TOPIC`].
+    pub(in crate::log) const NEXT_LETTER: &str = "next-letter";
+}
+
+/// A topic as it is stored.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct TopicRow {
+    pub name: Arc<str>,
+    pub config: TopicConfig,
+    pub created: Timestamp,
+}
+
+/// A consumer as it is stored.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ConsumerRow {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its topics.
+    pub topics: Vec<TopicId>,
+    /// The partition count of each of its topics, so the number of its lanes.
+    pub partitions: u32,
+    /// When it was registered.
+    pub registered: Timestamp,
+    /// Whether an operator has paused it.
+    #[serde(default)]
+    pub paused: bool,
+    /// Since when no configuration names it.
+    #[serde(default)]
+    pub detached: Option<Timestamp>,
+    /// The accepted version.
+    #[serde(default)]
+    pub program: ProgramVersion,
+    /// The layout version of its state, once a program has been accepted.
+    #[serde(default)]
+    pub state_version: Option<u32>,
+    /// How often a version was replaced by another.
+    #[serde(default)]
+    pub reloads: u64,
+}
+
+/// The tables of one write transaction.
+pub(super) struct Tables<'t> {
+    pub meta: Table<'t, &'static str, &'static [u8]>,
+    pub topics: Table<'t, u32, &'static [u8]>,
+    pub floors: Table<'t, (u32, u32), u64>,
+    pub batches: Table<'t, (u32, u32, u64), &'static [u8]>,
+    pub identities: Table<'t, (u32, u64), &'static [u8]>,
+    pub consumers: Table<'t, u32, &'static [u8]>,
+    pub lanes: Table<'t, (u32, u32), &'static [u8]>,
+    pub held: Table<'t, (u32, u32, u64), &'static [u8]>,
+    pub dead_letters: Table<'t, (u32, u64), &'static [u8]>,
+    pub state: Table<'t, &'static [u8], &'static [u8]>,
+}
+
+impl<'t> Tables<'t> {
+    /// Opens them, and makes those that are not there.
+    pub fn open(transaction: &'t WriteTransaction) -> Result<Self, StorageFault> {
+        Ok(Self {
+            meta: transaction.open_table(META)?,
+            topics: transaction.open_table(TOPICS)?,
+            floors: transaction.open_table(FLOORS)?,
+            batches: transaction.open_table(BATCHES)?,
+            identities: transaction.open_table(IDENTITIES)?,
+            consumers: transaction.open_table(CONSUMERS)?,
+            lanes: transaction.open_table(LANES)?,
+            held: transaction.open_table(HELD)?,
+            dead_letters: transaction.open_table(DEAD_LETTERS)?,
+            state: transaction.open_table(STATE)?,
+        })
+    }
+
+    /// Takes the next number of a counter in [`META`]; the first is 1.
+    pub fn take_number(&mut self, counter: &'static str) -> Result<u64, StorageFault> {
+        let next = self.meta.get(counter)?.map_or(1, |row| number(row.value()));
+        self.meta.insert(counter, (next + 1).to_le_bytes().as_slice())?;
+        Ok(next)
+    }
+}
+
+/// The bytes of a row as a little-endian number; 0 where they are none.
+pub(super) fn number(row: &[u8]) -> u64 {
+    row.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
+}
+
+/// A row of MessagePack: named fields, so that later versions can add some.
+pub(super) fn encode<T: Serialize>(row: &T) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(256);
+    let written = row.serialize(&mut rmp_serde::Serializer::new(&mut bytes).with_struct_map());
+    assert!(written.is_ok(), "rows hold nothing that MessagePack can't, and memory takes all bytes");
+    bytes
+}
+
+/// Reads a row of MessagePack.
+pub(super) fn decode<T: DeserializeOwned>(row: &[u8], what: impl FnOnce() -> String) -> Result<T, ReadError> {
+    rmp_serde::from_slice(row).map_err(|error| ReadError::Damaged { what: what(), reason: error.to_string() })
+}
+
+/// The prefix of a lane's keys in [`STATE`].
+pub(super) fn state_prefix(consumer: ConsumerId, partition: u32) -> [u8; 8] {
+    let mut prefix = [0; 8];
+    prefix[..4].copy_from_slice(&consumer.0.to_be_bytes());
+    prefix[4..].copy_from_slice(&partition.to_be_bytes());
+    prefix
+}

@@ -1,0 +1,197 @@
+//! What the committer and the readers share: the database, and what memory knows of it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
+
+use redb::{Database, ReadTransaction, ReadableDatabase};
+use tokio::sync::{Notify, watch};
+
+use super::error::ReadError;
+use super::medium::Medium;
+use super::schema::ConsumerRow;
+use super::topics::{Topic, Topics};
+use crate::clock::{Clock, Random};
+use crate::config::CommitMode;
+use crate::effects::TopicDirectory;
+use crate::ids::{ConsumerId, LaneId, TopicId};
+
+/// Settings of the log.
+#[derive(Clone, Debug)]
+pub(crate) struct LogOptions {
+    /// How commits reach the disk.
+    pub commit: CommitMode,
+    /// Largest event, in bytes of [`Event::size`](crate::event::Event::size).
+    pub event_bytes_max: usize,
+    /// The database's cache, in bytes.
+    pub cache_bytes: usize,
+    /// Free space that publishing leaves on the disk, in bytes.
+    pub free_bytes_min: u64,
+}
+
+/// Whether the database can be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Health {
+    Usable,
+    /// A commit failed; it is being opened anew.
+    Reopening,
+    Closed,
+}
+
+/// See the module.
+pub(super) struct Shared {
+    pub options: LogOptions,
+    pub medium: Box<dyn Medium>,
+    pub clock: Arc<dyn Clock>,
+    pub random: Arc<dyn Random>,
+    pub seed: u128,
+    pub hash_key: [u8; 16],
+    database: RwLock<Option<Arc<Database>>>,
+    health: watch::Sender<Health>,
+    topics: RwLock<Topics>,
+    consumers: RwLock<BTreeMap<ConsumerId, ConsumerRow>>,
+    lanes: Mutex<Lanes>,
+}
+
+/// The lanes that are watched, and their epochs.
+#[derive(Default)]
+struct Lanes {
+    /// Counts up whenever every lane has to read itself back.
+    generation: u64,
+    by_id: HashMap<LaneId, LaneEntry>,
+}
+
+#[derive(Default)]
+struct LaneEntry {
+    changes: u64,
+    watcher: Weak<Notify>,
+}
+
+impl Shared {
+    pub fn new(
+        options: LogOptions,
+        medium: Box<dyn Medium>,
+        clock: Arc<dyn Clock>,
+        random: Arc<dyn Random>,
+        seed: u128,
+        hash_key: [u8; 16],
+        database: Database,
+    ) -> Self {
+        Self {
+            options,
+            medium,
+            clock,
+            random,
+            seed,
+            hash_key,
+            database: RwLock::new(Some(Arc::new(database))),
+            health: watch::Sender::new(Health::Usable),
+            topics: RwLock::default(),
+            consumers: RwLock::default(),
+            lanes: Mutex::default(),
+        }
+    }
+
+    /// The database, where it can be used.
+    pub fn database(&self) -> Result<Arc<Database>, ReadError> {
+        let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        database.clone().ok_or_else(|| match *self.health.borrow() {
+            Health::Closed => ReadError::Closed,
+            Health::Usable | Health::Reopening => ReadError::Reopening,
+        })
+    }
+
+    /// A view of what is durable now.
+    pub fn begin_read(&self) -> Result<ReadTransaction, ReadError> {
+        Ok(self.database()?.begin_read()?)
+    }
+
+    /// Takes the database out: nobody begins to read or write any more. Its file is closed, and its lock let go of, when
+    /// those who have begun are done with what they hold of it.
+    pub fn take_database(&self, health: Health) -> Option<Arc<Database>> {
+        self.health.send_replace(health);
+        self.database.write().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Puts the database back that was opened anew.
+    pub fn put_database(&self, database: Database) {
+        *self.database.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(database));
+        self.health.send_replace(Health::Usable);
+    }
+
+    /// Follows whether the database can be used.
+    pub fn health(&self) -> watch::Receiver<Health> {
+        self.health.subscribe()
+    }
+
+    pub fn topics(&self) -> RwLockReadGuard<'_, Topics> {
+        self.topics.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn topics_mut(&self) -> RwLockWriteGuard<'_, Topics> {
+        self.topics.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn topic(&self, id: TopicId) -> Option<Arc<Topic>> {
+        self.topics().get(id).cloned()
+    }
+
+    pub fn consumers(&self) -> RwLockReadGuard<'_, BTreeMap<ConsumerId, ConsumerRow>> {
+        self.consumers.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn consumers_mut(&self) -> RwLockWriteGuard<'_, BTreeMap<ConsumerId, ConsumerRow>> {
+        self.consumers.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The consumer of this name.
+    pub fn consumer(&self, name: &str) -> Option<(ConsumerId, ConsumerRow)> {
+        let consumers = self.consumers();
+        consumers.iter().find(|(_, row)| &*row.name == name).map(|(id, row)| (*id, row.clone()))
+    }
+
+    /// The lane's epoch, see [`Lane`](super::lane_rows::Lane).
+    pub fn lane_epoch(&self, lane: LaneId) -> u64 {
+        let lanes = self.lanes();
+        let changes = lanes.by_id.get(&lane).map_or(0, |entry| entry.changes);
+        // Both count what happens by hand or by accident, so neither comes near 32 bits.
+        (lanes.generation << 32) + changes
+    }
+
+    /// Makes the lane read itself back.
+    pub fn change_lane(&self, lane: LaneId) {
+        let mut lanes = self.lanes();
+        let entry = lanes.by_id.entry(lane).or_default();
+        entry.changes += 1;
+        if let Some(watcher) = entry.watcher.upgrade() {
+            watcher.notify_one();
+        }
+    }
+
+    /// Makes every lane read itself back.
+    pub fn change_all_lanes(&self) {
+        let mut lanes = self.lanes();
+        lanes.generation += 1;
+        for watcher in lanes.by_id.values().filter_map(|entry| entry.watcher.upgrade()) {
+            watcher.notify_one();
+        }
+    }
+
+    /// From now on, `watcher` is woken when the lane has to read itself back, until it is dropped.
+    pub fn watch_lane(&self, lane: LaneId, watcher: &Arc<Notify>) {
+        self.lanes().by_id.entry(lane).or_default().watcher = Arc::downgrade(watcher);
+    }
+
+    fn lanes(&self) -> std::sync::MutexGuard<'_, Lanes> {
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl TopicDirectory for Shared {
+    fn topic_id(&self, name: &str) -> Option<TopicId> {
+        self.topics().named(name).map(|topic| topic.id)
+    }
+
+    fn event_bytes_max(&self) -> usize {
+        self.options.event_bytes_max
+    }
+}

@@ -1,0 +1,543 @@
+//! The log as the layers above see it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use tokio::sync::oneshot;
+
+use super::admin::{Admin, AdminResult};
+use super::admission::{self, Admission, Closed};
+use super::committer::Committer;
+use super::error::{AdminError, CommitError, OpenError, PublishError, ReadError};
+use super::lane_commit::CommitLane;
+use super::lane_rows::{DeadLetter, Lane, LaneCommit};
+use super::letters::{self, Fate};
+use super::medium::Medium;
+use super::open;
+use super::publish::{Publish, Published};
+use super::read::{self, Entry, StateSnapshot};
+use super::registry::{self, Position};
+use super::retention::{self, Trimmed};
+use super::schema::ConsumerRow;
+use super::shared::{Health, LogOptions, Shared};
+use super::topics::Topic;
+use super::txn::{Change, Txn};
+use super::watcher::Watcher;
+use crate::clock::{Clock, Random, Timestamp};
+use crate::config::TopicConfig;
+use crate::effects::{StateRead, TopicDirectory};
+use crate::event::Event;
+use crate::handler::ProgramVersion;
+use crate::ids::{ConsumerId, LaneId, TopicId};
+use crate::limits::{COMMIT_BYTES_MAX, LETTERS_MAX, PUBLISH_EVENTS_MAX};
+
+/// What a change of bookkeeping weighs on the way to the committer, in bytes: about a row for each of many lanes.
+const ADMIN_BYTES: usize = 16 << 10;
+
+/// A topic, for people.
+#[derive(Clone, Debug)]
+pub(crate) struct TopicInfo {
+    pub name: Arc<str>,
+    pub created: Timestamp,
+    pub config: TopicConfig,
+    pub partitions: Vec<PartitionInfo>,
+}
+
+/// A partition, for people.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PartitionInfo {
+    /// The first offset that is retained.
+    pub low: u64,
+    /// The first offset that isn't there yet.
+    pub next: u64,
+    /// Bytes of the batches that are retained.
+    pub bytes: u64,
+}
+
+/// The log. One for each database; it is shared by reference.
+pub(crate) struct Log {
+    shared: Arc<Shared>,
+    admission: Mutex<Option<Admission>>,
+    committer: Mutex<Option<JoinHandle<()>>>,
+    unclean: bool,
+}
+
+impl Log {
+    /// Opens the log, makes one where there is none, and starts its committer.
+    ///
+    /// # Errors
+    ///
+    /// See [`OpenError`].
+    pub fn open(
+        options: LogOptions,
+        medium: Box<dyn Medium>,
+        clock: Arc<dyn Clock>,
+        random: Arc<dyn Random>,
+    ) -> Result<Self, OpenError> {
+        let opened = open::open(&options, &*medium, &*random)?;
+        let path = medium.path().to_owned();
+        let unclean = opened.unclean;
+        let shared = Arc::new(Shared::new(
+            options,
+            medium,
+            clock,
+            random,
+            opened.seed,
+            opened.hash_key,
+            opened.database,
+        ));
+        let loaded = shared.database().and_then(|database| open::load(&shared, &database));
+        let (windows, commit_last) =
+            loaded.map_err(|error| OpenError::Damaged { path: path.clone(), reason: error.to_string() })?;
+        let (admission, queue) = admission::queue();
+        let committer = Committer::new(Arc::clone(&shared), queue, windows, commit_last);
+        let thread = std::thread::Builder::new()
+            .name("tidegate-commit".to_owned())
+            .spawn(move || committer.run())
+            .map_err(|source| OpenError::Io { path, source: Arc::new(source) })?;
+        Ok(Self {
+            shared,
+            admission: Mutex::new(Some(admission)),
+            committer: Mutex::new(Some(thread)),
+            unclean,
+        })
+    }
+
+    /// Commits what has been admitted, marks the database as closed in good order and closes it. Blocks for that long.
+    /// Whatever comes later is refused.
+    pub fn close(&self) {
+        if let Some(admission) = self.admission.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            admission.close();
+        }
+        if let Some(thread) = self.committer.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            // The committer catches what panics in it; should one come through all the same, the log is closed.
+            drop(thread.join());
+        }
+        self.shared.take_database(Health::Closed);
+    }
+
+    /// The bus's clock.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.shared.clock
+    }
+
+    /// The bus's source of chance.
+    pub fn random(&self) -> &Arc<dyn Random> {
+        &self.shared.random
+    }
+
+    /// The bus's own seed: what its plugins' random numbers come from.
+    pub fn seed(&self) -> u128 {
+        self.shared.seed
+    }
+
+    /// Whether the process before ended without [`close`](Self::close).
+    pub fn was_unclean(&self) -> bool {
+        self.unclean
+    }
+
+    /// Ends once the storage can be used: at once, or when it has been opened anew after a failure.
+    ///
+    /// # Errors
+    ///
+    /// The log is closed.
+    pub async fn usable(&self) -> Result<(), ReadError> {
+        let mut health = self.shared.health();
+        let state = health.wait_for(|health| *health != Health::Reopening).await;
+        match state.map(|state| *state) {
+            Ok(Health::Usable) => Ok(()),
+            _ => Err(ReadError::Closed),
+        }
+    }
+
+    /// Publishes events of any topics: all become durable in one commit, or none.
+    ///
+    /// # Errors
+    ///
+    /// See [`PublishError`].
+    pub async fn append(&self, events: Vec<(&str, Event)>) -> Result<Vec<Published>, PublishError> {
+        let events = self.checked(events)?;
+        if events.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (reply, answer) = oneshot::channel();
+        self.admit(Box::new(Publish::new(events, reply))).await.map_err(|Closed| PublishError::Closed)?;
+        answer.await.unwrap_or(Err(PublishError::Closed))
+    }
+
+    fn checked(&self, events: Vec<(&str, Event)>) -> Result<Vec<(Arc<Topic>, Event)>, PublishError> {
+        if events.len() > PUBLISH_EVENTS_MAX {
+            return Err(PublishError::TooMany {
+                what: format!("{} events", events.len()),
+                max: PUBLISH_EVENTS_MAX,
+            });
+        }
+        let max = self.shared.options.event_bytes_max;
+        let mut bytes = 0;
+        let mut checked: Vec<(Arc<Topic>, Event)> = Vec::with_capacity(events.len());
+        for (name, event) in events {
+            let size = event.size();
+            if size > max {
+                return Err(PublishError::EventSize { id: event.id().to_owned(), size, max });
+            }
+            bytes += size;
+            // Most calls name one topic.
+            let topic = match checked.last() {
+                Some((topic, _)) if &*topic.name == name => Arc::clone(topic),
+                _ => self.topic(name).ok_or_else(|| PublishError::UnknownTopic(name.to_owned()))?,
+            };
+            checked.push((topic, event));
+        }
+        if checked.len() > 1 && bytes > COMMIT_BYTES_MAX {
+            return Err(PublishError::TooMany { what: format!("{bytes} bytes"), max: COMMIT_BYTES_MAX });
+        }
+        Ok(checked)
+    }
+
+    /// Makes a lane's batch durable: all of it or nothing.
+    ///
+    /// # Errors
+    ///
+    /// See [`CommitError`].
+    pub async fn commit(&self, commit: LaneCommit) -> Result<(), CommitError> {
+        let (reply, answer) = oneshot::channel();
+        self.admit(Box::new(CommitLane::new(commit, reply))).await.map_err(|Closed| CommitError::Closed)?;
+        answer.await.unwrap_or(Err(CommitError::Closed))
+    }
+
+    async fn admit(&self, change: Box<dyn Change>) -> Result<(), Closed> {
+        let admission = self.admission.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        admission.ok_or(Closed)?.admit(change).await
+    }
+
+    async fn administer<T, F>(&self, adds: bool, run: F) -> Result<T, AdminError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Txn<'_>) -> AdminResult<T> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let change = Box::new(Admin::new(run, ADMIN_BYTES, adds, reply));
+        self.admit(change).await.map_err(|Closed| AdminError::Closed)?;
+        answer.await.unwrap_or(Err(AdminError::Closed))
+    }
+
+    /// Creates a topic. One of the same name and partition count takes over the other settings.
+    ///
+    /// # Errors
+    ///
+    /// See [`AdminError`].
+    pub async fn create_topic(&self, name: &str, config: TopicConfig) -> Result<TopicId, AdminError> {
+        let name = name.to_owned();
+        self.administer(true, move |txn| registry::create_topic(txn, &name, config)).await
+    }
+
+    /// Removes what the topics' retention says.
+    ///
+    /// # Errors
+    ///
+    /// See [`AdminError`].
+    pub async fn trim(&self) -> Result<Trimmed, AdminError> {
+        self.administer(false, retention::trim).await
+    }
+
+    /// Registers a consumer, or brings one up to its configuration. See [`registry::register`].
+    ///
+    /// # Errors
+    ///
+    /// See [`AdminError`].
+    pub async fn register(
+        &self,
+        name: &str,
+        topics: &[String],
+        start: Position,
+    ) -> Result<(ConsumerId, ConsumerRow), AdminError> {
+        let topics = topics.iter().map(|topic| self.named(topic)).collect::<Result<Vec<_>, _>>()?;
+        let name = name.to_owned();
+        self.administer(true, move |txn| registry::register(txn, &name, &topics, start)).await
+    }
+
+    /// Pauses a consumer, or lets it go on.
+    ///
+    /// # Errors
+    ///
+    /// See [`AdminError`].
+    pub async fn set_paused(&self, consumer: &str, paused: bool) -> Result<(), AdminError> {
+        self.change(consumer, move |row, _| row.paused = paused).await.map(drop)
+    }
+
+    /// Notes that no configuration names the consumer any more.
+    ///
+    /// # Errors
+    ///
+    /// See [`AdminError`].
+    pub async fn detach(&self, consumer: &str) -> Result<(), AdminError> {
+        self.change(consumer, |row, now| row.detached = row.detached.or(Some(now))).await.map(drop)
+    }
+
+    /// Accepts a version of what runs a consumer.
+    ///
+    /// # Errors
+    ///
+    /// See [`AdminError`].
+    pub async fn accept_program(
+        &self,
+        consumer: &str,
+        program: ProgramVersion,
+        state_version: u32,
+    ) -> Result<ConsumerRow, AdminError> {
+        let accept = move |row: &mut ConsumerRow, _| {
+            if row.state_version.is_some() && row.program != program {
+                row.reloads += 1;
+            }
+            row.program = program;
+            row.state_version = Some(state_version);
+        };
+        self.change(consumer, accept).await
+    }
+
+    async fn change(
+        &self,
+        consumer: &str,
+        change: impl FnOnce(&mut ConsumerRow, Timestamp) + Send + 'static,
+    ) -> Result<ConsumerRow, AdminError> {
+        let consumer = consumer.to_owned();
+        self.administer(false, move |txn| registry::change(txn, &consumer, change)).await
+    }
+
+    /// Moves a consumer to another place, in all of its topics or in one, on all lanes or on one.
+    ///
+    /// # Errors
+    ///
+    /// See [`AdminError`].
+    pub async fn seek(
+        &self,
+        consumer: &str,
+        topic: Option<&str>,
+        partition: Option<u32>,
+        to: Position,
+    ) -> Result<(), AdminError> {
+        let topic = topic.map(|topic| self.named(topic)).transpose()?;
+        let consumer = consumer.to_owned();
+        self.administer(false, move |txn| registry::seek(txn, &consumer, topic.as_ref(), partition, to)).await
+    }
+
+    /// Removes a consumer with all that it has.
+    ///
+    /// # Errors
+    ///
+    /// See [`AdminError`].
+    pub async fn forget(&self, consumer: &str) -> Result<(), AdminError> {
+        let consumer = consumer.to_owned();
+        self.administer(false, move |txn| registry::forget(txn, &consumer)).await
+    }
+
+    /// Puts dead letters back to work: all of them or none.
+    ///
+    /// # Errors
+    ///
+    /// See [`AdminError`].
+    pub async fn redrive(&self, consumer: &str, letters: Vec<u64>) -> Result<(), AdminError> {
+        self.settle(consumer, letters, Fate::Redrive).await
+    }
+
+    /// Discards dead letters: all of them or none.
+    ///
+    /// # Errors
+    ///
+    /// See [`AdminError`].
+    pub async fn discard(&self, consumer: &str, letters: Vec<u64>) -> Result<(), AdminError> {
+        self.settle(consumer, letters, Fate::Discard).await
+    }
+
+    async fn settle(&self, consumer: &str, letters: Vec<u64>, fate: Fate) -> Result<(), AdminError> {
+        if letters.len() > LETTERS_MAX {
+            return Err(AdminError::Invalid(format!(
+                "{} dead letters at once are more than {LETTERS_MAX}: take them in several calls",
+                letters.len()
+            )));
+        }
+        let consumer = consumer.to_owned();
+        self.administer(false, move |txn| letters::settle(txn, &consumer, &letters, fate)).await
+    }
+
+    /// Dead letters of a consumer with ids above `after`, ascending, at most `limit` of them.
+    ///
+    /// # Errors
+    ///
+    /// See [`ReadError`].
+    pub fn dead_letters(
+        &self,
+        consumer: ConsumerId,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<DeadLetter>, ReadError> {
+        letters::list(&self.shared, consumer, after, limit.min(LETTERS_MAX))
+    }
+
+    /// A dead letter of a consumer.
+    ///
+    /// # Errors
+    ///
+    /// See [`ReadError`].
+    pub fn dead_letter(&self, consumer: ConsumerId, letter: u64) -> Result<Option<DeadLetter>, ReadError> {
+        letters::get(&self.shared, consumer, letter)
+    }
+
+    /// How many dead letters a consumer has.
+    ///
+    /// # Errors
+    ///
+    /// See [`ReadError`].
+    pub fn dead_letter_count(&self, consumer: ConsumerId) -> Result<u64, ReadError> {
+        letters::count(&self.shared, consumer)
+    }
+
+    /// Reads events from `from` on, or from the first retained one where that is later: at most so many, and about so
+    /// many bytes. Empty at the end of what is durable.
+    ///
+    /// # Errors
+    ///
+    /// See [`ReadError`].
+    pub fn read(
+        &self,
+        topic: TopicId,
+        partition: u32,
+        from: u64,
+        events_max: usize,
+        bytes_max: usize,
+    ) -> Result<Vec<Entry>, ReadError> {
+        read::events(&self.shared, topic, partition, from, events_max, bytes_max)
+    }
+
+    /// The first offset whose event was appended at `time` or later; the next offset where there is none.
+    ///
+    /// # Errors
+    ///
+    /// See [`ReadError`].
+    pub fn offset_at(&self, topic: TopicId, partition: u32, time: Timestamp) -> Result<u64, ReadError> {
+        read::offset_at(&self.shared, topic, partition, time)
+    }
+
+    /// The first offset that isn't there yet.
+    pub fn next_offset(&self, topic: TopicId, partition: u32) -> u64 {
+        let topic = self.shared.topic(topic);
+        topic
+            .and_then(|topic| topic.partitions.get(partition as usize).map(super::topics::Partition::next))
+            .unwrap_or(0)
+    }
+
+    /// Reads a lane back.
+    ///
+    /// # Errors
+    ///
+    /// See [`ReadError`].
+    pub fn lane(&self, lane: LaneId) -> Result<Lane, ReadError> {
+        read::lane(&self.shared, lane)
+    }
+
+    /// The lane's epoch as it is now, see [`Lane`].
+    pub fn lane_epoch(&self, lane: LaneId) -> u64 {
+        self.shared.lane_epoch(lane)
+    }
+
+    /// A lane's state as it is now.
+    ///
+    /// # Errors
+    ///
+    /// See [`ReadError`].
+    pub fn state(&self, lane: LaneId) -> Result<Box<dyn StateRead>, ReadError> {
+        Ok(Box::new(StateSnapshot::new(&self.shared, lane)?))
+    }
+
+    /// Watches a lane and its partition of some topics.
+    pub fn watch(&self, lane: LaneId, topics: &[TopicId]) -> Watcher {
+        let watcher = self.watch_partitions(topics.iter().map(|topic| (*topic, lane.partition)));
+        self.shared.watch_lane(lane, &watcher.0);
+        watcher
+    }
+
+    /// Watches partitions.
+    pub fn watch_partitions(&self, partitions: impl Iterator<Item = (TopicId, u32)>) -> Watcher {
+        let watcher = Watcher::new();
+        for (topic, partition) in partitions {
+            if let Some(topic) = self.shared.topic(topic)
+                && let Some(partition) = topic.partitions.get(partition as usize)
+            {
+                partition.watch(&watcher.0);
+            }
+        }
+        watcher
+    }
+
+    /// All topics, by name.
+    pub fn topics(&self) -> Vec<TopicInfo> {
+        self.shared.topics().sorted().iter().map(|topic| info(topic)).collect()
+    }
+
+    /// The number of a topic.
+    pub fn topic_id(&self, name: &str) -> Option<TopicId> {
+        self.topic(name).map(|topic| topic.id)
+    }
+
+    /// A topic's name.
+    pub fn topic_name(&self, topic: TopicId) -> Option<Arc<str>> {
+        self.shared.topic(topic).map(|topic| Arc::clone(&topic.name))
+    }
+
+    /// A topic's number of partitions.
+    pub fn partition_count(&self, topic: TopicId) -> Option<u32> {
+        self.shared.topic(topic).map(|topic| topic.partition_count())
+    }
+
+    /// The first offset that a partition retains.
+    pub fn low_offset(&self, topic: TopicId, partition: u32) -> u64 {
+        let topic = self.shared.topic(topic);
+        topic.and_then(|topic| Some(topic.partitions.get(partition as usize)?.ends().low)).unwrap_or(0)
+    }
+
+    /// All consumers.
+    pub fn consumers(&self) -> BTreeMap<ConsumerId, ConsumerRow> {
+        self.shared.consumers().clone()
+    }
+
+    /// The consumer of this name.
+    pub fn consumer(&self, name: &str) -> Option<(ConsumerId, ConsumerRow)> {
+        self.shared.consumer(name)
+    }
+
+    /// Finds topics for those who publish from a delivery.
+    pub fn directory(&self) -> Arc<dyn TopicDirectory> {
+        Arc::clone(&self.shared) as Arc<dyn TopicDirectory>
+    }
+
+    fn topic(&self, name: &str) -> Option<Arc<Topic>> {
+        self.shared.topics().named(name).cloned()
+    }
+
+    fn named(&self, name: &str) -> Result<Arc<Topic>, AdminError> {
+        self.topic(name).ok_or_else(|| AdminError::UnknownTopic(name.to_owned()))
+    }
+}
+
+impl Drop for Log {
+    /// A log that is dropped without [`close`](Log::close) lets its committer end by itself, and doesn't wait.
+    fn drop(&mut self) {
+        if let Some(admission) = self.admission.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            admission.close();
+        }
+    }
+}
+
+fn info(topic: &Topic) -> TopicInfo {
+    let partitions = topic.partitions.iter().map(|partition| {
+        let ends = partition.ends();
+        PartitionInfo { low: ends.low, next: ends.next, bytes: ends.bytes() }
+    });
+    TopicInfo {
+        name: Arc::clone(&topic.name),
+        created: topic.created,
+        config: topic.config(),
+        partitions: partitions.collect(),
+    }
+}

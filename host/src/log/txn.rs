@@ -1,0 +1,245 @@
+//! One commit in the making: what the items of a group write, and what memory learns once that is durable.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use super::batch::BatchBuilder;
+use super::error::StorageFault;
+use super::hash;
+use super::schema::{Tables, meta};
+use super::shared::Shared;
+use super::topics::Topic;
+use super::window::{self, Identity, Place, Window};
+use crate::clock::Timestamp;
+use crate::config::Dedup;
+use crate::event::Event;
+use crate::ids::{LaneId, TopicId};
+use crate::limits::BATCH_BYTES_MAX;
+
+/// Something that wants to be part of a commit.
+///
+/// What an item refuses, it refuses before it has written anything: redb can't roll back a part of a transaction.
+pub(super) trait Change: Send {
+    /// What it weighs, in bytes: commits are bounded by it.
+    fn bytes(&self) -> usize;
+
+    /// Whether it adds to the log, which a full disk refuses. What frees space must not.
+    fn adds(&self) -> bool;
+
+    /// Writes its part.
+    ///
+    /// # Errors
+    ///
+    /// The storage failed: then nothing of the whole group becomes durable.
+    fn apply(&mut self, txn: &mut Txn<'_>) -> Result<(), StorageFault>;
+
+    /// Answers whoever waits.
+    fn finish(self: Box<Self>, verdict: &Verdict);
+}
+
+/// What became of a group.
+#[derive(Clone, Debug)]
+pub(super) enum Verdict {
+    /// It is durable.
+    Durable,
+    /// It failed, and may be durable all the same.
+    InDoubt(StorageFault),
+    /// It was not begun: the disk is full.
+    DiskFull { free: u64, min: u64 },
+    /// It was not begun: the storage is being opened anew.
+    Reopening,
+    /// It was not begun: the log is closed.
+    Closed,
+}
+
+/// What memory does once the commit is durable.
+type After = Box<dyn FnOnce(&Shared, &mut Windows)>;
+
+/// The deduplication windows, owned by the committer.
+pub(super) type Windows = HashMap<TopicId, Window>;
+
+/// A write transaction with its tables open.
+pub(super) struct Txn<'t> {
+    pub tables: Tables<'t>,
+    pub shared: &'t Shared,
+    pub windows: &'t Windows,
+    /// The commit's time.
+    pub now: Timestamp,
+    /// The commit's number, if it adds events.
+    pub commit: u64,
+    staged: BTreeMap<(TopicId, u32), StagedPartition>,
+    identities: BTreeMap<TopicId, StagedIdentities>,
+    changed_lanes: BTreeSet<LaneId>,
+    after: Vec<After>,
+}
+
+/// Events on their way into a partition.
+struct StagedPartition {
+    topic: Arc<Topic>,
+    first: u64,
+    next: u64,
+    bytes: u64,
+    batch: BatchBuilder,
+}
+
+/// Identities on their way into a topic's window.
+struct StagedIdentities {
+    bounds: Dedup,
+    places: HashMap<Identity, Place>,
+    /// In the order in which they came.
+    rows: Vec<(Identity, Place)>,
+}
+
+/// Where an event is, after it was appended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Appended {
+    pub place: Place,
+    /// Whether it had been there before.
+    pub duplicate: bool,
+}
+
+impl<'t> Txn<'t> {
+    pub fn new(tables: Tables<'t>, shared: &'t Shared, windows: &'t Windows, commit: u64) -> Self {
+        Self {
+            tables,
+            shared,
+            windows,
+            now: shared.clock.now(),
+            commit,
+            staged: BTreeMap::new(),
+            identities: BTreeMap::new(),
+            changed_lanes: BTreeSet::new(),
+            after: Vec::new(),
+        }
+    }
+
+    /// Appends an event to its topic, unless it is there already.
+    pub fn append(&mut self, topic: &Arc<Topic>, event: &Event) -> Result<Appended, StorageFault> {
+        let staged = self.identities.entry(topic.id).or_insert_with(|| StagedIdentities {
+            bounds: topic.config().dedup,
+            places: HashMap::new(),
+            rows: Vec::new(),
+        });
+        let identity =
+            (staged.bounds.count > 0).then(|| hash::identity(self.shared.hash_key, topic.id, event));
+        let known = identity.and_then(|identity| {
+            let staged = staged.places.get(&identity).copied();
+            staged.or_else(|| self.windows.get(&topic.id)?.get(identity))
+        });
+        if let Some(place) = known {
+            return Ok(Appended { place, duplicate: true });
+        }
+        let partition = hash::partition_of(hash::key_hash(event.key()), topic.partition_count());
+        let into = self.staged.entry((topic.id, partition)).or_insert_with(|| {
+            let ends = topic.partitions[partition as usize].ends();
+            StagedPartition {
+                topic: Arc::clone(topic),
+                first: ends.next,
+                next: ends.next,
+                bytes: ends.bytes_after,
+                batch: BatchBuilder::default(),
+            }
+        });
+        let place = Place { partition, offset: into.next };
+        into.batch.push(event);
+        into.next += 1;
+        if let Some(identity) = identity {
+            staged.places.insert(identity, place);
+            staged.rows.push((identity, place));
+        }
+        if into.batch.row_bytes() >= BATCH_BYTES_MAX {
+            into.write(&mut self.tables, partition, self.commit, self.now)?;
+        }
+        Ok(Appended { place, duplicate: false })
+    }
+
+    /// The first offset that will not be there after this commit.
+    pub fn next_offset(&self, topic: &Topic, partition: u32) -> u64 {
+        let staged = self.staged.get(&(topic.id, partition));
+        staged.map_or_else(|| topic.partitions[partition as usize].next(), |staged| staged.next)
+    }
+
+    /// Whether the lane has been changed within this commit.
+    pub fn has_changed(&self, lane: LaneId) -> bool {
+        self.changed_lanes.contains(&lane)
+    }
+
+    /// Makes the lane read itself back, once this is durable.
+    pub fn change_lane(&mut self, lane: LaneId) {
+        if self.changed_lanes.insert(lane) {
+            self.after(move |shared, _| shared.change_lane(lane));
+        }
+    }
+
+    /// Has memory do something once this is durable.
+    pub fn after(&mut self, after: impl FnOnce(&Shared, &mut Windows) + 'static) {
+        self.after.push(Box::new(after));
+    }
+
+    /// Writes what is staged. Returns what memory has to do once it is durable.
+    pub fn complete(mut self) -> Result<Vec<After>, StorageFault> {
+        let appends = !self.staged.is_empty();
+        for ((topic, partition), mut staged) in std::mem::take(&mut self.staged) {
+            staged.write(&mut self.tables, partition, self.commit, self.now)?;
+            let (next, bytes) = (staged.next, staged.bytes);
+            self.after(move |shared, _| {
+                if let Some(topic) = shared.topic(topic) {
+                    topic.partitions[partition as usize].advance(next, bytes);
+                }
+            });
+        }
+        for (topic, staged) in std::mem::take(&mut self.identities) {
+            if !staged.rows.is_empty() {
+                self.remember(topic, staged)?;
+            }
+        }
+        if appends {
+            let mut row = [0; 16];
+            row[..8].copy_from_slice(&self.commit.to_le_bytes());
+            row[8..].copy_from_slice(&self.now.0.to_le_bytes());
+            self.tables.meta.insert(meta::COMMIT, row.as_slice())?;
+        }
+        Ok(self.after)
+    }
+
+    /// Adds identities to a topic's window, and lets the oldest go.
+    fn remember(&mut self, topic: TopicId, staged: StagedIdentities) -> Result<(), StorageFault> {
+        let StagedIdentities { bounds, rows, .. } = staged;
+        let expired = match self.windows.get(&topic) {
+            Some(window) => window.expire(&mut self.tables, topic, bounds, self.now, rows.len())?,
+            None => Vec::new(),
+        };
+        let row = window::row(self.now, &rows);
+        self.tables.identities.insert((topic.0, self.commit), row.as_slice())?;
+        self.after(move |_, windows| {
+            let window = windows.entry(topic).or_default();
+            window.forget(&expired);
+            for (identity, place) in rows {
+                window.insert(identity, place);
+            }
+        });
+        Ok(())
+    }
+}
+
+impl StagedPartition {
+    /// Writes the batch, if there is one.
+    fn write(
+        &mut self,
+        tables: &mut Tables<'_>,
+        partition: u32,
+        commit: u64,
+        now: Timestamp,
+    ) -> Result<(), StorageFault> {
+        let batch = std::mem::take(&mut self.batch);
+        if batch.count() == 0 {
+            return Ok(());
+        }
+        let len = batch.row_bytes();
+        let mut row = tables.batches.insert_reserve((self.topic.id.0, partition, self.first), len)?;
+        batch.write(commit, now, self.bytes, row.as_mut());
+        self.bytes += len as u64;
+        self.first = self.next;
+        Ok(())
+    }
+}

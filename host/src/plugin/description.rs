@@ -1,0 +1,143 @@
+//! What a plugin says of itself.
+
+use super::bindings::exports::tidegate::plugin::plugin::Description as Described;
+use super::load::{LoadError, LoadOptions};
+use crate::limits::{NAME_BYTES_MAX, PLUGIN_TOPICS_MAX, PLUGIN_VERSION_BYTES_MAX};
+
+/// A plugin's description, checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Description {
+    pub name: String,
+    pub version: String,
+    pub publishes: Vec<String>,
+    pub state_version: u32,
+}
+
+impl Description {
+    /// Checks a description, and what it asks for against what is granted.
+    pub(super) fn check(described: Described, options: &LoadOptions) -> Result<Self, LoadError> {
+        check_name("name", &described.name)?;
+        check_version(&described.version)?;
+        if described.publishes.len() > PLUGIN_TOPICS_MAX {
+            return problem(format!(
+                "{} topics to publish to; at most {PLUGIN_TOPICS_MAX} are allowed",
+                described.publishes.len()
+            ));
+        }
+        for topic in &described.publishes {
+            check_name("topic", topic)?;
+        }
+        let publish: Vec<_> = described
+            .publishes
+            .iter()
+            .filter(|topic| !options.grants.publish.contains(*topic))
+            .cloned()
+            .collect();
+        let state = described.uses_state && !options.grants.state;
+        if state || !publish.is_empty() {
+            let consumer = options.consumer.to_string();
+            return Err(LoadError::NotGranted {
+                plugin: described.name,
+                consumer,
+                publish,
+                state,
+            });
+        }
+        Ok(Self {
+            name: described.name,
+            version: described.version,
+            publishes: described.publishes,
+            state_version: described.state_version,
+        })
+    }
+}
+
+fn check_name(what: &str, name: &str) -> Result<(), LoadError> {
+    if name.is_empty() || name.len() > NAME_BYTES_MAX {
+        return problem(format!(
+            "a {what} of {} bytes; 1 to {NAME_BYTES_MAX} are allowed",
+            name.len()
+        ));
+    }
+    if let Some(found) = name.chars().find(|c| c.is_control()) {
+        return problem(format!(
+            "a {what} with the control character U+{:04X}",
+            u32::from(found)
+        ));
+    }
+    Ok(())
+}
+
+/// The form of Semantic Versioning 2.0.0: three numbers, then perhaps a pre-release and a build.
+fn check_version(version: &str) -> Result<(), LoadError> {
+    if version.len() > PLUGIN_VERSION_BYTES_MAX {
+        return problem(format!(
+            "a version of {} bytes; at most {PLUGIN_VERSION_BYTES_MAX} are allowed",
+            version.len()
+        ));
+    }
+    let (rest, build) = version
+        .split_once('+')
+        .map_or((version, None), |(rest, build)| (rest, Some(build)));
+    let (core, pre) = rest
+        .split_once('-')
+        .map_or((rest, None), |(core, pre)| (core, Some(pre)));
+    let is_number = |part: &str| part.parse::<u64>().is_ok_and(|number| number.to_string() == part);
+    let is_label = |label: &str| {
+        label.split('.').all(|part| {
+            !part.is_empty()
+                && part
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        })
+    };
+    if core.split('.').count() == 3
+        && core.split('.').all(is_number)
+        && pre.is_none_or(is_label)
+        && build.is_none_or(is_label)
+    {
+        return Ok(());
+    }
+    problem(format!(
+        "the version {version:?}; a version is like `1.2.3` (Semantic Versioning 2.0.0)"
+    ))
+}
+
+fn problem<T>(problem: String) -> Result<T, LoadError> {
+    Err(LoadError::Description { problem })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_follow_semantic_versioning() {
+        for version in [
+            "0.1.0",
+            "1.2.3",
+            "10.20.30",
+            "1.0.0-alpha.1",
+            "1.0.0+20130313",
+            "1.0.0-rc.1+5.sha-a",
+        ] {
+            assert!(check_version(version).is_ok(), "{version}");
+        }
+        for version in [
+            "",
+            "1",
+            "1.2",
+            "1.2.3.4",
+            "01.2.3",
+            "+1.2.3",
+            "1.2.x",
+            "1.2.3-",
+            "1.2.3+",
+            "1.2.3-a..b",
+            "v1.2.3",
+        ] {
+            assert!(check_version(version).is_err(), "{version:?}");
+        }
+        assert!(check_version(&format!("1.2.{}", "3".repeat(PLUGIN_VERSION_BYTES_MAX))).is_err());
+    }
+}

@@ -1,0 +1,111 @@
+//! Loading a plugin: what it needs, and why it fails.
+
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use crate::config::{Grants, PluginLimits};
+use crate::handler::Failure;
+
+/// What a plugin is loaded with.
+#[derive(Clone, Debug)]
+pub(crate) struct LoadOptions {
+    /// The consumer's name.
+    pub consumer: Arc<str>,
+    /// What the plugin may do.
+    pub grants: Grants,
+    /// What the plugin may use up.
+    pub limits: PluginLimits,
+    /// The consumer's settings, the text of a JSON object.
+    pub settings: Arc<str>,
+}
+
+/// Why a plugin was not loaded. Whatever ran before goes on.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum LoadError {
+    /// The file is too large.
+    #[error("the file has {bytes} bytes, a component has at most {bytes_max}")]
+    Size {
+        /// The file's size in bytes.
+        bytes: usize,
+        /// The bound.
+        bytes_max: usize,
+    },
+    /// The file is not WebAssembly.
+    #[error(
+        "the file is not WebAssembly: build the plugin as a component for the world `tidegate:plugin/consumer`"
+    )]
+    NotWasm,
+    /// The file is WebAssembly, but not a component.
+    #[error(
+        "the file is a core WebAssembly module: build it as a component, for Rust with `wasm-component-ld` as linker \
+         or with `wasm-tools component new`"
+    )]
+    CoreModule,
+    /// The component has too many parts.
+    #[error("the component has more than {max} {what}")]
+    Structure {
+        /// Which parts.
+        what: &'static str,
+        /// The bound.
+        max: usize,
+    },
+    /// The component is broken, or needs what the host's WebAssembly doesn't have.
+    #[error("the component can't be compiled: {0:#}")]
+    Compile(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The component imports what the host does not offer.
+    #[error(
+        "the component imports {}, which this host doesn't offer: a plugin may import `tidegate:plugin@0.1.0` and \
+         WASI 0.2 without HTTP", names(.0)
+    )]
+    Imports(Vec<String>),
+    /// The component does not export what the contract asks for.
+    #[error("the component does not export {}: it {found}", names(.missing))]
+    Exports {
+        /// What is missing.
+        missing: Vec<String>,
+        /// What the component seems to be instead.
+        found: String,
+    },
+    /// An import or an export has the right name and another type.
+    #[error("the component was built for another version of `tidegate:plugin`: {0:#}")]
+    Contract(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The component failed when it started or when it was asked to describe itself.
+    #[error("the component failed when asked to describe itself: {0}")]
+    Describe(#[source] Failure),
+    /// The description breaks a rule.
+    #[error("the component's description has {problem}")]
+    Description {
+        /// Which part, what it is, and what is allowed.
+        problem: String,
+    },
+    /// The component asks for more than it was granted.
+    #[error("plugin `{plugin}` asks for what consumer `{consumer}` is not granted: add {} to its grants", lines(.publish, *.state))]
+    NotGranted {
+        /// The plugin's name.
+        plugin: String,
+        /// The consumer's name.
+        consumer: String,
+        /// The topics that it wants to publish to and may not.
+        publish: Vec<String>,
+        /// Whether it wants state and may not have it.
+        state: bool,
+    },
+    /// The bus is shutting down.
+    #[error("the bus is shutting down")]
+    ShuttingDown,
+}
+
+fn names(names: &[String]) -> String {
+    let quoted: Vec<_> = names.iter().map(|name| format!("`{name}`")).collect();
+    quoted.join(", ")
+}
+
+/// The lines that the configuration lacks.
+fn lines(publish: &[String], state: bool) -> String {
+    let topics: Vec<_> = publish.iter().map(|topic| format!("{topic:?}")).collect();
+    let publish = (!topics.is_empty()).then(|| format!("{} to `publish`", topics.join(", ")));
+    let state = state.then(|| "`state = true`".to_owned());
+    publish.into_iter().chain(state).collect::<Vec<_>>().join(" and ")
+}

@@ -1,0 +1,36 @@
+//! The plugin runtime: WebAssembly components as consumers.
+//!
+//! The one place that names wasmtime. It never imports the log: it reads state through the delivery's
+//! [`Context`](crate::effects::Context) and leaves effects there as data.
+//!
+//! A [`Runtime`] belongs to one bus. It loads components into [`Plugin`]s, which are checked in full before they are
+//! handed out, and a plugin makes an instance for each lane that needs one.
+
+mod bindings;
+mod cache;
+mod contract;
+mod deadline;
+mod description;
+mod engine;
+mod failure;
+mod host;
+mod imports;
+mod instance;
+mod launch;
+mod limiter;
+mod line;
+mod load;
+mod runtime;
+mod structure;
+mod ticker;
+mod wasi;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use cache::component_hash;
+pub(crate) use launch::Plugin;
+pub use load::LoadError;
+pub use runtime::RuntimeError;
+pub(crate) use load::LoadOptions;
+pub(crate) use runtime::{Runtime, RuntimeOptions};

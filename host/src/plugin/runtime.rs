@@ -1,0 +1,166 @@
+//! The runtime of one bus.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use thiserror::Error;
+use tokio::sync::Semaphore;
+use wasmtime::Engine;
+use wasmtime::component::{Component, HasSelf, Linker};
+
+use super::bindings::{Consumer, ConsumerPre};
+use super::cache::{Cache, component_hash};
+use super::engine::engine;
+use super::host::Host;
+use super::launch::{Launch, Plugin};
+use super::load::{LoadError, LoadOptions};
+use super::ticker::Ticker;
+use super::{contract, structure, wasi};
+use crate::clock::Clock;
+use crate::limits::PLUGIN_INSTANCES_MAX;
+
+/// What a runtime is made with.
+#[derive(Clone)]
+pub(crate) struct RuntimeOptions {
+    /// The folder of compiled components, of this user's alone; made where there is none. Without one, each load
+    /// compiles.
+    pub cache: Option<PathBuf>,
+    /// The bus's clock: it measures the rate of log lines.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// Why there is no runtime.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum RuntimeError {
+    /// The engine can't be set up.
+    #[error(
+        "the WebAssembly engine can't be set up: {0:#}; it reserves address space for its instances, which `ulimit -v` \
+         may forbid"
+    )]
+    Engine(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The folder of compiled components can't be used.
+    #[error("the folder of compiled plugins, {}, can't be used: {source}", folder.display())]
+    Cache {
+        /// The folder.
+        folder: PathBuf,
+        /// What is wrong with it.
+        source: io::Error,
+    },
+    /// The thread that cuts execution into slices can't be started.
+    #[error("the thread that bounds how long plugins run can't be started: {0}")]
+    Ticker(#[source] io::Error),
+}
+
+/// Loads and runs the plugins of one bus.
+///
+/// Nothing in it is global: each bus has its own, and its pool, its ticker and its compiled code end with the last
+/// plugin loaded by it.
+#[derive(Clone)]
+pub(crate) struct Runtime(Arc<Shared>);
+
+/// What a runtime's plugins share.
+pub(super) struct Shared {
+    pub engine: Engine,
+    pub ticker: Ticker,
+    pub clock: Arc<dyn Clock>,
+    /// Room in the pool, counted in memories: who finds none waits.
+    pub room: Arc<Semaphore>,
+    linker: Linker<Host>,
+    cache: Option<Cache>,
+}
+
+impl Runtime {
+    /// Sets up a runtime.
+    ///
+    /// # Errors
+    ///
+    /// See [`RuntimeError`].
+    pub(crate) fn new(options: RuntimeOptions) -> Result<Self, RuntimeError> {
+        let engine = engine().map_err(|error| RuntimeError::Engine(error.into()))?;
+        let linker = linker(&engine).map_err(|error| RuntimeError::Engine(error.into()))?;
+        let cache = options.cache.as_deref().map(open_cache).transpose()?;
+        let ticker = Ticker::start(&engine).map_err(RuntimeError::Ticker)?;
+        let room = Arc::new(Semaphore::new(PLUGIN_INSTANCES_MAX as usize));
+        Ok(Self(Arc::new(Shared {
+            engine,
+            ticker,
+            clock: options.clock,
+            room,
+            linker,
+            cache,
+        })))
+    }
+
+    /// Loads a component and checks all that can be checked before its first delivery. Compiling runs on a thread for
+    /// blocking work.
+    ///
+    /// # Errors
+    ///
+    /// See [`LoadError`].
+    pub(crate) async fn load(
+        &self,
+        bytes: Arc<[u8]>,
+        options: LoadOptions,
+    ) -> Result<Arc<Plugin>, LoadError> {
+        let shared = Arc::clone(&self.0);
+        let compiled = tokio::task::spawn_blocking(move || shared.compile(&bytes)).await;
+        let (component, hash) = compiled.map_err(|ended| match ended.is_panic() {
+            true => LoadError::Compile("the compiler gave up on it".into()),
+            false => LoadError::ShuttingDown,
+        })??;
+        contract::check(&self.0.engine, &component)?;
+        let memories = component
+            .resources_required()
+            .map_or(1, |required| required.num_memories.max(1));
+        let linked = self
+            .0
+            .linker
+            .instantiate_pre(&component)
+            .and_then(ConsumerPre::new);
+        let component = linked.map_err(|error| LoadError::Contract(error.into()))?;
+        let launch = Launch {
+            shared: Arc::clone(&self.0),
+            component,
+            options,
+            memories,
+        };
+        Ok(Arc::new(Plugin::describe(launch, hash).await?))
+    }
+}
+
+impl Shared {
+    /// The component and its hash, compiled or from the cache.
+    fn compile(&self, bytes: &[u8]) -> Result<(Component, String), LoadError> {
+        structure::check(bytes)?;
+        let hash = component_hash(bytes);
+        if let Some(component) = self
+            .cache
+            .as_ref()
+            .and_then(|cache| cache.get(&self.engine, &hash))
+        {
+            return Ok((component, hash));
+        }
+        let component =
+            Component::from_binary(&self.engine, bytes).map_err(|error| LoadError::Compile(error.into()))?;
+        if let Some(cache) = &self.cache {
+            cache.put(&self.engine, &hash, &component);
+        }
+        Ok((component, hash))
+    }
+}
+
+fn linker(engine: &Engine) -> wasmtime::Result<Linker<Host>> {
+    let mut linker = Linker::new(engine);
+    Consumer::add_to_linker::<Host, HasSelf<Host>>(&mut linker, |host| host)?;
+    wasi::add_to_linker(&mut linker)?;
+    Ok(linker)
+}
+
+fn open_cache(folder: &Path) -> Result<Cache, RuntimeError> {
+    Cache::open(folder).map_err(|source| RuntimeError::Cache {
+        folder: folder.to_owned(),
+        source,
+    })
+}

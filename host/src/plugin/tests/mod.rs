@@ -1,0 +1,8 @@
+//! The runtime, tried with components that are written out here: see [`guest`].
+
+mod calls;
+mod compiled;
+mod contract;
+mod guest;
+mod lane;
+mod wasi;

@@ -1,0 +1,121 @@
+//! The epoch's ticker: what cuts a guest's execution into slices.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread::{self, JoinHandle, Thread};
+
+use wasmtime::{Engine, EngineWeak};
+
+use crate::limits::EPOCH_TICK;
+
+/// Ticks without a running guest after which the thread parks: long enough that a busy lane never wakes it.
+const IDLE_TICKS: u32 = 50;
+
+/// The thread that advances an engine's epoch while guests run. It ends when this is dropped.
+pub(super) struct Ticker {
+    pulse: Pulse,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What the ticker shares with those who run guests.
+#[derive(Clone)]
+pub(super) struct Pulse(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    ticks: AtomicU64,
+    running: AtomicU64,
+    parked: AtomicBool,
+    stopped: AtomicBool,
+    thread: OnceLock<Thread>,
+}
+
+/// As long as this lives, the epoch advances.
+pub(super) struct Running(Pulse);
+
+impl Ticker {
+    pub(super) fn start(engine: &Engine) -> io::Result<Self> {
+        let pulse = Pulse(Arc::default());
+        let (weak, shared) = (engine.weak(), Arc::clone(&pulse.0));
+        let handle = thread::Builder::new()
+            .name("tidegate-epoch".to_owned())
+            .spawn(move || shared.tick(&weak))?;
+        Ok(Self {
+            pulse,
+            thread: Some(handle),
+        })
+    }
+
+    pub(super) fn pulse(&self) -> &Pulse {
+        &self.pulse
+    }
+}
+
+impl Drop for Ticker {
+    fn drop(&mut self) {
+        let Some(thread) = self.thread.take() else { return };
+        self.pulse.0.stopped.store(true, Ordering::SeqCst);
+        thread.thread().unpark();
+        // The thread runs nothing that can panic; there is nobody to tell if it did.
+        let _ = thread.join();
+    }
+}
+
+impl Pulse {
+    /// Says that a guest runs.
+    pub(super) fn run(&self) -> Running {
+        let shared = &self.0;
+        shared.running.fetch_add(1, Ordering::SeqCst);
+        if shared.parked.load(Ordering::SeqCst)
+            && let Some(thread) = shared.thread.get()
+        {
+            thread.unpark();
+        }
+        Running(self.clone())
+    }
+
+    /// Ticks since the ticker started; only while a guest runs do they pass.
+    pub(super) fn ticks(&self) -> u64 {
+        self.0.ticks.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.0.running.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Shared {
+    fn tick(&self, engine: &EngineWeak) {
+        // Set before `parked` ever is, and so always there for who finds `parked` set.
+        let _ = self.thread.set(thread::current());
+        let mut idle = 0;
+        while !self.stopped.load(Ordering::SeqCst) {
+            idle = if self.running.load(Ordering::SeqCst) == 0 {
+                idle + 1
+            } else {
+                0
+            };
+            if idle > IDLE_TICKS {
+                self.park();
+                idle = 0;
+            }
+            thread::park_timeout(EPOCH_TICK);
+            let Some(engine) = engine.upgrade() else { return };
+            self.ticks.fetch_add(1, Ordering::Relaxed);
+            engine.increment_epoch();
+        }
+    }
+
+    /// Sleeps until a guest runs. `parked` is set before `running` is read, and [`Pulse::run`] does it the other way
+    /// round: so one of the two sees the other's write.
+    fn park(&self) {
+        self.parked.store(true, Ordering::SeqCst);
+        if self.running.load(Ordering::SeqCst) == 0 && !self.stopped.load(Ordering::SeqCst) {
+            thread::park();
+        }
+        self.parked.store(false, Ordering::SeqCst);
+    }
+}
