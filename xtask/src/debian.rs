@@ -1,6 +1,7 @@
 //! The way to the wasm target where rustup can't download: Debian's compiler, and its standard library built here.
 
 use std::{
+    ffi::OsStr,
     fs,
     hash::{DefaultHasher, Hash as _, Hasher as _},
     path::{Path, PathBuf},
@@ -37,6 +38,9 @@ codegen-units = 1
 
 [workspace]
 ";
+
+/// Plugins are built with link-time optimization, which needs bitcode from every library.
+const STD_FLAGS: &str = "-Cembed-bitcode=yes";
 
 /// The folder with the target's standard library for Debian's compiler, built at the first use.
 pub fn sysroot(workspace: &Workspace) -> Result<PathBuf> {
@@ -77,17 +81,20 @@ fn has_source() -> bool {
         .is_ok_and(|sysroot| Path::new(&sysroot).join("lib/rustlib/src/rust/library/std/Cargo.toml").exists())
 }
 
-/// Libraries of one compiler are of no use to another.
+/// Libraries of one compiler are of no use to another, and those of one recipe none to what was built on another's: cargo
+/// sees the folder's name, and not what is in it.
 fn key(version: &str) -> String {
     let release = version.lines().find_map(|line| line.strip_prefix("release: ")).unwrap_or("unknown");
     let mut hasher = DefaultHasher::new();
-    version.hash(&mut hasher);
+    (version, EMPTY_CRATE, STD_FLAGS).hash(&mut hasher);
     format!("{release}-{:016x}", hasher.finish())
 }
 
 /// Builds beside the final folder, which appears in one step and so is always whole.
 fn build(sysroot: &Path) -> Result<()> {
-    let building = sysroot.with_extension("building");
+    let mut building = sysroot.as_os_str().to_owned();
+    building.push(".building");
+    let building = PathBuf::from(building);
     if building.exists() {
         fs::remove_dir_all(&building).with_context(|| format!("can't remove {}", building.display()))?;
     }
@@ -100,6 +107,7 @@ fn build(sysroot: &Path) -> Result<()> {
         .args(["build", "--release", "--target", TARGET, "-Zbuild-std=core,alloc,std,panic_abort"])
         .args(["--target-dir", "target"])
         .env("RUSTC", RUSTC)
+        .env("CARGO_ENCODED_RUSTFLAGS", STD_FLAGS)
         .env("RUSTC_BOOTSTRAP", "1"))?;
 
     let libraries = building.join("lib/rustlib").join(TARGET).join("lib");
@@ -108,7 +116,7 @@ fn build(sysroot: &Path) -> Result<()> {
     for entry in fs::read_dir(&built).with_context(|| format!("can't list {}", built.display()))? {
         let file = entry?.path();
         let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if name.ends_with(".rlib") && !name.starts_with("libempty-") {
+        if file.extension() == Some(OsStr::new("rlib")) && !name.starts_with("libempty-") {
             fs::copy(&file, libraries.join(&name))
                 .with_context(|| format!("can't copy {}", file.display()))?;
         }
