@@ -254,7 +254,7 @@ impl Bus {
         let closer = std::thread::Builder::new().name("tidegate-close".to_owned()).spawn(move || {
             log.close();
             // Who called doesn't wait any more: the log is closed all the same.
-            drop(done.send(()));
+            let _ = done.send(());
         });
         if closer.is_ok() {
             // The thread answers, or has ended: either way it is over.
