@@ -47,11 +47,7 @@ pub(crate) struct Setup {
 impl Lanes {
     /// Lanes on `log` that run on `runtime`.
     pub(crate) fn new(log: Arc<Log>, runtime: Handle) -> Self {
-        Self {
-            log,
-            runtime,
-            started: Mutex::default(),
-        }
+        Self { log, runtime, started: Mutex::default() }
     }
 
     /// Starts a consumer's lanes, a task each.
@@ -76,19 +72,12 @@ impl Lanes {
         });
         let mut started = self.started.lock().unwrap_or_else(PoisonError::into_inner);
         let tasks = (0..setup.partitions).map(|partition| {
-            let lane = LaneId {
-                consumer: setup.id,
-                partition,
-            };
+            let lane = LaneId { consumer: setup.id, partition };
             let may_have_crashed = started.insert(lane) && self.log.was_unclean();
             let task = LaneTask::new(Arc::clone(&shared), lane, control.subscribe(), may_have_crashed);
             self.runtime.spawn(task.run())
         });
-        Consumer {
-            tasks: tasks.collect(),
-            control,
-            shared,
-        }
+        Consumer { tasks: tasks.collect(), control, shared }
     }
 }
 

@@ -150,8 +150,13 @@ impl Report {
 /// # Errors
 ///
 /// See [`ReadError`].
-pub(crate) fn stored_status(log: &Log, id: ConsumerId, row: &ConsumerRow) -> Result<Vec<LaneStatus>, ReadError> {
-    let lane = |partition| Ok(Report::stored(log.lane(LaneId { consumer: id, partition })?).status(log, partition));
+pub(crate) fn stored_status(
+    log: &Log,
+    id: ConsumerId,
+    row: &ConsumerRow,
+) -> Result<Vec<LaneStatus>, ReadError> {
+    let lane =
+        |partition| Ok(Report::stored(log.lane(LaneId { consumer: id, partition })?).status(log, partition));
     (0..row.partitions).map(lane).collect()
 }
 
@@ -164,10 +169,7 @@ pub(super) struct Board {
 
 impl Board {
     pub(super) fn new(lanes: u32) -> Self {
-        Self {
-            lanes: (0..lanes).map(|_| Mutex::default()).collect(),
-            changed: Notify::new(),
-        }
+        Self { lanes: (0..lanes).map(|_| Mutex::default()).collect(), changed: Notify::new() }
     }
 
     /// Changes a lane's report.
@@ -178,9 +180,7 @@ impl Board {
 
     /// All reports, by partition.
     pub(super) fn reports(&self) -> impl Iterator<Item = Report> {
-        self.lanes
-            .iter()
-            .map(|lane| lane.lock().unwrap_or_else(PoisonError::into_inner).clone())
+        self.lanes.iter().map(|lane| lane.lock().unwrap_or_else(PoisonError::into_inner).clone())
     }
 
     /// Waits until this is true of every lane.
@@ -196,8 +196,6 @@ impl Board {
     }
 
     fn lane(&self, partition: u32) -> MutexGuard<'_, Report> {
-        self.lanes[partition as usize]
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.lanes[partition as usize].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
