@@ -42,9 +42,7 @@ pub(crate) fn deliver<C: Consumer>(
     if !C::EVENT_TYPES.is_empty() && !C::EVENT_TYPES.contains(&delivery.event.event_type.as_str()) {
         return Ok(());
     }
-    let outcome = delivery
-        .decode()
-        .and_then(|delivery| consumer.handle(&delivery, host));
+    let outcome = delivery.decode().and_then(|delivery| consumer.handle(&delivery, host));
     if outcome.is_err() {
         // It may have remembered what never came to be.
         *consumer = C::default();

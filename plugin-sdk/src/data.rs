@@ -58,10 +58,7 @@ fn misfit(json: &str, error: &serde_json::Error) -> Failure {
 
 fn not_json(media_type: Option<&str>) -> Failure {
     let media_type = media_type.unwrap_or("of no named media type");
-    Failure::permanent(
-        BAD_DATA,
-        format_args!("the data is {media_type}, and this consumer reads JSON"),
-    )
+    Failure::permanent(BAD_DATA, format_args!("the data is {media_type}, and this consumer reads JSON"))
 }
 
 #[cfg(test)]
@@ -89,10 +86,7 @@ mod tests {
         let raw = Raw::Json(r#"{"place": "Alaska", "depths": [1, 2.5]}"#.to_owned());
         assert_eq!(
             Quake::decode(raw, None),
-            Ok(Quake {
-                place: "Alaska".to_owned(),
-                depths: vec![1.0, 2.5]
-            })
+            Ok(Quake { place: "Alaska".to_owned(), depths: vec![1.0, 2.5] })
         );
     }
 
@@ -108,14 +102,8 @@ mod tests {
 
     #[test]
     fn data_that_is_no_json_is_refused_with_its_media_type() {
-        assert_eq!(
-            message(Raw::Binary(vec![1])),
-            "the data is text/csv, and this consumer reads JSON"
-        );
-        assert_eq!(
-            message(Raw::Empty),
-            "the event has no data, and this consumer needs some"
-        );
+        assert_eq!(message(Raw::Binary(vec![1])), "the data is text/csv, and this consumer reads JSON");
+        assert_eq!(message(Raw::Empty), "the event has no data, and this consumer needs some");
     }
 
     #[test]

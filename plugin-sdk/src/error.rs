@@ -39,10 +39,7 @@ pub enum StateError {
 
 impl StateError {
     pub(crate) fn json(key: &[u8], source: serde_json::Error) -> Self {
-        Self::Json {
-            key: String::from_utf8_lossy(key).into_owned(),
-            source,
-        }
+        Self::Json { key: String::from_utf8_lossy(key).into_owned(), source }
     }
 
     fn code(&self) -> &'static str {
@@ -152,14 +149,8 @@ impl fmt::Display for PublishError {
                 write!(f, "attribute {attribute:?} of the event: {message}")
             }
             Self::EventSize { max } => write!(f, "an event has at most {max} bytes"),
-            Self::EffectsSize {
-                max_events,
-                max_bytes,
-            } => {
-                write!(
-                    f,
-                    "a delivery publishes at most {max_events} events and {max_bytes} bytes"
-                )
+            Self::EffectsSize { max_events, max_bytes } => {
+                write!(f, "a delivery publishes at most {max_events} events and {max_bytes} bytes")
             }
         }
     }

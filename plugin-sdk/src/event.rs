@@ -26,9 +26,7 @@ pub struct Event<T = Raw> {
 impl<T> Event<T> {
     /// The extension attribute of this name.
     pub fn extension(&self, name: &str) -> Option<&Attribute> {
-        self.extensions
-            .iter()
-            .find_map(|(known, value)| (known == name).then_some(value))
+        self.extensions.iter().find_map(|(known, value)| (known == name).then_some(value))
     }
 
     /// What picks the event's partition and carries its order: `partitionkey`, else `subject`, else `id`.

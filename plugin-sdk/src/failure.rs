@@ -66,21 +66,13 @@ impl Failure {
 
 impl Reason {
     fn new(code: &str, message: &dyn fmt::Display) -> Self {
-        Self {
-            code: code.to_owned(),
-            message: message.to_string(),
-            retry_after: None,
-        }
+        Self { code: code.to_owned(), message: message.to_string(), retry_after: None }
     }
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = if self.is_transient() {
-            "transient"
-        } else {
-            "permanent"
-        };
+        let kind = if self.is_transient() { "transient" } else { "permanent" };
         let Reason { code, message, .. } = self.reason();
         write!(f, "{kind} failure {code}: {message}")
     }

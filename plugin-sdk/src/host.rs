@@ -62,9 +62,7 @@ impl dyn Host + '_ {
         let Some(value) = self.get(key)? else {
             return Ok(None);
         };
-        serde_json::from_slice(&value)
-            .map(Some)
-            .map_err(|source| StateError::json(key, source))
+        serde_json::from_slice(&value).map(Some).map_err(|source| StateError::json(key, source))
     }
 
     /// Sets the value of a key, written as JSON.
@@ -108,9 +106,7 @@ impl dyn Host + '_ {
 
     /// A random number, each equally likely. The same on every run of the same attempt.
     pub fn random_u64(&mut self) -> u64 {
-        self.random(8)
-            .iter()
-            .fold(0, |number, &byte| number << 8 | u64::from(byte))
+        self.random(8).iter().fold(0, |number, &byte| number << 8 | u64::from(byte))
     }
 }
 

@@ -12,12 +12,8 @@ pub(crate) fn path_at(json: &str, line: usize, column: usize) -> String {
         return String::new();
     };
     let start: usize = json.split_inclusive('\n').take(before).map(str::len).sum();
-    let mut walk = Walk {
-        json: json.as_bytes(),
-        at: 0,
-        target: start + column.saturating_sub(1),
-        steps: Vec::new(),
-    };
+    let mut walk =
+        Walk { json: json.as_bytes(), at: 0, target: start + column.saturating_sub(1), steps: Vec::new() };
     walk.run();
     walk.path()
 }
@@ -46,10 +42,7 @@ impl Walk<'_> {
                     continue;
                 }
                 b'[' => self.steps.push(Step::Index(0)),
-                b'{' => self.steps.push(Step::Field {
-                    name: String::new(),
-                    value: false,
-                }),
+                b'{' => self.steps.push(Step::Field { name: String::new(), value: false }),
                 b']' | b'}' => {
                     self.steps.pop();
                 }

@@ -36,10 +36,7 @@ pub struct Outgoing {
 impl Outgoing {
     /// An event of this type, without data.
     pub fn new(event_type: impl Into<String>) -> Self {
-        Self {
-            event_type: event_type.into(),
-            ..Self::default()
-        }
+        Self { event_type: event_type.into(), ..Self::default() }
     }
 
     /// Sets the id. The same id from the same source is published once within the topic's deduplication window.

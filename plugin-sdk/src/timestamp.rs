@@ -31,10 +31,7 @@ impl fmt::Display for Timestamp {
         let (year, month, day) = date(seconds.div_euclid(SECONDS_PER_DAY));
         let second_of_day = seconds.rem_euclid(SECONDS_PER_DAY);
         let (hour, minute, second) = (second_of_day / 3600, second_of_day / 60 % 60, second_of_day % 60);
-        write!(
-            f,
-            "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}Z"
-        )
+        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}Z")
     }
 }
 
@@ -48,11 +45,7 @@ fn date(day_of_1970: i64) -> (i64, i64, i64) {
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_from_march = (5 * day_of_year + 2) / 153;
     let day_of_month = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 {
-        month_from_march + 3
-    } else {
-        month_from_march - 9
-    };
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
     let year = year_of_era + era * 400 + i64::from(month <= 2);
     (year, month, day_of_month)
 }
@@ -72,9 +65,6 @@ mod tests {
         assert_eq!(at_second(951_782_400), "2000-02-29T00:00:00.000000Z");
         assert_eq!(at_second(4_107_542_399), "2100-02-28T23:59:59.000000Z");
         assert_eq!(at_second(4_107_542_400), "2100-03-01T00:00:00.000000Z");
-        assert_eq!(
-            Timestamp::from_micros(1).to_string(),
-            "1970-01-01T00:00:00.000001Z"
-        );
+        assert_eq!(Timestamp::from_micros(1).to_string(), "1970-01-01T00:00:00.000001Z");
     }
 }

@@ -30,18 +30,14 @@ pub fn handle<C: Consumer>(
     delivery: Delivery,
 ) -> Result<(), Failure> {
     log_panics();
-    consumer
-        .with_borrow_mut(|consumer| deliver(consumer, delivery.into(), &mut Bus))
-        .map_err(Failure::from)
+    consumer.with_borrow_mut(|consumer| deliver(consumer, delivery.into(), &mut Bus)).map_err(Failure::from)
 }
 
 /// A panic is a trap, and a trap has no message: leave it in the log.
 fn log_panics() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        std::panic::set_hook(Box::new(|panic| {
-            logging::log(logging::Level::Error, &panic.to_string())
-        }));
+        std::panic::set_hook(Box::new(|panic| logging::log(logging::Level::Error, &panic.to_string())));
     });
 }
 
@@ -127,10 +123,9 @@ impl From<publisher::Error> for PublishError {
                 Self::Invalid { attribute, message }
             }
             publisher::Error::EventSize(max) => Self::EventSize { max },
-            publisher::Error::EffectsSize((max_events, max_bytes)) => Self::EffectsSize {
-                max_events,
-                max_bytes,
-            },
+            publisher::Error::EffectsSize((max_events, max_bytes)) => {
+                Self::EffectsSize { max_events, max_bytes }
+            }
         }
     }
 }
@@ -145,11 +140,7 @@ impl From<Outgoing> for publisher::Outgoing {
             time: event.time,
             datacontenttype: event.datacontenttype,
             dataschema: event.dataschema,
-            extensions: event
-                .extensions
-                .into_iter()
-                .map(|(name, value)| (name, value.into()))
-                .collect(),
+            extensions: event.extensions.into_iter().map(|(name, value)| (name, value.into())).collect(),
             data: match event.data {
                 Raw::Empty => None,
                 Raw::Json(json) => Some(types::Data::Json(json)),
@@ -213,11 +204,7 @@ impl From<types::Event> for Event {
             time: event.time,
             datacontenttype: event.datacontenttype,
             dataschema: event.dataschema,
-            extensions: event
-                .extensions
-                .into_iter()
-                .map(|(name, value)| (name, value.into()))
-                .collect(),
+            extensions: event.extensions.into_iter().map(|(name, value)| (name, value.into())).collect(),
             data: match event.data {
                 None => Raw::Empty,
                 Some(types::Data::Json(json)) => Raw::Json(json),
@@ -241,10 +228,6 @@ impl From<crate::Reason> for types::Reason {
     fn from(reason: crate::Reason) -> Self {
         // A wait that outgrows the number is over the host's bound anyway.
         let millis = |wait: Duration| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-        Self {
-            code: reason.code,
-            message: reason.message,
-            retry_after_ms: reason.retry_after.map(millis),
-        }
+        Self { code: reason.code, message: reason.message, retry_after_ms: reason.retry_after.map(millis) }
     }
 }

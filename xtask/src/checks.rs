@@ -18,13 +18,7 @@ pub fn lint(workspace: &Workspace) -> Result<()> {
     ]))?;
     run(workspace
         .cargo()
-        .args([
-            "doc",
-            "--workspace",
-            "--no-deps",
-            "--document-private-items",
-            "--locked",
-        ])
+        .args(["doc", "--workspace", "--no-deps", "--document-private-items", "--locked"])
         .env("RUSTDOCFLAGS", "--deny warnings"))
 }
 
@@ -32,8 +26,5 @@ pub fn lint(workspace: &Workspace) -> Result<()> {
 pub fn test(workspace: &Workspace, args: &[String]) -> Result<()> {
     plugins::build(workspace)?;
     // The guests have nothing to test natively, and a native library of each would have to be linked.
-    run(workspace
-        .cargo()
-        .args(["test", "--workspace", "--exclude", plugins::GUESTS, "--locked"])
-        .args(args))
+    run(workspace.cargo().args(["test", "--workspace", "--exclude", plugins::GUESTS, "--locked"]).args(args))
 }

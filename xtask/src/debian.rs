@@ -1,6 +1,7 @@
 //! The way to the wasm target where rustup can't download: Debian's compiler, and its standard library built here.
 
 use std::{
+    ffi::OsStr,
     fs,
     hash::{DefaultHasher, Hash as _, Hasher as _},
     path::{Path, PathBuf},
@@ -38,6 +39,9 @@ codegen-units = 1
 [workspace]
 ";
 
+/// Plugins are built with link-time optimization, which needs bitcode from every library.
+const STD_FLAGS: &str = "-Cembed-bitcode=yes";
+
 /// The folder with the target's standard library for Debian's compiler, built at the first use.
 pub fn sysroot(workspace: &Workspace) -> Result<PathBuf> {
     install()?;
@@ -60,45 +64,37 @@ fn install() -> Result<()> {
     println!("xtask: installing Debian's rustc-web and rust-web-src");
     let mut words = INSTALL.split(' ');
     let mut apt = Command::new(words.next().unwrap_or_default());
-    apt.args(words)
-        .arg("--yes")
-        .env("DEBIAN_FRONTEND", "noninteractive");
+    apt.args(words).arg("--yes").env("DEBIAN_FRONTEND", "noninteractive");
     if run(&mut apt).is_err() {
         // Package lists that are older than the mirror's packages are the common reason.
         run(Command::new("apt-get").arg("update"))?;
         run(&mut apt)?;
     }
-    ensure!(
-        has_source(),
-        "the packages are installed, and {RUSTC} has no standard-library source"
-    );
+    ensure!(has_source(), "the packages are installed, and {RUSTC} has no standard-library source");
     Ok(())
 }
 
 /// Whether the compiler is there, and the source that goes with it.
 fn has_source() -> bool {
     let sysroot = read(Command::new(RUSTC).args(["--print", "sysroot"]));
-    sysroot.is_ok_and(|sysroot| {
-        Path::new(&sysroot)
-            .join("lib/rustlib/src/rust/library/std/Cargo.toml")
-            .exists()
-    })
+    sysroot
+        .is_ok_and(|sysroot| Path::new(&sysroot).join("lib/rustlib/src/rust/library/std/Cargo.toml").exists())
 }
 
-/// Libraries of one compiler are of no use to another.
+/// Libraries of one compiler are of no use to another, and those of one recipe none to what was built on another's: cargo
+/// sees the folder's name, and not what is in it.
 fn key(version: &str) -> String {
-    let release = version
-        .lines()
-        .find_map(|line| line.strip_prefix("release: "))
-        .unwrap_or("unknown");
+    let release = version.lines().find_map(|line| line.strip_prefix("release: ")).unwrap_or("unknown");
     let mut hasher = DefaultHasher::new();
-    version.hash(&mut hasher);
+    (version, EMPTY_CRATE, STD_FLAGS).hash(&mut hasher);
     format!("{release}-{:016x}", hasher.finish())
 }
 
 /// Builds beside the final folder, which appears in one step and so is always whole.
 fn build(sysroot: &Path) -> Result<()> {
-    let building = sysroot.with_extension("building");
+    let mut building = sysroot.as_os_str().to_owned();
+    building.push(".building");
+    let building = PathBuf::from(building);
     if building.exists() {
         fs::remove_dir_all(&building).with_context(|| format!("can't remove {}", building.display()))?;
     }
@@ -106,32 +102,21 @@ fn build(sysroot: &Path) -> Result<()> {
     create(&source)?;
     write(&source.join("Cargo.toml"), EMPTY_CRATE)?;
     write(&source.join("lib.rs"), "#![no_std]\n")?;
-    run(
-        Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-            .current_dir(&source)
-            .args([
-                "build",
-                "--release",
-                "--target",
-                TARGET,
-                "-Zbuild-std=core,alloc,std,panic_abort",
-            ])
-            .args(["--target-dir", "target"])
-            .env("RUSTC", RUSTC)
-            .env("RUSTC_BOOTSTRAP", "1"),
-    )?;
+    run(Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        .current_dir(&source)
+        .args(["build", "--release", "--target", TARGET, "-Zbuild-std=core,alloc,std,panic_abort"])
+        .args(["--target-dir", "target"])
+        .env("RUSTC", RUSTC)
+        .env("CARGO_ENCODED_RUSTFLAGS", STD_FLAGS)
+        .env("RUSTC_BOOTSTRAP", "1"))?;
 
     let libraries = building.join("lib/rustlib").join(TARGET).join("lib");
     create(&libraries)?;
     let built = source.join("target").join(TARGET).join("release/deps");
     for entry in fs::read_dir(&built).with_context(|| format!("can't list {}", built.display()))? {
         let file = entry?.path();
-        let name = file
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
-        if name.ends_with(".rlib") && !name.starts_with("libempty-") {
+        let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if file.extension() == Some(OsStr::new("rlib")) && !name.starts_with("libempty-") {
             fs::copy(&file, libraries.join(&name))
                 .with_context(|| format!("can't copy {}", file.display()))?;
         }

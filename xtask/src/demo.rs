@@ -8,16 +8,7 @@ use crate::{plugins, process::run, workspace::Workspace};
 pub fn run_with(workspace: &Workspace, args: &[String]) -> Result<()> {
     plugins::build(workspace)?;
     let target = workspace.target();
-    run(workspace
-        .cargo()
-        .args(["build", "--package", "tidegate", "--locked", "--target-dir"])
-        .arg(&target))?;
-    let binary = target
-        .join("debug")
-        .join(format!("tidegate{}", std::env::consts::EXE_SUFFIX));
-    run(Command::new(binary)
-        .arg("demo")
-        .arg("--plugins")
-        .arg(workspace.components())
-        .args(args))
+    run(workspace.cargo().args(["build", "--package", "tidegate", "--locked", "--target-dir"]).arg(&target))?;
+    let binary = target.join("debug").join(format!("tidegate{}", std::env::consts::EXE_SUFFIX));
+    run(Command::new(binary).arg("demo").arg("--plugins").arg(workspace.components()).args(args))
 }

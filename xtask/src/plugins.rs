@@ -27,11 +27,8 @@ struct Variant {
     component: &'static str,
 }
 
-const VARIANTS: [Variant; 1] = [Variant {
-    package: "quake-alerts",
-    feature: "v2",
-    component: "quake_alerts_v2.wasm",
-}];
+const VARIANTS: [Variant; 1] =
+    [Variant { package: "quake-alerts", feature: "v2", component: "quake_alerts_v2.wasm" }];
 
 /// Builds every package in `plugins/` to `target/plugins/NAME.wasm`, and every guest to
 /// `target/plugins/guests/NAME.wasm`.
@@ -59,12 +56,7 @@ pub fn build(workspace: &Workspace) -> Result<()> {
         let name = component_name(&guest);
         kept.insert(install(&built.join("examples").join(&name), guests.join(&name))?);
     }
-    for Variant {
-        package,
-        feature,
-        component,
-    } in VARIANTS
-    {
+    for Variant { package, feature, component } in VARIANTS {
         run(toolchain.build(workspace).args([
             "--profile",
             PROFILE,
@@ -73,10 +65,7 @@ pub fn build(workspace: &Workspace) -> Result<()> {
             "--features",
             feature,
         ]))?;
-        kept.insert(install(
-            &built.join(component_name(package)),
-            components.join(component),
-        )?);
+        kept.insert(install(&built.join(component_name(package)), components.join(component))?);
     }
     remove_others(&components, &kept)?;
     remove_others(&guests, &kept)?;
@@ -90,30 +79,18 @@ fn component_name(package: &str) -> String {
 
 /// The folders that hold a package. A folder has the name of its package.
 fn packages(folder: &Path) -> Result<Vec<String>> {
-    let named = entries(folder)?
-        .into_iter()
-        .filter(|path| path.join("Cargo.toml").exists());
-    Ok(named
-        .filter_map(|path| Some(path.file_name()?.to_str()?.to_owned()))
-        .collect())
+    let named = entries(folder)?.into_iter().filter(|path| path.join("Cargo.toml").exists());
+    Ok(named.filter_map(|path| Some(path.file_name()?.to_str()?.to_owned())).collect())
 }
 
 /// The names of a folder's Rust files.
 fn sources(folder: &Path) -> Result<Vec<String>> {
-    let rust = entries(folder)?
-        .into_iter()
-        .filter(|path| path.extension() == Some(OsStr::new("rs")));
-    Ok(rust
-        .filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned()))
-        .collect())
+    let rust = entries(folder)?.into_iter().filter(|path| path.extension() == Some(OsStr::new("rs")));
+    Ok(rust.filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned())).collect())
 }
 
 fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
-    let list = || {
-        fs::read_dir(folder)?
-            .map(|entry| Ok(entry?.path()))
-            .collect::<std::io::Result<Vec<_>>>()
-    };
+    let list = || fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>();
     let mut entries = list().with_context(|| format!("can't list {}", folder.display()))?;
     entries.sort();
     Ok(entries)

@@ -6,9 +6,7 @@ use anyhow::{Context as _, Result, bail};
 
 /// Runs a command with this program's output.
 pub fn run(command: &mut Command) -> Result<()> {
-    let status = command
-        .status()
-        .with_context(|| format!("can't start `{}`", line(command)))?;
+    let status = command.status().with_context(|| format!("can't start `{}`", line(command)))?;
     if !status.success() {
         bail!("`{}` failed: {status}", line(command));
     }
@@ -17,9 +15,7 @@ pub fn run(command: &mut Command) -> Result<()> {
 
 /// Runs a command and returns what it wrote to its output, trimmed.
 pub fn read(command: &mut Command) -> Result<String> {
-    let output = command
-        .output()
-        .with_context(|| format!("can't start `{}`", line(command)))?;
+    let output = command.output().with_context(|| format!("can't start `{}`", line(command)))?;
     if !output.status.success() {
         let stderr = String::from_utf8_lossy(&output.stderr);
         bail!("`{}` failed: {}: {}", line(command), output.status, stderr.trim());

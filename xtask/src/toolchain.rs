@@ -61,10 +61,7 @@ impl Toolchain {
         } else {
             println!("xtask: adding the target {TARGET} with rustup");
             run(Command::new("rustup").args(["target", "add", TARGET]))?;
-            ensure!(
-                installed()?,
-                "rustup has added {TARGET} to another toolchain than the one in use"
-            );
+            ensure!(installed()?, "rustup has added {TARGET} to another toolchain than the one in use");
         }
         Self::with_linker(None, None)
     }
@@ -87,12 +84,7 @@ impl Toolchain {
                 program.display()
             );
         }
-        Ok(Self {
-            rustc,
-            sysroot,
-            linker,
-            wasm_ld,
-        })
+        Ok(Self { rustc, sysroot, linker, wasm_ld })
     }
 
     /// A `cargo build` for the target. The compiler is set on this child process alone: exported, it would rebuild the
@@ -108,10 +100,7 @@ impl Toolchain {
             .arg(workspace.plugins_build())
             .env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", &self.linker)
             // Separated by a byte that no path holds, and ahead of what the environment says for the host.
-            .env(
-                "CARGO_ENCODED_RUSTFLAGS",
-                flags.join(std::ffi::OsStr::new("\u{1f}")),
-            );
+            .env("CARGO_ENCODED_RUSTFLAGS", flags.join(std::ffi::OsStr::new("\u{1f}")));
         if let Some(rustc) = &self.rustc {
             command.env("RUSTC", rustc);
         }

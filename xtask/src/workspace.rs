@@ -12,12 +12,8 @@ pub struct Workspace {
 impl Workspace {
     /// The workspace that this program was built from.
     pub fn of_this_crate() -> Self {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .parent()
-            .unwrap_or(Path::new("."));
-        Self {
-            root: root.to_owned(),
-        }
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."));
+        Self { root: root.to_owned() }
     }
 
     pub fn root(&self) -> &Path {

@@ -55,6 +55,11 @@ impl Desk {
         self.merge.wake();
     }
 
+    /// The epoch of the rows that it works on.
+    pub(super) fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
     /// Whether something else has changed the lane's rows since they were read.
     pub(super) fn is_stale(&self) -> bool {
         self.shared.log.lane_epoch(self.lane) != self.epoch

@@ -335,6 +335,7 @@ impl LaneTask {
                 report.held = desk.machine.holds().len();
                 report.parked = desk.machine.holds().parked();
                 report.next_retry = desk.machine.holds().next_due();
+                report.epoch = desk.epoch();
             }
         });
     }

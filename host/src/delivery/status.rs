@@ -92,6 +92,8 @@ pub(super) struct Report {
     pub version: ProgramVersion,
     /// Which of its consumer's programs the lane runs, see `Control`.
     pub generation: u64,
+    /// The epoch of the rows that it reports of, see [`Lane`].
+    pub epoch: u64,
 }
 
 impl Report {
@@ -110,6 +112,7 @@ impl Report {
             counts: lane.progress.counts,
             version: lane.progress.version,
             generation: 0,
+            epoch: lane.epoch,
         }
     }
 

@@ -158,10 +158,7 @@ impl FakeHost {
         let value = self.state.get(key.as_ref())?;
         match serde_json::from_slice(value) {
             Ok(value) => Some(value),
-            Err(error) => panic!(
-                "the value {:?} is something else: {error}",
-                String::from_utf8_lossy(value)
-            ),
+            Err(error) => panic!("the value {:?} is something else: {error}", String::from_utf8_lossy(value)),
         }
     }
 
@@ -221,28 +218,17 @@ impl Host for FakeHost {
         if end.is_some_and(|end| end <= start) {
             return Ok(Vec::new());
         }
-        let range = (
-            Bound::Included(start),
-            end.map_or(Bound::Unbounded, Bound::Excluded),
-        );
-        let entries = self
-            .state
-            .range::<[u8], _>(range)
-            .take(limit.min(SCAN_MAX) as usize);
+        let range = (Bound::Included(start), end.map_or(Bound::Unbounded, Bound::Excluded));
+        let entries = self.state.range::<[u8], _>(range).take(limit.min(SCAN_MAX) as usize);
         Ok(entries.map(|(key, value)| (key.clone(), value.clone())).collect())
     }
 
     fn publish(&mut self, topic: &str, event: Outgoing) -> Result<(), PublishError> {
         if !self.topics_granted.iter().any(|granted| granted == topic) {
-            return Err(PublishError::NotGranted {
-                topic: topic.to_owned(),
-            });
+            return Err(PublishError::NotGranted { topic: topic.to_owned() });
         }
         self.publish_error.take().map_or(Ok(()), Err)?;
-        self.published.push(Published {
-            topic: topic.to_owned(),
-            event,
-        });
+        self.published.push(Published { topic: topic.to_owned(), event });
         Ok(())
     }
 
@@ -267,10 +253,7 @@ impl Host for FakeHost {
     }
 
     fn log(&mut self, level: Level, message: &str) {
-        self.logged.push(Logged {
-            level,
-            message: message.to_owned(),
-        });
+        self.logged.push(Logged { level, message: message.to_owned() });
     }
 }
 
@@ -278,9 +261,7 @@ impl FakeHost {
     /// The next byte of a `SplitMix64` sequence: well spread, and the same for the same seed.
     fn draw(&mut self) -> u8 {
         self.drawn += 1;
-        let mut mixed = self
-            .seed
-            .wrapping_add(self.drawn.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let mut mixed = self.seed.wrapping_add(self.drawn.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
         (mixed >> 56) as u8

@@ -44,9 +44,7 @@ pub fn delivery(event: Outgoing) -> Delivery {
 /// If the text is no such event: the test's input is wrong.
 #[track_caller]
 pub fn delivery_of_json(json: &str) -> Delivery {
-    let Ok(Value::Object(members)) = serde_json::from_str(json) else {
-        panic!("no JSON object: {json}")
-    };
+    let Ok(Value::Object(members)) = serde_json::from_str(json) else { panic!("no JSON object: {json}") };
     let mut event = Outgoing::default();
     for (name, value) in members {
         match (name.as_str(), value) {
@@ -62,10 +60,7 @@ pub fn delivery_of_json(json: &str) -> Delivery {
             (_, value) => event.extensions.push((name, attribute(&value))),
         }
     }
-    assert!(
-        event.id.is_some() && event.source.is_some() && !event.event_type.is_empty(),
-        "no event: {json}"
-    );
+    assert!(event.id.is_some() && event.source.is_some() && !event.event_type.is_empty(), "no event: {json}");
     event.extensions.sort_by(|(a, _), (b, _)| a.cmp(b));
     delivery(event)
 }

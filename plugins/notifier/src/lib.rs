@@ -34,12 +34,7 @@ impl Consumer for Notifier {
     type Data = Alert;
 
     fn handle(&mut self, delivery: &Delivery<Alert>, host: &mut dyn Host) -> Result<(), Failure> {
-        let Alert {
-            quake,
-            place,
-            mag,
-            undeliverable,
-        } = &delivery.event.data;
+        let Alert { quake, place, mag, undeliverable } = &delivery.event.data;
         // Noted before it fails, as a careless consumer would: a failed delivery must leave nothing behind.
         let sent_key = format!("sent/{quake}");
         let sent: u32 = host.get_json(&sent_key)?.unwrap_or_default();
@@ -53,10 +48,7 @@ impl Consumer for Notifier {
             return Err(Failure::permanent("undeliverable", why));
         }
         if away(quake, delivery.attempt) {
-            let message = format_args!(
-                "nobody took the alert for {quake} at attempt {}",
-                delivery.attempt
-            );
+            let message = format_args!("nobody took the alert for {quake} at attempt {}", delivery.attempt);
             return Err(Failure::transient("away", message));
         }
         info!(host, "magnitude {mag}: {place}");
@@ -71,9 +63,7 @@ pub fn away(quake: &str, attempt: u32) -> bool {
 
 /// FNV-1a with 32 bits, which is short to write down again elsewhere.
 fn fnv1a(bytes: &[u8]) -> u32 {
-    bytes.iter().fold(0x811c_9dc5, |hash, &byte| {
-        (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
-    })
+    bytes.iter().fold(0x811c_9dc5, |hash, &byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }
 
 tidegate_plugin::export!(Notifier);

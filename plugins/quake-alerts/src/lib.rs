@@ -62,18 +62,10 @@ impl Consumer for QuakeAlerts {
         if *mag < threshold {
             return Ok(());
         }
-        let alert = Alert {
-            quake: event.id.clone(),
-            place: place.clone(),
-            mag: *mag,
-            threshold,
-        };
+        let alert = Alert { quake: event.id.clone(), place: place.clone(), mag: *mag, threshold };
         host.publish(
             "alerts",
-            Outgoing::new("QuakeAlert.v1")
-                .subject(&event.id)
-                .key(event.key())
-                .json(&alert)?,
+            Outgoing::new("QuakeAlert.v1").subject(&event.id).key(event.key()).json(&alert)?,
         )?;
         Ok(())
     }
@@ -100,15 +92,11 @@ mod tests {
     #[test]
     fn a_week_has_its_known_number_of_alerts() {
         assert_eq!(
-            week(FakeHost::new::<QuakeAlerts>().with_settings(&Settings { threshold: 5.0 }))
-                .published
-                .len(),
+            week(FakeHost::new::<QuakeAlerts>().with_settings(&Settings { threshold: 5.0 })).published.len(),
             39
         );
         assert_eq!(
-            week(FakeHost::new::<QuakeAlerts>().with_settings(&Settings { threshold: 4.5 }))
-                .published
-                .len(),
+            week(FakeHost::new::<QuakeAlerts>().with_settings(&Settings { threshold: 4.5 })).published.len(),
             85
         );
     }
@@ -126,39 +114,21 @@ mod tests {
             "partitionkey": "us", "data": {"place": "Raoul Island", "mag": 6.1}}"#;
         host.deliver(&mut QuakeAlerts, delivery_of_json(quake)).unwrap();
 
-        let [published] = &host.published[..] else {
-            panic!("{:?}", host.published)
-        };
+        let [published] = &host.published[..] else { panic!("{:?}", host.published) };
         assert_eq!(published.topic, "alerts");
         assert_eq!(published.event.event_type, "QuakeAlert.v1");
         assert_eq!(published.event.subject.as_deref(), Some("us1"));
-        assert_eq!(
-            published.event.extensions,
-            [("partitionkey".to_owned(), "us".into())]
-        );
+        assert_eq!(published.event.extensions, [("partitionkey".to_owned(), "us".into())]);
         let (quake, place) = ("us1".to_owned(), "Raoul Island".to_owned());
-        assert_eq!(
-            published.json::<Alert>(),
-            Alert {
-                quake,
-                place,
-                mag: 6.1,
-                threshold: THRESHOLD
-            }
-        );
+        assert_eq!(published.json::<Alert>(), Alert { quake, place, mag: 6.1, threshold: THRESHOLD });
     }
 
     #[test]
     fn a_misspelt_setting_is_found() {
-        let mut host = FakeHost::new::<QuakeAlerts>().with_settings(
-            &[("treshold", 4.0)]
-                .into_iter()
-                .collect::<std::collections::BTreeMap<_, _>>(),
-        );
+        let mut host = FakeHost::new::<QuakeAlerts>()
+            .with_settings(&[("treshold", 4.0)].into_iter().collect::<std::collections::BTreeMap<_, _>>());
         let quake = include_str!("../../data/quakes.jsonl").lines().next().unwrap();
-        let failure = host
-            .deliver(&mut QuakeAlerts, delivery_of_json(quake))
-            .unwrap_err();
+        let failure = host.deliver(&mut QuakeAlerts, delivery_of_json(quake)).unwrap_err();
         assert_eq!(failure.reason().code, "bad-settings");
         assert!(failure.reason().message.contains("treshold"), "{failure}");
     }

@@ -37,11 +37,7 @@ impl Consumer for QuakeStats {
         let key = format!("network/{}", event.key());
         let mut stats: Stats = host.get_json(&key)?.unwrap_or_default();
         stats.count += 1;
-        stats.mag_max = Some(
-            stats
-                .mag_max
-                .map_or(event.data.mag, |mag_max| mag_max.max(event.data.mag)),
-        );
+        stats.mag_max = Some(stats.mag_max.map_or(event.data.mag, |mag_max| mag_max.max(event.data.mag)));
         // All in one format and in UTC, so that their order as text is their order in time.
         stats.updated = stats.updated.max(event.time.clone());
         host.set_json(&key, &stats)?;
@@ -94,11 +90,8 @@ mod tests {
             );
             host.deliver(&mut QuakeStats, delivery_of_json(&quake)).unwrap();
         }
-        let expected = Stats {
-            count: 3,
-            mag_max: Some(-0.5),
-            updated: Some("2018-01-31T02:18:09.000Z".to_owned()),
-        };
+        let expected =
+            Stats { count: 3, mag_max: Some(-0.5), updated: Some("2018-01-31T02:18:09.000Z".to_owned()) };
         assert_eq!(host.state_json("network/ak"), Some(expected));
     }
 

@@ -21,15 +21,10 @@ impl Consumer for WasiUser {
 
     fn handle(&mut self, delivery: &Delivery, host: &mut dyn Host) -> Result<(), Failure> {
         let Settings { topic } = host.settings()?;
-        let surroundings = Surroundings {
-            now: host.now().as_micros(),
-            ..surroundings()
-        };
+        let surroundings = Surroundings { now: host.now().as_micros(), ..surroundings() };
         host.publish(
             &topic,
-            Outgoing::new("Surroundings.v1")
-                .key(delivery.event.key())
-                .json(&surroundings)?,
+            Outgoing::new("Surroundings.v1").key(delivery.event.key()).json(&surroundings)?,
         )?;
         Ok(())
     }
@@ -50,10 +45,7 @@ fn surroundings() -> Surroundings {
         environment: cli::environment::get_environment(),
         arguments: cli::environment::get_arguments(),
         initial_cwd: cli::environment::initial_cwd(),
-        directories: filesystem::preopens::get_directories()
-            .into_iter()
-            .map(|(_, path)| path)
-            .collect(),
+        directories: filesystem::preopens::get_directories().into_iter().map(|(_, path)| path).collect(),
     }
 }
 

@@ -42,12 +42,7 @@ impl Consumer for Witness {
             nan: nan(host.random_u64()).to_bits(),
             handled: self.handled,
         };
-        host.publish(
-            &topic,
-            Outgoing::new("Witness.v1")
-                .key(delivery.event.key())
-                .json(&testimony)?,
-        )?;
+        host.publish(&topic, Outgoing::new("Witness.v1").key(delivery.event.key()).json(&testimony)?)?;
         Ok(())
     }
 }

@@ -66,13 +66,7 @@ impl<const VERSION: u32, const STATE_VERSION: u32> Consumer for Counter<VERSION,
         increment(host, &format!("version/{VERSION}"))?;
         if let Some(topic) = settings.topic {
             let attempt = delivery.attempt;
-            let count = Count {
-                id: event.id.clone(),
-                key: key.to_owned(),
-                count,
-                attempt,
-                version: VERSION,
-            };
+            let count = Count { id: event.id.clone(), key: key.to_owned(), count, attempt, version: VERSION };
             host.publish(&topic, Outgoing::new("Count.v1").key(key).json(&count)?)?;
         }
 

@@ -19,9 +19,7 @@ pub struct HostileSettings {
 
 impl Default for HostileSettings {
     fn default() -> Self {
-        Self {
-            topic: "out".to_owned(),
-        }
+        Self { topic: "out".to_owned() }
     }
 }
 
@@ -119,16 +117,11 @@ impl Consumer for Hostile {
             Act::PublishType { bytes } => host.publish(&topic, Outgoing::new(text(bytes)))?,
             Act::PublishExtensions { count } => {
                 let names = (0..count).map(|number| format!("extension{number}"));
-                let event = names.fold(Outgoing::new("Hostile.v1"), |event, name| {
-                    event.extension(name, 1)
-                });
+                let event = names.fold(Outgoing::new("Hostile.v1"), |event, name| event.extension(name, 1));
                 host.publish(&topic, event)?;
             }
             Act::PublishBadAttribute => {
-                host.publish(
-                    &topic,
-                    Outgoing::new("Hostile.v1").extension("Not allowed!", true),
-                )?;
+                host.publish(&topic, Outgoing::new("Hostile.v1").extension("Not allowed!", true))?;
             }
             Act::PublishForbidden => host.publish("forbidden", Outgoing::new("Hostile.v1"))?,
             Act::State { count, bytes } => state(host, count, bytes)?,
