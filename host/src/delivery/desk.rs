@@ -182,7 +182,7 @@ impl Desk {
         if let Some((topic, Item::Missing { offset, offset_last, failure })) = self.merge.take() {
             let missing =
                 Missing { topic, topic_name: topic_name(&self.shared.log, topic), offset, offset_last };
-            self.machine.missing(missing, failure, now);
+            self.machine.missing(&missing, failure, now);
         }
     }
 

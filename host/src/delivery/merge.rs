@@ -215,7 +215,7 @@ mod tests {
                 match merge.next() {
                     Next::Read(id, from) => {
                         let topic = &topics[id.0 as usize];
-                        let from = from as usize;
+                        let from = usize::try_from(from).unwrap();
                         let until = topic.visible.min(from + sizes.next().unwrap());
                         let found = (from..until).map(|at| Entry::Event(stored(at as u64, topic.commits[at])));
                         let (found, end) = (found.collect(), topic.visible as u64);
