@@ -10,16 +10,13 @@ mod handler;
 mod ids;
 mod limits;
 mod log;
-<<<<<<< HEAD
-=======
 mod plugin;
->>>>>>> main
 #[doc(hidden)]
 pub mod testing;
 
 pub use bus::{
-    Blocking, Bus, BusError, ConsumerError, ConsumerKind, ConsumerStatus, Drained, Options, PartitionStatus, PluginStatus,
-    Reader, Record, ReloadOutcome, TopicStatus,
+    Blocking, Bus, BusError, ConsumerError, ConsumerKind, ConsumerStatus, Drained, Options, PartitionStatus,
+    PluginStatus, Reader, Record, ReloadOutcome, TopicStatus,
 };
 pub use clock::{Clock, Random, SystemClock, SystemRandom, Timestamp};
 pub use delivery::{LaneState, LaneStatus};

@@ -160,7 +160,7 @@ pub const PLUGIN_TABLE_ELEMENTS: usize = 20_000;
 /// Linear memories of all live instances together, and so the most instances: a lane that finds no room waits. The pool
 /// reserves 4 GiB of address space for each where it may.
 pub const PLUGIN_INSTANCES_MAX: u32 = 1000;
-/// Memories of one instance: QuickJS needs three.
+/// Memories of one instance: a JavaScript engine needs three.
 pub const PLUGIN_MEMORIES: u32 = 8;
 /// Tables of one instance: a Python interpreter has one for most of its modules.
 pub const PLUGIN_TABLES: u32 = 32;

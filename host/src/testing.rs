@@ -18,9 +18,7 @@ impl ManualClock {
     /// A clock that stands at `now`.
     #[must_use]
     pub fn new(now: Timestamp) -> Self {
-        Self {
-            now: watch::Sender::new(now),
-        }
+        Self { now: watch::Sender::new(now) }
     }
 
     /// Moves the clock forward, and wakes who slept until a moment that has come.
@@ -66,9 +64,7 @@ impl SeededRandom {
     /// The sequence of this seed.
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        Self {
-            state: AtomicU64::new(seed),
-        }
+        Self { state: AtomicU64::new(seed) }
     }
 }
 

@@ -43,6 +43,14 @@ impl House {
         Ok(Bus::open_with(options)?.blocking())
     }
 
+    /// Lets the clock run, a millisecond at each look, until this is so.
+    pub fn until(&self, is_so: impl Fn() -> bool) {
+        while !is_so() {
+            self.clock.advance(Duration::from_millis(1));
+            std::thread::yield_now();
+        }
+    }
+
     /// Cuts the power under a bus, and opens it again on what had reached the disk.
     pub fn cut_power(&self, bus: Blocking) -> Blocking {
         self.disk.cut_power();
@@ -81,7 +89,10 @@ pub fn at_once() -> ConsumerConfig {
 
 /// A guest's file.
 pub fn guest_file(name: &str) -> PathBuf {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/plugins/guests").join(name).with_extension("wasm");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../target/plugins/guests")
+        .join(name)
+        .with_extension("wasm");
     assert!(path.exists(), "{} is not there: `cargo xtask plugins` builds it", path.display());
     path
 }

@@ -3,11 +3,7 @@
 //! A file is a guarantee of the design, or a thing that users do.
 
 mod deduplication;
-mod delivery;
 mod durability;
 mod exactly_once;
 mod house;
-mod isolation;
 mod order;
-mod reload;
-mod tidy;

@@ -65,7 +65,12 @@ impl Blocking {
     /// # Errors
     ///
     /// The same.
-    pub fn subscribe(&self, name: &str, config: ConsumerConfig, handler: impl Handler) -> Result<(), ConsumerError> {
+    pub fn subscribe(
+        &self,
+        name: &str,
+        config: ConsumerConfig,
+        handler: impl Handler,
+    ) -> Result<(), ConsumerError> {
         block_on(self.bus.subscribe(name, config, handler))
     }
 

@@ -39,7 +39,10 @@ impl Bus {
         let version = handler.version().to_owned();
         let program = Arc::new(Native::new(handler, version, HANDLER_DEADLINE, clock));
         let row = self.register(name, &config).await?;
-        self.inner.log.accept_program(name, program.version().clone(), row.state_version.unwrap_or(0)).await?;
+        self.inner
+            .log
+            .accept_program(name, program.version().clone(), row.state_version.unwrap_or(0))
+            .await?;
         self.start(name, config, None, program, Authority::Native).await
     }
 
@@ -91,7 +94,8 @@ impl Bus {
     /// It isn't running, or the log refuses.
     pub async fn unsubscribe(&self, name: &str) -> Result<(), ConsumerError> {
         let _turn = self.inner.roster.change().await;
-        let running = self.inner.roster.take(name).ok_or_else(|| ConsumerError::NotRunning(name.to_owned()))?;
+        let running =
+            self.inner.roster.take(name).ok_or_else(|| ConsumerError::NotRunning(name.to_owned()))?;
         running.consumer.stop(UNSUBSCRIBE_WAIT).await;
         self.inner.log.detach(name).await?;
         Ok(())
@@ -220,7 +224,8 @@ impl Bus {
     /// The log can't be read.
     pub fn consumers(&self) -> Result<Vec<ConsumerStatus>, ReadError> {
         let rows = self.inner.log.consumers();
-        let mut consumers = rows.into_iter().map(|(id, row)| self.status(id, row)).collect::<Result<Vec<_>, _>>()?;
+        let mut consumers =
+            rows.into_iter().map(|(id, row)| self.status(id, row)).collect::<Result<Vec<_>, _>>()?;
         consumers.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(consumers)
     }
@@ -348,11 +353,7 @@ impl Bus {
     }
 
     /// The accepted component, where it is kept.
-    fn accepted(
-        &self,
-        name: &str,
-        row: &ConsumerRow,
-    ) -> Result<Option<(PathBuf, Arc<[u8]>)>, ConsumerError> {
+    fn accepted(&self, name: &str, row: &ConsumerRow) -> Result<Option<(PathBuf, Arc<[u8]>)>, ConsumerError> {
         let components = &self.inner.components;
         let path = components.path(&row.program.hash);
         let bytes = components.get(&row.program.hash).map_err(|source| ConsumerError::File {
@@ -380,7 +381,11 @@ impl Bus {
         let plugins = self.inner.plugins.clone();
         let loaded = self.inner.handle.spawn(async move { plugins.load(bytes, options).await }).await;
         let loaded = loaded.unwrap_or(Err(LoadError::ShuttingDown));
-        loaded.map_err(|source| ConsumerError::Load { consumer: name.to_owned(), path: path.to_owned(), source })
+        loaded.map_err(|source| ConsumerError::Load {
+            consumer: name.to_owned(),
+            path: path.to_owned(),
+            source,
+        })
     }
 
     /// Refuses a plugin whose state has another layout than what is stored.
@@ -440,11 +445,7 @@ impl Bus {
         Ok(ReloadOutcome::Switched { from, to })
     }
 
-    fn status(
-        &self,
-        id: ConsumerId,
-        row: ConsumerRow,
-    ) -> Result<ConsumerStatus, ReadError> {
+    fn status(&self, id: ConsumerId, row: ConsumerRow) -> Result<ConsumerStatus, ReadError> {
         let log = &self.inner.log;
         let look = |running: &mut Running| {
             let kind = if running.plugin.is_some() { ConsumerKind::Plugin } else { ConsumerKind::Native };
@@ -454,7 +455,8 @@ impl Bus {
             Some(running) => running,
             None => (ConsumerKind::Detached, stored_status(log, id, &row)?, None),
         };
-        let topics = row.topics.iter().filter_map(|topic| log.topic_name(*topic)).map(|name| name.to_string());
+        let topics =
+            row.topics.iter().filter_map(|topic| log.topic_name(*topic)).map(|name| name.to_string());
         let counts = lanes.iter().fold(LaneCounts::default(), |sum, lane| LaneCounts {
             handled: sum.handled + lane.counts.handled,
             retries: sum.retries + lane.counts.retries,
@@ -485,4 +487,3 @@ fn read_component(consumer: &str, path: &Path) -> Result<Arc<[u8]>, ConsumerErro
         source: Arc::new(source),
     })
 }
-

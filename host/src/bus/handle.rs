@@ -19,7 +19,9 @@ use crate::config::{BusConfig, TopicConfig, check_name};
 use crate::delivery::Lanes;
 use crate::event::Event;
 use crate::limits::{BUS_THREADS_MAX, RETENTION_EVERY};
-use crate::log::{AdminError, FileMedium, Log, LogOptions, Position, PublishError, Published, ReadError, Trimmed};
+use crate::log::{
+    AdminError, FileMedium, Log, LogOptions, Position, PublishError, Published, ReadError, Trimmed,
+};
 use crate::plugin;
 
 /// A durable event bus on one data directory.
@@ -94,7 +96,8 @@ impl Bus {
     pub fn open_with(options: Options) -> Result<Self, BusError> {
         options.config.validate()?;
         let directory = options.directory;
-        let failed = |source: io::Error| BusError::Directory { path: directory.clone(), source: Arc::new(source) };
+        let failed =
+            |source: io::Error| BusError::Directory { path: directory.clone(), source: Arc::new(source) };
         DirBuilder::new().recursive(true).mode(0o700).create(&directory).map_err(failed)?;
         let log_options = LogOptions {
             commit: options.config.commit,
@@ -226,7 +229,8 @@ impl Bus {
                 Position::Offset(offset) => offset.clamp(log.low_offset(id, partition), next),
             })
         };
-        let starts = range.map(|partition| Ok((partition, start(partition)?))).collect::<Result<_, ReadError>>()?;
+        let starts =
+            range.map(|partition| Ok((partition, start(partition)?))).collect::<Result<_, ReadError>>()?;
         Ok(Reader::new(Arc::clone(log), id, name, starts))
     }
 

@@ -47,11 +47,7 @@ pub(crate) struct Setup {
 impl Lanes {
     /// Lanes on `log` that run on `runtime`.
     pub(crate) fn new(log: Arc<Log>, runtime: Handle) -> Self {
-        Self {
-            log,
-            runtime,
-            started: Mutex::default(),
-        }
+        Self { log, runtime, started: Mutex::default() }
     }
 
     /// Starts a consumer's lanes, a task each.
@@ -76,24 +72,19 @@ impl Lanes {
         });
         let mut started = self.started.lock().unwrap_or_else(PoisonError::into_inner);
         let tasks = (0..setup.partitions).map(|partition| {
-            let lane = LaneId {
-                consumer: setup.id,
-                partition,
-            };
+            let lane = LaneId { consumer: setup.id, partition };
             let may_have_crashed = started.insert(lane) && self.log.was_unclean();
             let task = LaneTask::new(Arc::clone(&shared), lane, control.subscribe(), may_have_crashed);
             self.runtime.spawn(task.run())
         });
-        Consumer {
-            tasks: tasks.collect(),
-            control,
-            shared,
-        }
+        Consumer { id: setup.id, partitions: setup.partitions, tasks: tasks.collect(), control, shared }
     }
 }
 
 /// A consumer whose lanes run. Dropped without [`stop`](Self::stop), its lanes end after their batch.
 pub(crate) struct Consumer {
+    id: ConsumerId,
+    partitions: u32,
     shared: Arc<Shared>,
     control: watch::Sender<Control>,
     tasks: Vec<JoinHandle<()>>,
@@ -128,11 +119,17 @@ impl Consumer {
             let topics = shared.topics.iter();
             topics.map(|topic| (*topic, shared.log.next_offset(*topic, partition))).collect::<Vec<_>>()
         };
-        let ends: Vec<_> = (0..).take(self.tasks.len()).map(next).collect();
+        let ends: Vec<_> = (0..self.partitions).map(next).collect();
+        // A lane that was moved by hand has to have heard of it.
+        let epochs: Vec<_> = (0..self.partitions)
+            .map(|partition| shared.log.lane_epoch(LaneId { consumer: self.id, partition }))
+            .collect();
         async move {
             let is_done = |partition: u32, report: &Report| {
                 let has_come_to = |(topic, end): &(TopicId, u64)| report.next.get(topic) >= Some(end);
-                report.held == report.parked && ends[partition as usize].iter().all(has_come_to)
+                report.held == report.parked
+                    && report.epoch >= epochs[partition as usize]
+                    && ends[partition as usize].iter().all(has_come_to)
             };
             shared.board.all(is_done).await;
         }

@@ -36,20 +36,10 @@ pub(super) enum Task {
 impl Desk {
     /// Reads the lane back.
     pub(super) fn open(shared: &Arc<Shared>, lane: LaneId) -> Result<Self, Interruption> {
-        let Lane {
-            epoch,
-            progress,
-            held,
-        } = shared.log.lane(lane)?;
+        let Lane { epoch, progress, held } = shared.log.lane(lane)?;
         let machine = Machine::new(Arc::clone(&shared.config), lane.partition, progress, held);
-        let mut desk = Self {
-            machine,
-            shared: Arc::clone(shared),
-            lane,
-            epoch,
-            merge: Merge::new([]),
-            context: None,
-        };
+        let mut desk =
+            Self { machine, shared: Arc::clone(shared), lane, epoch, merge: Merge::new([]), context: None };
         desk.rewind();
         Ok(desk)
     }
@@ -63,6 +53,11 @@ impl Desk {
     /// Has the topics read again where they were read to their end.
     pub(super) fn wake(&mut self) {
         self.merge.wake();
+    }
+
+    /// The epoch of the rows that it works on.
+    pub(super) fn epoch(&self) -> u64 {
+        self.epoch
     }
 
     /// Whether something else has changed the lane's rows since they were read.
@@ -185,12 +180,8 @@ impl Desk {
 
     fn settle_missing(&mut self, now: Timestamp) {
         if let Some((topic, Item::Missing { offset, offset_last, failure })) = self.merge.take() {
-            let missing = Missing {
-                topic,
-                topic_name: topic_name(&self.shared.log, topic),
-                offset,
-                offset_last,
-            };
+            let missing =
+                Missing { topic, topic_name: topic_name(&self.shared.log, topic), offset, offset_last };
             self.machine.missing(missing, failure, now);
         }
     }
@@ -234,9 +225,9 @@ impl Desk {
         let entries = self.shared.log.read(topic, self.lane.partition, offset, 1, 1)?;
         Ok(match entries.into_iter().next() {
             Some(Entry::Event(event)) if event.offset == offset => Ok(event),
-            Some(Entry::Damaged {
-                offset: first, reason, ..
-            }) if first == offset => Err(Failure::new(FailureKind::Damaged, "damaged", reason)),
+            Some(Entry::Damaged { offset: first, reason, .. }) if first == offset => {
+                Err(Failure::new(FailureKind::Damaged, "damaged", reason))
+            }
             _ => {
                 let message = "retention removed the event while it was held";
                 Err(Failure::new(FailureKind::Gap, "gap", message))

@@ -19,8 +19,8 @@ use crate::effects::{Context, ContextOwner};
 use crate::handler::{Delivery, Failure, Instance, LaneName, Program};
 use crate::ids::{LaneId, TopicId};
 use crate::limits::{
-    LANE_BATCH_BYTES, LANE_BATCH_DELIVERIES, LANE_BATCH_TIME, LANE_IDLE, MARKED_DELIVERIES, STORAGE_RETRY_BASE,
-    STORAGE_RETRY_MAX,
+    LANE_BATCH_BYTES, LANE_BATCH_DELIVERIES, LANE_BATCH_TIME, LANE_IDLE, MARKED_DELIVERIES,
+    STORAGE_RETRY_BASE, STORAGE_RETRY_MAX,
 };
 use crate::log::{Log, Watcher};
 
@@ -83,10 +83,7 @@ impl LaneTask {
         };
         Self {
             watcher: shared.log.watch(id, &shared.topics),
-            name: LaneName {
-                consumer: Arc::clone(&shared.owner.consumer),
-                partition: id.partition,
-            },
+            name: LaneName { consumer: Arc::clone(&shared.owner.consumer), partition: id.partition },
             shared,
             id,
             control,
@@ -294,9 +291,7 @@ impl LaneTask {
 
     fn resting(&self, desk: &Desk, why: Rest, until: Until) -> LaneState {
         match (why, until) {
-            (Rest::Stalled, _) => LaneState::Stalled {
-                held_max: self.shared.config.held_max,
-            },
+            (Rest::Stalled, _) => LaneState::Stalled { held_max: self.shared.config.held_max },
             (_, Until::WokenOr(until)) => LaneState::Waiting { until },
             (Rest::Blocked, Until::Woken) => LaneState::Parked,
             (Rest::Empty, Until::Woken) if desk.machine.holds().parked() > 0 => LaneState::Parked,
@@ -340,6 +335,7 @@ impl LaneTask {
                 report.held = desk.machine.holds().len();
                 report.parked = desk.machine.holds().parked();
                 report.next_retry = desk.machine.holds().next_due();
+                report.epoch = desk.epoch();
             }
         });
     }

@@ -5,9 +5,7 @@ use std::time::Duration;
 
 use crate::clock::{BoxFuture, Clock};
 use crate::effects::Context;
-use crate::handler::{
-    Delivery, Failure, FailureKind, Handler, Instance, LaneName, Program, ProgramVersion,
-};
+use crate::handler::{Delivery, Failure, FailureKind, Handler, Instance, LaneName, Program, ProgramVersion};
 
 /// A handler that is part of the application.
 pub(crate) struct Native<H> {
@@ -19,18 +17,15 @@ pub(crate) struct Native<H> {
 
 impl<H: Handler> Native<H> {
     /// `version` is the application's own word for what it runs; past `deadline` a delivery has failed.
-    pub(crate) fn new(handler: H, version: impl Into<String>, deadline: Duration, clock: Arc<dyn Clock>) -> Self {
-        let version = ProgramVersion {
-            name: "native".to_owned(),
-            version: version.into(),
-            hash: String::new(),
-        };
-        Self {
-            handler: Arc::new(handler),
-            version,
-            deadline,
-            clock,
-        }
+    pub(crate) fn new(
+        handler: H,
+        version: impl Into<String>,
+        deadline: Duration,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let version =
+            ProgramVersion { name: "native".to_owned(), version: version.into(), hash: String::new() };
+        Self { handler: Arc::new(handler), version, deadline, clock }
     }
 }
 

@@ -92,6 +92,8 @@ pub(super) struct Report {
     pub version: ProgramVersion,
     /// Which of its consumer's programs the lane runs, see `Control`.
     pub generation: u64,
+    /// The epoch of the rows that it reports of, see [`Lane`].
+    pub epoch: u64,
 }
 
 impl Report {
@@ -110,6 +112,7 @@ impl Report {
             counts: lane.progress.counts,
             version: lane.progress.version,
             generation: 0,
+            epoch: lane.epoch,
         }
     }
 
@@ -150,8 +153,13 @@ impl Report {
 /// # Errors
 ///
 /// See [`ReadError`].
-pub(crate) fn stored_status(log: &Log, id: ConsumerId, row: &ConsumerRow) -> Result<Vec<LaneStatus>, ReadError> {
-    let lane = |partition| Ok(Report::stored(log.lane(LaneId { consumer: id, partition })?).status(log, partition));
+pub(crate) fn stored_status(
+    log: &Log,
+    id: ConsumerId,
+    row: &ConsumerRow,
+) -> Result<Vec<LaneStatus>, ReadError> {
+    let lane =
+        |partition| Ok(Report::stored(log.lane(LaneId { consumer: id, partition })?).status(log, partition));
     (0..row.partitions).map(lane).collect()
 }
 
@@ -164,10 +172,7 @@ pub(super) struct Board {
 
 impl Board {
     pub(super) fn new(lanes: u32) -> Self {
-        Self {
-            lanes: (0..lanes).map(|_| Mutex::default()).collect(),
-            changed: Notify::new(),
-        }
+        Self { lanes: (0..lanes).map(|_| Mutex::default()).collect(), changed: Notify::new() }
     }
 
     /// Changes a lane's report.
@@ -178,9 +183,7 @@ impl Board {
 
     /// All reports, by partition.
     pub(super) fn reports(&self) -> impl Iterator<Item = Report> {
-        self.lanes
-            .iter()
-            .map(|lane| lane.lock().unwrap_or_else(PoisonError::into_inner).clone())
+        self.lanes.iter().map(|lane| lane.lock().unwrap_or_else(PoisonError::into_inner).clone())
     }
 
     /// Waits until this is true of every lane.
@@ -196,8 +199,6 @@ impl Board {
     }
 
     fn lane(&self, partition: u32) -> MutexGuard<'_, Report> {
-        self.lanes[partition as usize]
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.lanes[partition as usize].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
