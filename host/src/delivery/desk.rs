@@ -90,8 +90,8 @@ impl Desk {
     pub(super) fn next(&mut self, now: Timestamp) -> Result<Task, Interruption> {
         self.read_ahead()?;
         let key = match self.merge.next() {
-            Next::Item(_, Item::Event(event)) => Some(event.key),
-            Next::Item(_, Item::Missing { .. }) => {
+            Next::Item(Item::Event(event)) => Some(event.key),
+            Next::Item(Item::Missing { .. }) => {
                 self.settle_missing(now);
                 return Ok(Task::Settled);
             }
