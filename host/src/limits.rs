@@ -131,8 +131,8 @@ pub const MARKED_DELIVERIES: usize = LANE_BATCH_DELIVERIES;
 pub const FAILURE_CODE_BYTES_MAX: usize = 64;
 /// Longest message of a failure; longer ones are cut.
 pub const FAILURE_MESSAGE_BYTES_MAX: usize = 4 << 10;
-/// Longest backtrace kept with a failure; longer ones are cut.
-pub const BACKTRACE_BYTES_MAX: usize = 16 << 10;
+/// Longest backtrace kept with a failure, some forty frames; longer ones are cut. A held event keeps each different one.
+pub const BACKTRACE_BYTES_MAX: usize = 4 << 10;
 
 /// Longest key of a plugin's state.
 pub const STATE_KEY_BYTES_MAX: usize = 1 << 10;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tidegate::config::{ConsumerConfig, Grants, PluginConfig, RetryPolicy, TopicConfig};
 use tidegate::testing::{ManualClock, MemoryMedium, SeededRandom};
-use tidegate::{Blocking, Bus, Clock, BusError, Event, Options, Position, Record, Timestamp};
+use tidegate::{Blocking, Bus, BusError, Clock, Event, Options, Position, Record, Timestamp};
 
 /// The time at which the clocks of the tests start.
 pub const START: Timestamp = Timestamp(1_518_000_000_000_000);

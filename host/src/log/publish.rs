@@ -54,6 +54,10 @@ impl Change for Publish {
         for (topic, event) in &self.events {
             self.appended.push(txn.append(topic, event)?);
         }
+        // Where the first ones are not durable yet, the item that brings them has something to write.
+        if self.appended.iter().all(|appended| appended.duplicate) {
+            txn.wrote_nothing();
+        }
         Ok(())
     }
 
