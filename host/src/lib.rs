@@ -11,12 +11,15 @@ mod ids;
 mod limits;
 mod log;
 mod plugin;
+#[cfg(feature = "server")]
+pub mod server;
 
 pub use bus::{
     Blocking, Bus, BusError, ConsumerError, ConsumerKind, ConsumerStatus, Drained, Options, PartitionStatus, PluginStatus,
-    Reader, Record, ReloadOutcome, TopicStatus,
+    Reader, Record, ReloadOutcome, StateView, TopicStatus,
 };
-pub use clock::{Clock, Random, SystemClock, SystemRandom, Timestamp};
+pub use clock::{Clock, Random, SystemClock, SystemRandom, Timestamp, TimestampError};
+pub use delivery::{LaneState, LaneStatus};
 pub use effects::{Context, EmitError, Outgoing, StateEntry, StateError, StateUnavailable};
 pub use event::{Attribute, Data, DataError, Event, EventBuilder, EventError, EventLines, EventParts, LineError};
 pub use handler::{Delivery, Failure, FailureKind, Handler, ProgramVersion, handler_fn};

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::config::TopicConfig;
@@ -11,7 +11,7 @@ use crate::handler::ProgramVersion;
 use crate::log::LaneCounts;
 
 /// A topic.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct TopicStatus {
     /// Its name.
@@ -37,7 +37,7 @@ impl TopicStatus {
 }
 
 /// A partition of a topic.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct PartitionStatus {
     /// The first offset that is retained.
@@ -49,7 +49,7 @@ pub struct PartitionStatus {
 }
 
 /// What runs a consumer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum ConsumerKind {
@@ -62,7 +62,7 @@ pub enum ConsumerKind {
 }
 
 /// A consumer.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ConsumerStatus {
     /// Its name.
@@ -89,12 +89,14 @@ pub struct ConsumerStatus {
     pub counts: LaneCounts,
     /// Its lanes, by their partition.
     pub lanes: Vec<LaneStatus>,
+    /// Since when no configuration names it and nobody has subscribed.
+    pub detached: Option<Timestamp>,
     /// Why the last candidate for its plugin was refused, until one is accepted.
     pub refused: Option<String>,
 }
 
 /// A consumer's plugin.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct PluginStatus {
     /// The consumer that it runs.
@@ -110,7 +112,7 @@ pub struct PluginStatus {
 }
 
 /// What became of a reload.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "outcome")]
 #[non_exhaustive]
 pub enum ReloadOutcome {
