@@ -8,8 +8,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::{BoxFuture, Timestamp};
-use crate::effects::Context;
-use crate::event::Event;
+use crate::effects::{Context, EmitError, StateError};
+use crate::event::{DataError, Event};
 use crate::limits::{BACKTRACE_BYTES_MAX, FAILURE_CODE_BYTES_MAX, FAILURE_MESSAGE_BYTES_MAX};
 
 /// An event handed to a consumer.
@@ -148,6 +148,41 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
+/// What the log can't read now it may read at the next attempt; what a bound or a grant refuses, it always will.
+impl From<StateError> for Failure {
+    fn from(error: StateError) -> Self {
+        let code = match &error {
+            StateError::Unavailable(_) => return Self::transient("state-unavailable", error.to_string()),
+            StateError::NotGranted => "state-not-granted",
+            StateError::KeySize { .. } => "state-key-size",
+            StateError::ValueSize { .. } => "state-value-size",
+            StateError::EffectsSize { .. } => "effects-size",
+        };
+        Self::permanent(code, error.to_string())
+    }
+}
+
+/// What a bound, a grant or a rule refuses, it always will.
+impl From<EmitError> for Failure {
+    fn from(error: EmitError) -> Self {
+        let code = match &error {
+            EmitError::NotGranted(_) => "topic-not-granted",
+            EmitError::UnknownTopic(_) => "unknown-topic",
+            EmitError::Invalid(_) => "invalid-event",
+            EmitError::EventSize { .. } => "event-size",
+            EmitError::EffectsSize { .. } => "effects-size",
+        };
+        Self::permanent(code, error.to_string())
+    }
+}
+
+/// Data of another shape than a handler expects is so at every attempt.
+impl From<DataError> for Failure {
+    fn from(error: DataError) -> Self {
+        Self::permanent("bad-data", error.to_string())
+    }
+}
+
 /// Shortens to at most `bytes_max`, at a character's border.
 fn cut(mut text: String, bytes_max: usize) -> String {
     if text.len() > bytes_max {
@@ -171,6 +206,11 @@ pub trait Handler: Send + Sync + 'static {
         delivery: &Delivery,
         context: &mut Context,
     ) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// What dead letters and the list of consumers call this version of the handler; by default nothing.
+    fn version(&self) -> &str {
+        ""
+    }
 }
 
 /// Makes a [`Handler`] of a closure.

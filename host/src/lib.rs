@@ -13,17 +13,21 @@ mod log;
 mod plugin;
 #[cfg(feature = "server")]
 pub mod server;
+#[doc(hidden)]
+pub mod testing;
 
 pub use bus::{
-    Blocking, Bus, BusError, ConsumerError, ConsumerKind, ConsumerStatus, Drained, Options, PartitionStatus, PluginStatus,
-    Reader, Record, ReloadOutcome, StateView, TopicStatus,
+    Blocking, Bus, BusError, ConsumerError, ConsumerKind, ConsumerStatus, Drained, Options, PartitionStatus,
+    PluginStatus, Reader, Record, ReloadOutcome, StateView, TopicStatus,
 };
 pub use clock::{Clock, Random, SystemClock, SystemRandom, Timestamp, TimestampError};
 pub use delivery::{LaneState, LaneStatus};
 pub use effects::{Context, EmitError, Outgoing, StateEntry, StateError, StateUnavailable};
-pub use event::{Attribute, Data, DataError, Event, EventBuilder, EventError, EventLines, EventParts, LineError};
+pub use event::{
+    Attribute, Data, DataError, Event, EventBuilder, EventError, EventLines, EventParts, JsonError, LineError,
+};
 pub use handler::{Delivery, Failure, FailureKind, Handler, ProgramVersion, handler_fn};
 pub use log::{
-    AdminError, Attempt, DeadLetter, LaneCounts, Medium, MemoryMedium, OpenError, Position, PublishError, Published,
+    AdminError, Attempt, DeadLetter, LaneCounts, Medium, OpenError, Position, PublishError, Published,
     ReadError, StorageFault, Trimmed,
 };

@@ -98,6 +98,10 @@ pub const UNSUBSCRIBE_WAIT: Duration = Duration::from_secs(30);
 pub const BUS_THREADS_MAX: usize = 4;
 /// Held events that a lane delivers in a row while a fresh one is ready: retries come first, and never starve what is new.
 pub const HELD_IN_A_ROW: u64 = 7;
+/// First wait of a lane whose commits fail or find the disk full. It doubles with each failure in a row.
+pub const STORAGE_RETRY_BASE: Duration = Duration::from_millis(200);
+/// Longest such wait: about how soon after a disk has room again its consumers go on.
+pub const STORAGE_RETRY_MAX: Duration = Duration::from_secs(10);
 /// A lane without work for so long lets go of its instance and its memory.
 pub const LANE_IDLE: Duration = Duration::from_secs(10);
 
@@ -156,7 +160,7 @@ pub const PLUGIN_TABLE_ELEMENTS: usize = 20_000;
 /// Linear memories of all live instances together, and so the most instances: a lane that finds no room waits. The pool
 /// reserves 4 GiB of address space for each where it may.
 pub const PLUGIN_INSTANCES_MAX: u32 = 1000;
-/// Memories of one instance: QuickJS needs three.
+/// Memories of one instance: a JavaScript engine needs three.
 pub const PLUGIN_MEMORIES: u32 = 8;
 /// Tables of one instance: a Python interpreter has one for most of its modules.
 pub const PLUGIN_TABLES: u32 = 32;

@@ -65,7 +65,12 @@ impl Blocking {
     /// # Errors
     ///
     /// The same.
-    pub fn subscribe(&self, name: &str, config: ConsumerConfig, handler: impl Handler) -> Result<(), ConsumerError> {
+    pub fn subscribe(
+        &self,
+        name: &str,
+        config: ConsumerConfig,
+        handler: impl Handler,
+    ) -> Result<(), ConsumerError> {
         block_on(self.bus.subscribe(name, config, handler))
     }
 
@@ -99,6 +104,15 @@ impl Blocking {
     /// The same.
     pub fn reload(&self, name: &str) -> Result<ReloadOutcome, ConsumerError> {
         block_on(self.bus.reload(name))
+    }
+
+    /// See [`Bus::caught_up`].
+    ///
+    /// # Errors
+    ///
+    /// The same.
+    pub fn caught_up(&self, name: &str) -> Result<(), ConsumerError> {
+        block_on(self.bus.caught_up(name))
     }
 
     /// See [`Bus::pause`].

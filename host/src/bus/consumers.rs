@@ -1,6 +1,6 @@
 //! Starting, changing and ending consumers.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,12 +9,13 @@ use super::roster::Running;
 use super::status::{ConsumerKind, ConsumerStatus, PluginStatus, ReloadOutcome};
 use super::{Bus, ConsumerError};
 use crate::config::{ConsumerConfig, PluginConfig, Start, check_name};
-use crate::delivery::{Consumer, ConsumerSetup, Native};
+use crate::delivery::{Native, Setup, stored_status};
 use crate::effects::Authority;
 use crate::handler::{Handler, Program};
+use crate::ids::ConsumerId;
 use crate::limits::{HANDLER_DEADLINE, UNSUBSCRIBE_WAIT};
-use crate::log::{AdminError, ConsumerRow, LaneCounts, Position};
-use crate::plugin::{LoadOptions, Plugin};
+use crate::log::{AdminError, ConsumerRow, LaneCounts, Position, ReadError};
+use crate::plugin::{LoadError, LoadOptions, Plugin, component_hash};
 
 impl Bus {
     /// Starts a consumer that a Rust handler runs. Its deliveries begin before this returns.
@@ -35,9 +36,13 @@ impl Bus {
         let _turn = self.inner.roster.change().await;
         self.check_new(name, &config)?;
         let clock = Arc::clone(self.inner.log.clock());
-        let program = Arc::new(Native::new(handler, clock, HANDLER_DEADLINE));
+        let version = handler.version().to_owned();
+        let program = Arc::new(Native::new(handler, version, HANDLER_DEADLINE, clock));
         let row = self.register(name, &config).await?;
-        self.inner.log.accept_program(name, program.version().clone(), row.state_version.unwrap_or(0)).await?;
+        self.inner
+            .log
+            .accept_program(name, program.version().clone(), row.state_version.unwrap_or(0))
+            .await?;
         self.start(name, config, None, program, Authority::Native).await
     }
 
@@ -74,11 +79,9 @@ impl Bus {
         self.accept(name, &program, &bytes).await?;
         let authority = Authority::Granted(plugin.grants.clone());
         self.start(name, config, Some(plugin.clone()), program, authority).await?;
-        if !from_file && let Some(running) = self.inner.roster.get(name) {
-            match self.switch_to_file(name, &running, &plugin).await {
-                Ok(_) => {}
-                Err(error) => running.set_refused(Some(error.to_string())),
-            }
+        if !from_file {
+            let outcome = self.switch_to_file(name, &plugin).await;
+            self.note_outcome(name, &outcome);
         }
         Ok(())
     }
@@ -91,9 +94,8 @@ impl Bus {
     /// There is no such consumer, or the log refuses.
     pub async fn unsubscribe(&self, name: &str) -> Result<(), ConsumerError> {
         let _turn = self.inner.roster.change().await;
-        if let Some(running) = self.inner.roster.get(name) {
+        if let Some(running) = self.inner.roster.take(name) {
             running.consumer.stop(UNSUBSCRIBE_WAIT).await;
-            self.inner.roster.remove(name);
         }
         self.inner.log.detach(name).await?;
         Ok(())
@@ -111,14 +113,12 @@ impl Bus {
         config: ConsumerConfig,
         plugin: PluginConfig,
     ) -> Result<(), ConsumerError> {
-        let turn = self.inner.roster.change().await;
+        let _turn = self.inner.roster.change().await;
         config.validate()?;
         plugin.validate()?;
-        let running = self.running(name)?;
-        if running.plugin.is_none() {
-            return Err(ConsumerError::Native(name.to_owned()));
-        }
-        if running.config == config && running.plugin.as_ref() == Some(&plugin) {
+        let running_plugin = self.running_plugin(name)?;
+        let running_config = self.inner.roster.with(name, |running| running.config.clone());
+        if running_config.as_ref() == Some(&config) && running_plugin == plugin {
             return Ok(());
         }
         // What is wrong with the candidate shows before the running version is stopped.
@@ -126,13 +126,12 @@ impl Bus {
         let program = self.load(name, &plugin.component, Arc::clone(&bytes), &plugin).await?;
         self.check_state_version(name, &plugin.component, &program)?;
         self.check_topics(name, &config).await?;
-        running.consumer.stop(UNSUBSCRIBE_WAIT).await;
-        self.inner.roster.remove(name);
         self.accept(name, &program, &bytes).await?;
+        if let Some(running) = self.inner.roster.take(name) {
+            running.consumer.stop(UNSUBSCRIBE_WAIT).await;
+        }
         let authority = Authority::Granted(plugin.grants.clone());
-        let started = self.start(name, config, Some(plugin), program, authority).await;
-        drop(turn);
-        started
+        self.start(name, config, Some(plugin), program, authority).await
     }
 
     /// Takes what a plugin's file holds now as a candidate: it is compiled and checked beside the running version, and
@@ -144,13 +143,23 @@ impl Bus {
     /// See [`ConsumerError`]. The candidate is refused then, and the running version goes on.
     pub async fn reload(&self, name: &str) -> Result<ReloadOutcome, ConsumerError> {
         let _turn = self.inner.roster.change().await;
-        let running = self.running(name)?;
-        let Some(plugin) = running.plugin.clone() else {
-            return Err(ConsumerError::Native(name.to_owned()));
-        };
-        let outcome = self.switch_to_file(name, &running, &plugin).await;
-        running.set_refused(outcome.as_ref().err().map(ToString::to_string));
+        let plugin = self.running_plugin(name)?;
+        let outcome = self.switch_to_file(name, &plugin).await;
+        self.note_outcome(name, &outcome);
         outcome
+    }
+
+    /// Ends when a consumer is done with every event of its topics that is durable now: its effects are durable, or the
+    /// event is a dead letter. Events that are parked behind a dead letter don't count. It waits for as long as that
+    /// takes: for ever if the consumer is paused.
+    ///
+    /// # Errors
+    ///
+    /// It isn't running.
+    pub async fn caught_up(&self, name: &str) -> Result<(), ConsumerError> {
+        let caught_up = self.inner.roster.with(name, |running| running.consumer.caught_up());
+        caught_up.ok_or_else(|| ConsumerError::NotRunning(name.to_owned()))?.await;
+        Ok(())
     }
 
     /// Stops a consumer's deliveries until [`resume`](Self::resume), over restarts too. It comes to the end of its
@@ -197,7 +206,7 @@ impl Bus {
     /// It is running, there is no such consumer, or the log refuses.
     pub async fn forget(&self, name: &str) -> Result<(), ConsumerError> {
         let _turn = self.inner.roster.change().await;
-        if self.inner.roster.get(name).is_some() {
+        if self.is_running(name) {
             return Err(ConsumerError::StillRunning(name.to_owned()));
         }
         self.inner.log.forget(name).await?;
@@ -213,9 +222,10 @@ impl Bus {
     /// # Errors
     ///
     /// The log can't be read.
-    pub fn consumers(&self) -> Result<Vec<ConsumerStatus>, crate::log::ReadError> {
+    pub fn consumers(&self) -> Result<Vec<ConsumerStatus>, ReadError> {
         let rows = self.inner.log.consumers();
-        let mut consumers = rows.into_iter().map(|(id, row)| self.status(id, row)).collect::<Result<Vec<_>, _>>()?;
+        let mut consumers =
+            rows.into_iter().map(|(id, row)| self.status(id, row)).collect::<Result<Vec<_>, _>>()?;
         consumers.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(consumers)
     }
@@ -225,14 +235,16 @@ impl Bus {
         let rows = self.inner.log.consumers().into_values();
         let mut plugins: Vec<_> = rows
             .filter_map(|row| {
-                let running = self.inner.roster.get(&row.name)?;
-                let plugin = running.plugin.as_ref()?;
+                let (plugin, refused) = self
+                    .inner
+                    .roster
+                    .with(&row.name, |running| (running.plugin.clone(), running.refused.clone()))?;
                 Some(PluginStatus {
                     consumer: row.name.to_string(),
-                    file: plugin.component.clone(),
-                    refused: running.refused(),
+                    file: plugin?.component,
                     version: row.program,
                     reloads: row.reloads,
+                    refused,
                 })
             })
             .collect();
@@ -248,7 +260,7 @@ impl Bus {
 
     pub(super) async fn stop_consumers(&self, deadline: Duration) -> Vec<String> {
         let _turn = self.inner.roster.change().await;
-        let running = self.inner.roster.clear();
+        let running = self.inner.roster.take_all();
         let stops: Vec<_> = running
             .into_iter()
             .map(|(name, running)| {
@@ -258,8 +270,9 @@ impl Bus {
             .collect();
         let mut cut_off = Vec::new();
         for stop in stops {
-            if let Ok((name, false)) = stop.await {
-                cut_off.push(name);
+            match stop.await {
+                Ok((_, 0)) | Err(_) => {}
+                Ok((name, _)) => cut_off.push(name),
             }
         }
         cut_off
@@ -268,23 +281,41 @@ impl Bus {
     async fn set_paused(&self, name: &str, paused: bool) -> Result<(), ConsumerError> {
         let _turn = self.inner.roster.change().await;
         self.inner.log.set_paused(name, paused).await?;
-        if let Some(running) = self.inner.roster.get(name) {
-            running.consumer.set_paused(paused);
-        }
+        let tell = |running: &mut Running| match paused {
+            true => running.consumer.pause(),
+            false => running.consumer.resume(),
+        };
+        // One that isn't running finds it in the log when it starts.
+        self.inner.roster.with(name, tell).unwrap_or(());
         Ok(())
     }
 
     fn check_new(&self, name: &str, config: &ConsumerConfig) -> Result<(), ConsumerError> {
         check_name(name)?;
         config.validate()?;
-        if self.inner.roster.get(name).is_some() {
+        if self.is_running(name) {
             return Err(ConsumerError::Running(name.to_owned()));
         }
         Ok(())
     }
 
-    fn running(&self, name: &str) -> Result<Arc<Running>, ConsumerError> {
-        self.inner.roster.get(name).ok_or_else(|| ConsumerError::NotRunning(name.to_owned()))
+    fn is_running(&self, name: &str) -> bool {
+        self.inner.roster.with(name, |_| ()).is_some()
+    }
+
+    /// What a running consumer's plugin is run by.
+    fn running_plugin(&self, name: &str) -> Result<PluginConfig, ConsumerError> {
+        match self.inner.roster.with(name, |running| running.plugin.clone()) {
+            Some(Some(plugin)) => Ok(plugin),
+            Some(None) => Err(ConsumerError::Native(name.to_owned())),
+            None => Err(ConsumerError::NotRunning(name.to_owned())),
+        }
+    }
+
+    /// Keeps why a candidate was refused, for people to see.
+    fn note_outcome(&self, name: &str, outcome: &Result<ReloadOutcome, ConsumerError>) {
+        let refused = outcome.as_ref().err().map(ToString::to_string);
+        self.inner.roster.with(name, |running| running.refused = refused).unwrap_or(());
     }
 
     /// Registers the consumer, which checks its topics.
@@ -313,30 +344,22 @@ impl Bus {
         let Some((id, row)) = self.inner.log.consumer(name) else {
             return Err(AdminError::UnknownConsumer(name.to_owned()).into());
         };
-        let consumer = Consumer::start(
-            &self.inner.handle,
-            ConsumerSetup {
-                log: Arc::clone(&self.inner.log),
-                id,
-                name: Arc::clone(&row.name),
-                topics: row.topics.clone(),
-                partitions: row.partitions,
-                config: config.clone(),
-                authority,
-                program,
-                paused: row.paused,
-            },
-        );
-        self.inner.roster.insert(name, Running::new(consumer, config, plugin));
+        let consumer = self.inner.lanes.start(Setup {
+            id,
+            name: Arc::clone(&row.name),
+            topics: row.topics.clone(),
+            partitions: row.partitions,
+            config: config.clone(),
+            authority: Arc::new(authority),
+            program,
+            paused: row.paused,
+        });
+        self.inner.roster.insert(name, Running { consumer, config, plugin, refused: None });
         Ok(())
     }
 
     /// The accepted component, where it is kept.
-    fn accepted(
-        &self,
-        name: &str,
-        row: &ConsumerRow,
-    ) -> Result<Option<(std::path::PathBuf, Arc<[u8]>)>, ConsumerError> {
+    fn accepted(&self, name: &str, row: &ConsumerRow) -> Result<Option<(PathBuf, Arc<[u8]>)>, ConsumerError> {
         let components = &self.inner.components;
         let path = components.path(&row.program.hash);
         let bytes = components.get(&row.program.hash).map_err(|source| ConsumerError::File {
@@ -363,8 +386,12 @@ impl Bus {
         // Loading needs the bus's own runtime, wherever this is called.
         let plugins = self.inner.plugins.clone();
         let loaded = self.inner.handle.spawn(async move { plugins.load(bytes, options).await }).await;
-        let loaded = loaded.unwrap_or(Err(crate::plugin::LoadError::ShuttingDown));
-        loaded.map_err(|source| ConsumerError::Load { consumer: name.to_owned(), path: path.to_owned(), source })
+        let loaded = loaded.unwrap_or(Err(LoadError::ShuttingDown));
+        loaded.map_err(|source| ConsumerError::Load {
+            consumer: name.to_owned(),
+            path: path.to_owned(),
+            source,
+        })
     }
 
     /// Refuses a plugin whose state has another layout than what is stored.
@@ -402,35 +429,40 @@ impl Bus {
     async fn switch_to_file(
         &self,
         name: &str,
-        running: &Running,
         plugin: &PluginConfig,
     ) -> Result<ReloadOutcome, ConsumerError> {
         let path = &plugin.component;
         let bytes = read_component(name, path)?;
-        let from = running.consumer.version();
-        if crate::plugin::component_hash(&bytes) == from.hash {
+        let from = self.inner.log.consumer(name).map(|(_, row)| row.program).unwrap_or_default();
+        if component_hash(&bytes) == from.hash {
             return Ok(ReloadOutcome::Unchanged { version: from });
         }
         let candidate = self.load(name, path, Arc::clone(&bytes), plugin).await?;
         self.check_state_version(name, path, &candidate)?;
         self.accept(name, &candidate, &bytes).await?;
         let to = candidate.version().clone();
-        running.consumer.switch(candidate);
+        let switch = |running: &mut Running| {
+            running.consumer.switch(candidate);
+            running.consumer.switched()
+        };
+        if let Some(switched) = self.inner.roster.with(name, switch) {
+            switched.await;
+        }
         Ok(ReloadOutcome::Switched { from, to })
     }
 
-    fn status(
-        &self,
-        id: crate::ids::ConsumerId,
-        row: ConsumerRow,
-    ) -> Result<ConsumerStatus, crate::log::ReadError> {
+    fn status(&self, id: ConsumerId, row: ConsumerRow) -> Result<ConsumerStatus, ReadError> {
         let log = &self.inner.log;
-        let running = self.inner.roster.get(&row.name);
-        let lanes = match &running {
-            Some(running) => running.consumer.status(),
-            None => crate::delivery::stored_status(log, id, &row)?,
+        let look = |running: &mut Running| {
+            let kind = if running.plugin.is_some() { ConsumerKind::Plugin } else { ConsumerKind::Native };
+            (kind, running.consumer.status(), running.refused.clone())
         };
-        let topics = row.topics.iter().filter_map(|topic| log.topic_name(*topic)).map(|name| name.to_string());
+        let (kind, lanes, refused) = match self.inner.roster.with(&row.name, look) {
+            Some(running) => running,
+            None => (ConsumerKind::Detached, stored_status(log, id, &row)?, None),
+        };
+        let topics =
+            row.topics.iter().filter_map(|topic| log.topic_name(*topic)).map(|name| name.to_string());
         let counts = lanes.iter().fold(LaneCounts::default(), |sum, lane| LaneCounts {
             handled: sum.handled + lane.counts.handled,
             retries: sum.retries + lane.counts.retries,
@@ -438,22 +470,18 @@ impl Bus {
         });
         Ok(ConsumerStatus {
             name: row.name.to_string(),
-            kind: match &running {
-                Some(running) if running.plugin.is_some() => ConsumerKind::Plugin,
-                Some(_) => ConsumerKind::Native,
-                None => ConsumerKind::Detached,
-            },
+            kind,
             topics: topics.collect(),
             paused: row.paused,
             detached: row.detached,
             reloads: row.reloads,
             lag_events: lanes.iter().map(|lane| lane.lag_events).sum(),
-            lag_seconds: lanes.iter().map(|lane| lane.lag_seconds).fold(0.0, f64::max),
+            lag: lanes.iter().map(|lane| lane.lag).max().unwrap_or_default(),
             held: lanes.iter().map(|lane| lane.held as u64).sum(),
             dead_letters: log.dead_letter_count(id)?,
             counts,
             lanes,
-            refused: running.and_then(|running| running.refused()),
+            refused,
             version: row.program,
         })
     }
@@ -466,4 +494,3 @@ fn read_component(consumer: &str, path: &Path) -> Result<Arc<[u8]>, ConsumerErro
         source: Arc::new(source),
     })
 }
-

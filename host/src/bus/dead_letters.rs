@@ -11,7 +11,12 @@ impl Bus {
     /// # Errors
     ///
     /// There is no such consumer, or the log can't be read.
-    pub fn dead_letters(&self, consumer: &str, after: u64, limit: usize) -> Result<Vec<DeadLetter>, ReadError> {
+    pub fn dead_letters(
+        &self,
+        consumer: &str,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<DeadLetter>, ReadError> {
         self.inner.log.dead_letters(self.consumer_id(consumer)?, after, limit)
     }
 

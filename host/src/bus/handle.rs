@@ -16,9 +16,12 @@ use super::roster::Roster;
 use super::{Blocking, BusError, Options, PartitionStatus, TopicStatus};
 use crate::clock::Clock;
 use crate::config::{BusConfig, TopicConfig, check_name};
+use crate::delivery::Lanes;
 use crate::event::Event;
 use crate::limits::{BUS_THREADS_MAX, RETENTION_EVERY};
-use crate::log::{AdminError, FileMedium, Log, LogOptions, Position, PublishError, Published, ReadError, Trimmed};
+use crate::log::{
+    AdminError, FileMedium, Log, LogOptions, Position, PublishError, Published, ReadError, Trimmed,
+};
 use crate::plugin;
 
 /// A durable event bus on one data directory.
@@ -59,6 +62,7 @@ pub(super) struct Inner {
     pub plugins: plugin::Runtime,
     pub components: Components,
     pub roster: Roster,
+    pub lanes: Lanes,
     pub handle: tokio::runtime::Handle,
     directory: PathBuf,
     config: BusConfig,
@@ -92,7 +96,8 @@ impl Bus {
     pub fn open_with(options: Options) -> Result<Self, BusError> {
         options.config.validate()?;
         let directory = options.directory;
-        let failed = |source: io::Error| BusError::Directory { path: directory.clone(), source: Arc::new(source) };
+        let failed =
+            |source: io::Error| BusError::Directory { path: directory.clone(), source: Arc::new(source) };
         DirBuilder::new().recursive(true).mode(0o700).create(&directory).map_err(failed)?;
         let log_options = LogOptions {
             commit: options.config.commit,
@@ -110,11 +115,13 @@ impl Bus {
         })?;
         let handle = runtime.handle().clone();
         handle.spawn(keep_retention(Arc::clone(&log)));
+        let lanes = Lanes::new(Arc::clone(&log), handle.clone());
         let inner = Inner {
             log,
             plugins,
             components,
             roster: Roster::default(),
+            lanes,
             handle,
             directory,
             config: options.config,
@@ -219,7 +226,7 @@ impl Bus {
                 return Err(ReadError::UnknownPartition { topic: topic.to_owned(), partition, partitions });
             }
         };
-        let start = |partition| {
+        let start = |partition| -> Result<u64, ReadError> {
             let next = log.next_offset(id, partition);
             Ok::<_, ReadError>(match from {
                 Position::Earliest => log.low_offset(id, partition),
@@ -228,7 +235,8 @@ impl Bus {
                 Position::Offset(offset) => offset.clamp(log.low_offset(id, partition), next),
             })
         };
-        let starts = range.map(|partition| Ok((partition, start(partition)?))).collect::<Result<_, ReadError>>()?;
+        let starts =
+            range.map(|partition| Ok((partition, start(partition)?))).collect::<Result<_, ReadError>>()?;
         Ok(Reader::new(Arc::clone(log), id, name, starts))
     }
 

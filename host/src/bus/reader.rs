@@ -56,16 +56,18 @@ impl Reader {
         for cursor in &mut self.partitions {
             if cursor.buffer.is_empty() {
                 let share = (READ_EVENTS_MAX / 4, READ_BYTES_MAX / 4);
-                cursor.buffer = self.log.read(self.topic, cursor.partition, cursor.next, share.0, share.1)?.into();
+                cursor.buffer =
+                    self.log.read(self.topic, cursor.partition, cursor.next, share.0, share.1)?.into();
             }
         }
-        let first = self.partitions.iter_mut().filter(|cursor| !cursor.buffer.is_empty()).min_by_key(|cursor| {
-            match cursor.buffer.front() {
-                Some(Entry::Event(stored)) => stored.commit,
-                // What is damaged belongs to no commit that is known: it is told at once.
-                _ => 0,
-            }
-        });
+        let first =
+            self.partitions.iter_mut().filter(|cursor| !cursor.buffer.is_empty()).min_by_key(|cursor| {
+                match cursor.buffer.front() {
+                    Some(Entry::Event(stored)) => stored.commit,
+                    // What is damaged belongs to no commit that is known: it is told at once.
+                    _ => 0,
+                }
+            });
         let Some(cursor) = first else { return Ok(None) };
         let Some(entry) = cursor.buffer.pop_front() else { return Ok(None) };
         cursor.next = entry.offset_last() + 1;

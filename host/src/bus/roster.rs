@@ -1,7 +1,7 @@
 //! The consumers that run in this process.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::config::{ConsumerConfig, PluginConfig};
 use crate::delivery::Consumer;
@@ -9,7 +9,7 @@ use crate::delivery::Consumer;
 /// See the module.
 #[derive(Default)]
 pub(super) struct Roster {
-    running: Mutex<BTreeMap<String, Arc<Running>>>,
+    running: Mutex<BTreeMap<String, Running>>,
     /// Held by whoever starts, changes or ends a consumer: one at a time.
     changing: tokio::sync::Mutex<()>,
 }
@@ -21,21 +21,7 @@ pub(super) struct Running {
     /// What a plugin is run by; `None` for a native handler.
     pub plugin: Option<PluginConfig>,
     /// Why the last candidate was refused, until one is accepted.
-    pub refused: Mutex<Option<String>>,
-}
-
-impl Running {
-    pub fn new(consumer: Consumer, config: ConsumerConfig, plugin: Option<PluginConfig>) -> Self {
-        Self { consumer, config, plugin, refused: Mutex::default() }
-    }
-
-    pub fn refused(&self) -> Option<String> {
-        self.refused.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    pub fn set_refused(&self, reason: Option<String>) {
-        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = reason;
-    }
+    pub refused: Option<String>,
 }
 
 impl Roster {
@@ -44,15 +30,16 @@ impl Roster {
         self.changing.lock().await
     }
 
-    pub fn get(&self, name: &str) -> Option<Arc<Running>> {
-        self.running().get(name).cloned()
+    /// Looks at a consumer, or tells it something; `None` where it isn't running.
+    pub fn with<T>(&self, name: &str, look: impl FnOnce(&mut Running) -> T) -> Option<T> {
+        self.running().get_mut(name).map(look)
     }
 
     pub fn insert(&self, name: &str, running: Running) {
-        self.running().insert(name.to_owned(), Arc::new(running));
+        self.running().insert(name.to_owned(), running);
     }
 
-    pub fn remove(&self, name: &str) -> Option<Arc<Running>> {
+    pub fn take(&self, name: &str) -> Option<Running> {
         self.running().remove(name)
     }
 
@@ -67,11 +54,11 @@ impl Roster {
     }
 
     /// Takes out all of them.
-    pub fn clear(&self) -> BTreeMap<String, Arc<Running>> {
+    pub fn take_all(&self) -> BTreeMap<String, Running> {
         std::mem::take(&mut *self.running())
     }
 
-    fn running(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Running>>> {
+    fn running(&self) -> MutexGuard<'_, BTreeMap<String, Running>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

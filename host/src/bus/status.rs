@@ -1,6 +1,7 @@
 //! What there is to see of topics, consumers and plugins.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -77,10 +78,11 @@ pub struct ConsumerStatus {
     pub paused: bool,
     /// How often its version was replaced.
     pub reloads: u64,
-    /// Events that it has not finished, those that are held included.
+    /// Events in its topics that it hasn't come to yet. Held ones don't count.
     pub lag_events: u64,
-    /// The age of the oldest event that it has not finished, in seconds.
-    pub lag_seconds: f64,
+    /// How long ago the log accepted the oldest of them; zero where there is none.
+    #[serde(rename = "lag_seconds", with = "crate::clock::seconds")]
+    pub lag: Duration,
     /// Events that wait for a retry, or behind one.
     pub held: u64,
     /// Letters in its dead-letter queue.

@@ -20,13 +20,8 @@ pub(super) struct Holds {
 
 impl Holds {
     pub(super) fn new(order: Order, rows: BTreeMap<u64, Held>) -> Self {
-        let mut holds = Self {
-            order,
-            rows: BTreeMap::new(),
-            queues: BTreeMap::new(),
-            ready: BTreeSet::new(),
-            parked: 0,
-        };
+        let mut holds =
+            Self { order, rows: BTreeMap::new(), queues: BTreeMap::new(), ready: BTreeSet::new(), parked: 0 };
         for (id, held) in rows {
             holds.put(id, held);
         }
@@ -70,10 +65,7 @@ impl Holds {
 
     /// The held event that has waited longest of those that may run now.
     pub(super) fn ready(&self, now: Timestamp) -> Option<u64> {
-        self.ready
-            .first()
-            .filter(|(from, _)| *from <= now)
-            .map(|(_, id)| *id)
+        self.ready.first().filter(|(from, _)| *from <= now).map(|(_, id)| *id)
     }
 
     /// When the next one may run.
@@ -88,9 +80,9 @@ impl Holds {
     pub(super) fn is_ahead_of(&self, key: u64) -> bool {
         match self.order {
             Order::None => false,
-            Order::Key | Order::Partition => self
-                .front(self.queue_of(REDRIVEN, key))
-                .is_some_and(|id| id < REDRIVEN),
+            Order::Key | Order::Partition => {
+                self.front(self.queue_of(REDRIVEN, key)).is_some_and(|id| id < REDRIVEN)
+            }
         }
     }
 

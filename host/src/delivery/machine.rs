@@ -109,13 +109,7 @@ impl Machine {
         held: BTreeMap<u64, Held>,
     ) -> Self {
         let holds = Holds::new(config.order, held);
-        Self {
-            config,
-            partition,
-            progress,
-            holds,
-            pending: Pending::default(),
-        }
+        Self { config, partition, progress, holds, pending: Pending::default() }
     }
 
     /// What to do next, where `fresh` is the key of the next event that is not held.
@@ -144,26 +138,15 @@ impl Machine {
     /// Held events go first, but not for ever: at times a fresh one does. The turn follows from durable counts, each of
     /// which one step moves on, so that it is the same after a restart.
     fn is_turn_of_fresh(&self) -> bool {
-        let LaneCounts {
-            handled,
-            retries,
-            dead_letters,
-        } = self.progress.counts;
-        let steps = handled
-            .wrapping_add(retries)
-            .wrapping_add(dead_letters)
-            .wrapping_add(self.progress.held_next);
+        let LaneCounts { handled, retries, dead_letters } = self.progress.counts;
+        let steps =
+            handled.wrapping_add(retries).wrapping_add(dead_letters).wrapping_add(self.progress.held_next);
         steps % (HELD_IN_A_ROW + 1) == HELD_IN_A_ROW
     }
 
     /// What the next attempt at the event is to be told, if it is made at this moment.
     pub(super) fn timing(&self, subject: &Subject, started: Timestamp) -> Timing {
-        let first = Timing {
-            attempt: 1,
-            first_attempt: started,
-            now: subject.appended,
-            redriven: false,
-        };
+        let first = Timing { attempt: 1, first_attempt: started, now: subject.appended, redriven: false };
         let Some(held) = self.held_of(subject.target) else {
             return first;
         };
@@ -204,10 +187,7 @@ impl Machine {
         now: Timestamp,
         chance: u64,
     ) {
-        let mut held = self
-            .held_of(subject.target)
-            .cloned()
-            .unwrap_or_else(|| Held::waiting(&subject));
+        let mut held = self.held_of(subject.target).cloned().unwrap_or_else(|| Held::waiting(&subject));
         if held.attempts.is_empty() {
             held.first_attempt = started;
         }
@@ -243,10 +223,7 @@ impl Machine {
 
     /// A held event can't be read any more: given up on at once, with the attempts made so far.
     pub(super) fn unreadable(&mut self, subject: Subject, failure: Failure, now: Timestamp) {
-        let held = self
-            .held_of(subject.target)
-            .cloned()
-            .unwrap_or_else(|| Held::waiting(&subject));
+        let held = self.held_of(subject.target).cloned().unwrap_or_else(|| Held::waiting(&subject));
         self.bury(subject, held, failure, now);
     }
 
@@ -277,11 +254,7 @@ impl Machine {
     /// Records durably that the delivery has begun.
     pub(super) fn mark(&mut self, target: Target, started: Timestamp) {
         let crashes = self.crashes(target);
-        self.progress.marked = Some(Marked {
-            target,
-            at: started,
-            crashes,
-        });
+        self.progress.marked = Some(Marked { target, at: started, crashes });
         self.pending.progress = true;
     }
 
@@ -297,12 +270,9 @@ impl Machine {
         self.held_of(target).map_or(0, |held| crashes(&held.attempts))
     }
 
-    /// The version that makes the attempts from here on.
+    /// The version that makes the attempts from here on. It is durable with the next commit.
     pub(super) fn set_version(&mut self, version: ProgramVersion) {
-        if self.progress.version != version {
-            self.progress.version = version;
-            self.pending.progress = true;
-        }
+        self.progress.version = version;
     }
 
     /// Where to read on: the first offset of the topic that is neither finished nor held.
@@ -329,16 +299,8 @@ impl Machine {
             return None;
         }
         let pending = mem::take(&mut self.pending);
-        let held = pending
-            .held
-            .into_iter()
-            .map(|id| (id, self.holds.get(id).cloned()))
-            .collect();
-        Some(Changes {
-            progress: self.progress.clone(),
-            held,
-            dead_letters: pending.dead_letters,
-        })
+        let held = pending.held.into_iter().map(|id| (id, self.holds.get(id).cloned())).collect();
+        Some(Changes { progress: self.progress.clone(), held, dead_letters: pending.dead_letters })
     }
 
     /// Gives up on an event.
@@ -346,21 +308,12 @@ impl Machine {
         self.pass(subject.target);
         let parked = self.parks(subject.target).then(|| self.id_of(subject.target));
         if let Some(id) = parked {
-            let place = Held {
-                wait: Wait::Operator,
-                attempts: Vec::new(),
-                event: None,
-                ..held.clone()
-            };
+            let place = Held { wait: Wait::Operator, attempts: Vec::new(), event: None, ..held.clone() };
             self.put(id, place);
         } else if let Target::Held(id) = subject.target {
             self.remove(id);
         }
-        let first_attempt = if held.attempts.is_empty() {
-            now
-        } else {
-            held.first_attempt
-        };
+        let first_attempt = if held.attempts.is_empty() { now } else { held.first_attempt };
         self.add_dead_letter(DeadLetter {
             id: 0,
             at: now,
@@ -402,10 +355,7 @@ impl Machine {
         self.pending.progress = true;
         if let Target::Fresh(topic, offset) = target {
             let next = self.progress.next.entry(topic).or_default();
-            assert!(
-                offset >= *next,
-                "offset {offset} of topic {topic} was passed before"
-            );
+            assert!(offset >= *next, "offset {offset} of topic {topic} was passed before");
             *next = offset + 1;
         }
     }

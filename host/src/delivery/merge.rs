@@ -46,11 +46,7 @@ struct Feed {
 #[derive(Debug)]
 pub(super) enum Item {
     Event(Stored),
-    Missing {
-        offset: u64,
-        offset_last: u64,
-        failure: Failure,
-    },
+    Missing { offset: u64, offset_last: u64, failure: Failure },
 }
 
 /// What the merge wants.
@@ -67,13 +63,8 @@ pub(super) enum Next<'a> {
 impl Merge {
     /// A merge that reads each topic from its offset on.
     pub(super) fn new(topics: impl IntoIterator<Item = (TopicId, Option<u64>)>) -> Self {
-        let feed = |(topic, next)| Feed {
-            topic,
-            next,
-            items: VecDeque::new(),
-            complete_to: 0,
-            may_have_more: true,
-        };
+        let feed =
+            |(topic, next)| Feed { topic, next, items: VecDeque::new(), complete_to: 0, may_have_more: true };
         let mut feeds: Vec<_> = topics.into_iter().map(feed).collect();
         feeds.sort_by_key(|feed| feed.topic);
         Self { feeds, seen: 0 }
@@ -125,19 +116,11 @@ impl Merge {
                     self.seen = self.seen.max(event.commit);
                     feed.items.push_back(Item::Event(event));
                 }
-                Entry::Damaged {
-                    offset,
-                    offset_last,
-                    reason,
-                } => {
+                Entry::Damaged { offset, offset_last, reason } => {
                     feed.skip_to(offset);
                     feed.next = Some(offset_last + 1);
                     let failure = Failure::new(FailureKind::Damaged, "damaged", reason);
-                    feed.items.push_back(Item::Missing {
-                        offset,
-                        offset_last,
-                        failure,
-                    });
+                    feed.items.push_back(Item::Missing { offset, offset_last, failure });
                 }
             }
         }
@@ -152,11 +135,7 @@ impl Merge {
 
     /// The buffer with the least commit at its head, and that head.
     fn head(&self) -> Option<(usize, &Item)> {
-        let heads = self
-            .feeds
-            .iter()
-            .enumerate()
-            .filter_map(|(at, feed)| Some((at, feed.items.front()?)));
+        let heads = self.feeds.iter().enumerate().filter_map(|(at, feed)| Some((at, feed.items.front()?)));
         heads.min_by_key(|(at, item)| match item {
             Item::Event(event) => (event.commit, *at),
             Item::Missing { .. } => (0, *at),
@@ -170,16 +149,10 @@ impl Feed {
     fn skip_to(&mut self, offset: u64) {
         let first = self.next.unwrap_or(offset);
         if first < offset {
-            let message = format!(
-                "retention removed the events from {first} to {} before they were read",
-                offset - 1
-            );
+            let message =
+                format!("retention removed the events from {first} to {} before they were read", offset - 1);
             let failure = Failure::new(FailureKind::Gap, "gap", message);
-            self.items.push_back(Item::Missing {
-                offset: first,
-                offset_last: offset - 1,
-                failure,
-            });
+            self.items.push_back(Item::Missing { offset: first, offset_last: offset - 1, failure });
             self.next = Some(offset);
         }
     }
@@ -197,13 +170,7 @@ mod tests {
 
     fn stored(offset: u64, commit: u64) -> Stored {
         let event = Event::new(format!("{offset}"), "/tests", "test").build().unwrap();
-        Stored {
-            offset,
-            commit,
-            appended: Timestamp(0),
-            key: 0,
-            event: Arc::new(event),
-        }
+        Stored { offset, commit, appended: Timestamp(0), key: 0, event: Arc::new(event) }
     }
 
     /// A log of several topics: the commits of their events, and how many of those are visible.
@@ -278,56 +245,24 @@ mod tests {
     fn events_removed_before_they_were_read_are_reported_as_a_gap() {
         let mut merge = Merge::new([(TopicId(1), Some(3))]);
         merge.fill(TopicId(1), vec![Entry::Event(stored(7, 1))], 8);
-        let Some((
-            TopicId(1),
-            Item::Missing {
-                offset: 3,
-                offset_last: 6,
-                failure,
-            },
-        )) = merge.take()
-        else {
+        let Some((TopicId(1), Item::Missing { offset: 3, offset_last: 6, failure })) = merge.take() else {
             panic!("the gap comes first");
         };
         assert_eq!(failure.kind, FailureKind::Gap);
-        assert!(matches!(
-            merge.take(),
-            Some((_, Item::Event(Stored { offset: 7, .. })))
-        ));
+        assert!(matches!(merge.take(), Some((_, Item::Event(Stored { offset: 7, .. })))));
         merge.fill(TopicId(1), Vec::new(), 10);
-        assert!(matches!(
-            merge.take(),
-            Some((
-                _,
-                Item::Missing {
-                    offset: 8,
-                    offset_last: 9,
-                    ..
-                }
-            ))
-        ));
+        assert!(matches!(merge.take(), Some((_, Item::Missing { offset: 8, offset_last: 9, .. }))));
         assert!(matches!(merge.next(), Next::Nothing));
     }
 
     #[test]
     fn damaged_events_come_in_their_place_and_hold_nothing_up() {
         let mut merge = Merge::new([(TopicId(1), Some(0)), (TopicId(2), Some(0))]);
-        let damaged = Entry::Damaged {
-            offset: 0,
-            offset_last: 4,
-            reason: "checksum".to_owned(),
-        };
+        let damaged = Entry::Damaged { offset: 0, offset_last: 4, reason: "checksum".to_owned() };
         merge.fill(TopicId(1), vec![damaged, Entry::Event(stored(5, 2))], 6);
         assert!(matches!(
             merge.next(),
-            Next::Item(
-                TopicId(1),
-                Item::Missing {
-                    offset: 0,
-                    offset_last: 4,
-                    ..
-                }
-            )
+            Next::Item(TopicId(1), Item::Missing { offset: 0, offset_last: 4, .. })
         ));
         merge.take();
         assert!(matches!(merge.next(), Next::Read(TopicId(2), 0)));

@@ -1,8 +1,24 @@
 //! Delivery: lanes, held events, retries, dead letters and hot reload.
 //!
-//! `machine.rs` decides and does no I/O; `lane.rs` does what it says.
+//! `machine.rs` decides and does no I/O: order, holds, retries, dead letters. `merge.rs` puts a lane's topics into one
+//! sequence. `lane.rs` is the task that does what they say, `desk.rs` what it works on between two commits, and
+//! `consumer.rs` what others have of a running consumer.
 
+mod consumer;
+mod desk;
 mod holds;
+mod interruption;
+mod lane;
 mod machine;
 mod merge;
+mod native;
+mod panics;
 mod retry;
+mod status;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use consumer::{Consumer, Lanes, Setup};
+pub(crate) use native::Native;
+pub(crate) use status::stored_status;
+pub use status::{LaneState, LaneStatus};

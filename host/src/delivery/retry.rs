@@ -32,19 +32,14 @@ pub(super) fn next_attempt(
 
 /// How often in a row the whole process has ended during the delivery.
 pub(super) fn crashes(attempts: &[Attempt]) -> u32 {
-    let in_a_row = attempts
-        .iter()
-        .rev()
-        .take_while(|attempt| attempt.failure.kind == FailureKind::HostCrash);
+    let in_a_row = attempts.iter().rev().take_while(|attempt| attempt.failure.kind == FailureKind::HostCrash);
     u32::try_from(in_a_row.count()).unwrap_or(u32::MAX)
 }
 
 /// Full jitter: uniform between nothing and an upper bound that doubles with each failure. Of a thousand events that
 /// failed together, as when a service went down, hardly two come back together.
 fn backoff(policy: &RetryPolicy, failures: u32, chance: u64) -> Duration {
-    let doubled = policy
-        .base
-        .saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1)));
+    let doubled = policy.base.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1)));
     let bound = u64::try_from(doubled.min(policy.max).as_micros()).unwrap_or(u64::MAX);
     // The high half of the product maps `chance` evenly onto 0..=bound.
     let micros = (u128::from(chance) * (u128::from(bound) + 1)) >> 64;
@@ -96,11 +91,8 @@ mod tests {
     #[test]
     fn backoff_is_full_jitter_under_a_bound_that_doubles_up_to_its_maximum() {
         for (failures, bound_ms) in [(1, 200), (2, 400), (3, 800), (4, 1000)] {
-            let wait = |chance| {
-                next_attempt(&policy(), &transient(failures), FIRST, chance)
-                    .unwrap()
-                    .since(FIRST)
-            };
+            let wait =
+                |chance| next_attempt(&policy(), &transient(failures), FIRST, chance).unwrap().since(FIRST);
             assert_eq!(wait(0), Duration::ZERO);
             assert_eq!(wait(u64::MAX / 2), Duration::from_millis(bound_ms) / 2);
             assert_eq!(wait(u64::MAX), Duration::from_millis(bound_ms));
@@ -112,32 +104,16 @@ mod tests {
         assert!(next_attempt(&policy(), &transient(4), FIRST, 0).is_some());
         assert_eq!(next_attempt(&policy(), &transient(5), FIRST, 0), None);
         let border = FIRST.after(policy().age);
-        assert!(
-            next_attempt(
-                &policy(),
-                &transient(1),
-                border.before(Duration::from_micros(1)),
-                0
-            )
-            .is_some()
-        );
+        assert!(next_attempt(&policy(), &transient(1), border.before(Duration::from_micros(1)), 0).is_some());
         assert_eq!(next_attempt(&policy(), &transient(1), border, 0), None);
     }
 
     #[test]
     fn a_failure_that_another_attempt_cannot_mend_is_not_tried_again() {
         for kind in [FailureKind::Permanent, FailureKind::Damaged, FailureKind::Gap] {
-            assert_eq!(
-                next_attempt(&policy(), &held(&[Failure::new(kind, "no", "no")]), FIRST, 0),
-                None
-            );
+            assert_eq!(next_attempt(&policy(), &held(&[Failure::new(kind, "no", "no")]), FIRST, 0), None);
         }
-        for kind in [
-            FailureKind::Transient,
-            FailureKind::Trap,
-            FailureKind::Timeout,
-            FailureKind::Memory,
-        ] {
+        for kind in [FailureKind::Transient, FailureKind::Trap, FailureKind::Timeout, FailureKind::Memory] {
             assert!(next_attempt(&policy(), &held(&[Failure::new(kind, "x", "x")]), FIRST, 0).is_some());
         }
     }
@@ -160,12 +136,7 @@ mod tests {
         let other = Failure::transient("busy", "later");
         assert!(next_attempt(&policy(), &held(&[crash.clone(), crash.clone()]), FIRST, 0).is_some());
         assert_eq!(
-            next_attempt(
-                &policy(),
-                &held(&[crash.clone(), crash.clone(), crash.clone()]),
-                FIRST,
-                0
-            ),
+            next_attempt(&policy(), &held(&[crash.clone(), crash.clone(), crash.clone()]), FIRST, 0),
             None
         );
         let not_in_a_row = [crash.clone(), crash.clone(), other, crash];

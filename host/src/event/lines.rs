@@ -15,7 +15,7 @@ const ESCAPE_FACTOR: usize = 6;
 /// that size can need, only the number is kept.
 ///
 /// ```
-/// # use tidegate::event::EventLines;
+/// # use tidegate::EventLines;
 /// let text = br#"{"specversion": "1.0", "id": "1", "source": "/a", "type": "t"}
 /// {"specversion": "1.0", "source": "/a", "type": "t"}
 /// "#;
@@ -174,12 +174,7 @@ mod tests {
     #[test]
     fn the_end_of_an_overlong_line_is_never_taken_for_its_rest() {
         for len in 601..1300 {
-            let text = format!(
-                "{}{}\n{}\n",
-                line("a"),
-                " ".repeat(len - line("a").len()),
-                line("b")
-            );
+            let text = format!("{}{}\n{}\n", line("a"), " ".repeat(len - line("a").len()), line("b"));
             assert_eq!(ids(&read(&text, 64, 100)), [(2, "b")], "{len}");
         }
     }

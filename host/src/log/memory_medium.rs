@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use redb::{Builder, Database, DatabaseError, StorageBackend};
@@ -9,15 +10,25 @@ use redb::{Builder, Database, DatabaseError, StorageBackend};
 use super::medium::Medium;
 
 /// A disk in memory, shared by its clones.
-#[derive(Clone, Debug, Default)]
-pub struct MemoryMedium(Arc<Mutex<Disk>>);
+#[derive(Debug, Default)]
+pub struct MemoryMedium {
+    disk: Arc<Mutex<Disk>>,
+    /// How often the power had been cut when this handle was made, or when it cut the power itself.
+    generation: AtomicU64,
+}
+
+impl Clone for MemoryMedium {
+    fn clone(&self) -> Self {
+        Self { disk: Arc::clone(&self.disk), generation: AtomicU64::new(self.generation()) }
+    }
+}
 
 #[derive(Debug, Default)]
 struct Disk {
     bytes: Vec<u8>,
     /// What was there before each write since the last sync, oldest first; a change of length as the old length.
     unsynced: Vec<Undo>,
-    /// Counts up with each loss of power: who opened it before has lost it.
+    /// Counts up with each loss of power.
     generation: u64,
     is_open: bool,
     syncs: u64,
@@ -38,7 +49,8 @@ impl MemoryMedium {
         Self::default()
     }
 
-    /// Cuts the power: what was not synced is gone, and whoever has it open only gets errors from now on.
+    /// Cuts the power: what was not synced is gone, and whoever has another handle only gets errors from now on. This
+    /// handle, and those cloned from it later, have the disk as it is after the power is back.
     pub fn cut_power(&self) {
         let mut disk = self.disk();
         while let Some(undo) = disk.unsynced.pop() {
@@ -49,6 +61,7 @@ impl MemoryMedium {
         }
         disk.generation += 1;
         disk.is_open = false;
+        self.generation.store(disk.generation, Ordering::Release);
     }
 
     /// Has every sync fail, or none.
@@ -79,7 +92,17 @@ impl MemoryMedium {
     }
 
     fn disk(&self) -> MutexGuard<'_, Disk> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.disk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// The disk, unless the power of this handle is out.
+    fn powered(&self) -> io::Result<MutexGuard<'_, Disk>> {
+        let disk = self.disk();
+        if disk.generation == self.generation() { Ok(disk) } else { Err(io::Error::other("the power is out")) }
     }
 }
 
@@ -89,15 +112,14 @@ impl Medium for MemoryMedium {
     }
 
     fn open(&self, builder: &Builder) -> Result<Database, DatabaseError> {
-        let generation = {
-            let mut disk = self.disk();
+        {
+            let mut disk = self.powered().map_err(redb::StorageError::Io)?;
             if disk.is_open {
                 return Err(DatabaseError::DatabaseAlreadyOpen);
             }
             disk.is_open = true;
-            disk.generation
-        };
-        builder.create_with_backend(Opened { medium: self.clone(), generation })
+        }
+        builder.create_with_backend(Opened(self.clone()))
     }
 
     fn free_bytes(&self) -> io::Result<u64> {
@@ -115,25 +137,15 @@ impl Medium for MemoryMedium {
 
 /// The disk as one opening of it has it.
 #[derive(Debug)]
-struct Opened {
-    medium: MemoryMedium,
-    generation: u64,
-}
-
-impl Opened {
-    fn disk(&self) -> io::Result<MutexGuard<'_, Disk>> {
-        let disk = self.medium.disk();
-        if disk.generation == self.generation { Ok(disk) } else { Err(io::Error::other("the power is out")) }
-    }
-}
+struct Opened(MemoryMedium);
 
 impl StorageBackend for Opened {
     fn len(&self) -> io::Result<u64> {
-        Ok(self.disk()?.bytes.len() as u64)
+        Ok(self.0.powered()?.bytes.len() as u64)
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        let disk = self.disk()?;
+        let disk = self.0.powered()?;
         let stored =
             usize::try_from(offset).ok().and_then(|at| disk.bytes.get(at..at.checked_add(out.len())?));
         out.copy_from_slice(stored.ok_or(io::ErrorKind::UnexpectedEof)?);
@@ -141,7 +153,7 @@ impl StorageBackend for Opened {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        let mut disk = self.disk()?;
+        let mut disk = self.0.powered()?;
         let len = usize::try_from(len).map_err(io::Error::other)?;
         let old = disk.bytes.len();
         if len < old {
@@ -154,7 +166,7 @@ impl StorageBackend for Opened {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        let mut disk = self.disk()?;
+        let mut disk = self.0.powered()?;
         if disk.fail_syncs {
             return Err(io::Error::other("the disk fails to sync"));
         }
@@ -164,7 +176,7 @@ impl StorageBackend for Opened {
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        let mut disk = self.disk()?;
+        let mut disk = self.0.powered()?;
         let at = usize::try_from(offset).map_err(io::Error::other)?;
         let end = at.checked_add(data.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
         let old = disk.bytes.get(at..end).ok_or(io::ErrorKind::UnexpectedEof)?.to_vec();
@@ -175,7 +187,7 @@ impl StorageBackend for Opened {
 
     fn close(&self) -> io::Result<()> {
         // A disk whose power was cut meanwhile may be open for somebody else by now.
-        if let Ok(mut disk) = self.disk() {
+        if let Ok(mut disk) = self.0.powered() {
             disk.is_open = false;
         }
         Ok(())

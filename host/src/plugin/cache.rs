@@ -48,10 +48,7 @@ impl Cache {
             _ => {}
         }
         check_owner(&fs::symlink_metadata(folder)?, "folder", folder)?;
-        let cache = Self {
-            folder: folder.to_owned(),
-            writes: AtomicU64::new(0),
-        };
+        let cache = Self { folder: folder.to_owned(), writes: AtomicU64::new(0) };
         cache.sweep();
         Ok(cache)
     }
@@ -71,10 +68,8 @@ impl Cache {
 
     /// Keeps a compiled component. That it can't be kept is no harm but to the next start.
     pub(super) fn put(&self, engine: &Engine, hash: &str, component: &Component) {
-        let kept = component
-            .serialize()
-            .map_err(io::Error::other)
-            .and_then(|code| self.write(engine, hash, &code));
+        let kept =
+            component.serialize().map_err(io::Error::other).and_then(|code| self.write(engine, hash, &code));
         if let Err(error) = kept {
             let folder = self.folder.display();
             tracing::warn!(%error, "could not keep a compiled component in {folder}: each start compiles it anew");
@@ -90,9 +85,7 @@ impl Cache {
             )));
         }
         let number = self.writes.fetch_add(1, Ordering::Relaxed);
-        let temporary = self
-            .folder
-            .join(format!(".{hash}.{}.{number}", std::process::id()));
+        let temporary = self.folder.join(format!(".{hash}.{}.{number}", std::process::id()));
         let written = OpenOptions::new()
             .write(true)
             .create_new(true)
@@ -116,8 +109,7 @@ impl Cache {
     fn path(&self, engine: &Engine, hash: &str) -> PathBuf {
         let mut compatible = SipHasher24::new();
         engine.precompile_compatibility_hash().hash(&mut compatible);
-        self.folder
-            .join(format!("{hash}-{:016x}.{EXTENSION}", compatible.finish()))
+        self.folder.join(format!("{hash}-{:016x}.{EXTENSION}", compatible.finish()))
     }
 
     /// Removes the files that were used least recently, as long as there are too many or they are too large.
@@ -137,12 +129,7 @@ impl Cache {
     fn files(&self) -> Vec<(SystemTime, u64, PathBuf)> {
         let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
         entries
-            .filter(|entry| {
-                entry
-                    .path()
-                    .extension()
-                    .is_some_and(|extension| extension == EXTENSION)
-            })
+            .filter(|entry| entry.path().extension().is_some_and(|extension| extension == EXTENSION))
             .filter_map(|entry| {
                 let metadata = entry.metadata().ok()?;
                 Some((metadata.modified().ok()?, metadata.len(), entry.path()))
@@ -171,12 +158,8 @@ fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
     };
     let metadata = file.metadata()?;
     check_owner(&metadata, "file", path)?;
-    let damaged = || {
-        io::Error::new(
-            io::ErrorKind::InvalidData,
-            format!("file {} is damaged", path.display()),
-        )
-    };
+    let damaged =
+        || io::Error::new(io::ErrorKind::InvalidData, format!("file {} is damaged", path.display()));
     let mut header = [0; MAGIC.len() + 32];
     let bytes = usize::try_from(metadata.len()).unwrap_or(usize::MAX);
     if !(header.len()..=header.len() + COMPILED_BYTES_MAX).contains(&bytes) {
@@ -190,17 +173,8 @@ fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
         return Err(damaged());
     }
     // Its age is that of its last use.
-    let now = rustix::fs::Timespec {
-        tv_sec: 0,
-        tv_nsec: rustix::fs::UTIME_NOW,
-    };
-    rustix::fs::futimens(
-        &file,
-        &rustix::fs::Timestamps {
-            last_access: now,
-            last_modification: now,
-        },
-    )?;
+    let now = rustix::fs::Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_NOW };
+    rustix::fs::futimens(&file, &rustix::fs::Timestamps { last_access: now, last_modification: now })?;
     Ok(Some(code))
 }
 
@@ -221,12 +195,9 @@ fn deserialize(engine: &Engine, code: &[u8]) -> Option<Component> {
 }
 
 /// Checks that a file or folder belongs to this process's user, and that nobody else may use it.
+#[expect(clippy::verbose_bit_mask, reason = "permissions read best as they are written")]
 fn check_owner(metadata: &fs::Metadata, what: &str, path: &Path) -> io::Result<()> {
-    let is_kind = if what == "folder" {
-        metadata.is_dir()
-    } else {
-        metadata.is_file()
-    };
+    let is_kind = if what == "folder" { metadata.is_dir() } else { metadata.is_file() };
     let is_own = metadata.uid() == rustix::process::geteuid().as_raw();
     if is_kind && is_own && metadata.mode() & 0o077 == 0 {
         return Ok(());
@@ -241,7 +212,7 @@ fn check_owner(metadata: &fs::Metadata, what: &str, path: &Path) -> io::Result<(
 }
 
 /// The hash by which a component is known: SHA-256 in lower-case hexadecimal.
-pub(super) fn component_hash(bytes: &[u8]) -> String {
+pub(crate) fn component_hash(bytes: &[u8]) -> String {
     let mut hash = String::with_capacity(64);
     for byte in Sha256::digest(bytes) {
         // Writing to a string can't fail.

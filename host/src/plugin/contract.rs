@@ -14,21 +14,12 @@ const EXPORTS: [&str; 2] = ["plugin", "handler"];
 /// What the contract offers for import.
 const IMPORTS: [&str; 6] = ["types", "state", "publisher", "context", "config", "logging"];
 /// The packages of WASI 0.2 that are offered.
-const WASI: [&str; 6] = [
-    "wasi:cli/",
-    "wasi:clocks/",
-    "wasi:filesystem/",
-    "wasi:io/",
-    "wasi:random/",
-    "wasi:sockets/",
-];
+const WASI: [&str; 6] =
+    ["wasi:cli/", "wasi:clocks/", "wasi:filesystem/", "wasi:io/", "wasi:random/", "wasi:sockets/"];
 /// Exports by which other worlds are known.
 const OTHER_WORLDS: [(&str, &str); 2] = [
     ("wasi:cli/run@", "is a command for the world `wasi:cli/command`"),
-    (
-        "wasi:http/incoming-handler@",
-        "is a service for the world `wasi:http/proxy`",
-    ),
+    ("wasi:http/incoming-handler@", "is a service for the world `wasi:http/proxy`"),
 ];
 
 /// Checks the names of imports and exports; their types are checked when they are linked.
@@ -37,15 +28,8 @@ const OTHER_WORLDS: [(&str, &str); 2] = [
 /// is an error.
 pub(super) fn check(engine: &Engine, component: &Component) -> Result<(), LoadError> {
     let component = component.component_type();
-    let mut foreign = component
-        .imports(engine)
-        .map(|(name, _)| name)
-        .filter(|name| !is_offered(name));
-    let unknown: Vec<_> = foreign
-        .by_ref()
-        .take(LISTED_NAMES_MAX)
-        .map(str::to_owned)
-        .collect();
+    let mut foreign = component.imports(engine).map(|(name, _)| name).filter(|name| !is_offered(name));
+    let unknown: Vec<_> = foreign.by_ref().take(LISTED_NAMES_MAX).map(str::to_owned).collect();
     if !unknown.is_empty() {
         return Err(LoadError::Imports(unknown));
     }
@@ -58,10 +42,7 @@ pub(super) fn check(engine: &Engine, component: &Component) -> Result<(), LoadEr
     if missing.is_empty() {
         return Ok(());
     }
-    Err(LoadError::Exports {
-        missing,
-        found: found(&exports),
-    })
+    Err(LoadError::Exports { missing, found: found(&exports) })
 }
 
 fn is_offered(import: &str) -> bool {
@@ -76,28 +57,20 @@ fn is_offered(import: &str) -> bool {
 
 /// What a component that is no plugin seems to be.
 fn found(exports: &[&str]) -> String {
-    if let Some(name) = exports
-        .iter()
-        .find(|name| name.starts_with(PACKAGE) && !name.ends_with(VERSION))
-    {
+    if let Some(name) = exports.iter().find(|name| name.starts_with(PACKAGE) && !name.ends_with(VERSION)) {
         return format!(
             "exports `{name}`, of another version: build it against {}{VERSION}",
             PACKAGE.trim_end_matches('/')
         );
     }
-    if let Some((_, world)) = OTHER_WORLDS
-        .iter()
-        .find(|(prefix, _)| exports.iter().any(|name| name.starts_with(prefix)))
+    if let Some((_, world)) =
+        OTHER_WORLDS.iter().find(|(prefix, _)| exports.iter().any(|name| name.starts_with(prefix)))
     {
         return (*world).to_owned();
     }
     if exports.is_empty() {
         return "exports nothing".to_owned();
     }
-    let names: Vec<_> = exports
-        .iter()
-        .take(LISTED_NAMES_MAX)
-        .map(|name| format!("`{name}`"))
-        .collect();
+    let names: Vec<_> = exports.iter().take(LISTED_NAMES_MAX).map(|name| format!("`{name}`")).collect();
     format!("exports {}", names.join(", "))
 }

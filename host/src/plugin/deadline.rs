@@ -20,13 +20,7 @@ pub(super) struct Deadline {
 
 impl Deadline {
     pub(super) fn new(pulse: Pulse) -> Self {
-        Self {
-            pulse,
-            ticks_max: 0,
-            ticks_used: 0,
-            slice_start: Arc::default(),
-            passed: false,
-        }
+        Self { pulse, ticks_max: 0, ticks_used: 0, slice_start: Arc::default(), passed: false }
     }
 
     /// Starts anew: from here on, the guest may execute for so long.
@@ -52,10 +46,7 @@ impl Deadline {
     /// Ends a slice: what the guest's next check of the epoch comes to. A slice may span several ticks, where a call
     /// to the host took long.
     pub(super) fn end_slice(&mut self) -> UpdateDeadline {
-        let slice = self
-            .pulse
-            .ticks()
-            .saturating_sub(self.slice_start.load(Ordering::Relaxed));
+        let slice = self.pulse.ticks().saturating_sub(self.slice_start.load(Ordering::Relaxed));
         self.ticks_used = self.ticks_used.saturating_add(slice.max(1));
         if self.ticks_used >= self.ticks_max {
             self.passed = true;

@@ -36,12 +36,7 @@ impl Description {
         let state = described.uses_state && !options.grants.state;
         if state || !publish.is_empty() {
             let consumer = options.consumer.to_string();
-            return Err(LoadError::NotGranted {
-                plugin: described.name,
-                consumer,
-                publish,
-                state,
-            });
+            return Err(LoadError::NotGranted { plugin: described.name, consumer, publish, state });
         }
         Ok(Self {
             name: described.name,
@@ -54,16 +49,10 @@ impl Description {
 
 fn check_name(what: &str, name: &str) -> Result<(), LoadError> {
     if name.is_empty() || name.len() > NAME_BYTES_MAX {
-        return problem(format!(
-            "a {what} of {} bytes; 1 to {NAME_BYTES_MAX} are allowed",
-            name.len()
-        ));
+        return problem(format!("a {what} of {} bytes; 1 to {NAME_BYTES_MAX} are allowed", name.len()));
     }
     if let Some(found) = name.chars().find(|c| c.is_control()) {
-        return problem(format!(
-            "a {what} with the control character U+{:04X}",
-            u32::from(found)
-        ));
+        return problem(format!("a {what} with the control character U+{:04X}", u32::from(found)));
     }
     Ok(())
 }
@@ -76,19 +65,12 @@ fn check_version(version: &str) -> Result<(), LoadError> {
             version.len()
         ));
     }
-    let (rest, build) = version
-        .split_once('+')
-        .map_or((version, None), |(rest, build)| (rest, Some(build)));
-    let (core, pre) = rest
-        .split_once('-')
-        .map_or((rest, None), |(core, pre)| (core, Some(pre)));
+    let (rest, build) = version.split_once('+').map_or((version, None), |(rest, build)| (rest, Some(build)));
+    let (core, pre) = rest.split_once('-').map_or((rest, None), |(core, pre)| (core, Some(pre)));
     let is_number = |part: &str| part.parse::<u64>().is_ok_and(|number| number.to_string() == part);
     let is_label = |label: &str| {
         label.split('.').all(|part| {
-            !part.is_empty()
-                && part
-                    .bytes()
-                    .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+            !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
         })
     };
     if core.split('.').count() == 3
@@ -98,9 +80,7 @@ fn check_version(version: &str) -> Result<(), LoadError> {
     {
         return Ok(());
     }
-    problem(format!(
-        "the version {version:?}; a version is like `1.2.3` (Semantic Versioning 2.0.0)"
-    ))
+    problem(format!("the version {version:?}; a version is like `1.2.3` (Semantic Versioning 2.0.0)"))
 }
 
 fn problem<T>(problem: String) -> Result<T, LoadError> {
@@ -113,14 +93,8 @@ mod tests {
 
     #[test]
     fn versions_follow_semantic_versioning() {
-        for version in [
-            "0.1.0",
-            "1.2.3",
-            "10.20.30",
-            "1.0.0-alpha.1",
-            "1.0.0+20130313",
-            "1.0.0-rc.1+5.sha-a",
-        ] {
+        for version in ["0.1.0", "1.2.3", "10.20.30", "1.0.0-alpha.1", "1.0.0+20130313", "1.0.0-rc.1+5.sha-a"]
+        {
             assert!(check_version(version).is_ok(), "{version}");
         }
         for version in [

@@ -21,11 +21,7 @@ pub(super) fn failure(error: &wasmtime::Error, host: &Host) -> Failure {
     } else if let Some(trap) = error.downcast_ref::<Trap>() {
         Failure::new(FailureKind::Trap, trap_code(*trap), message(error))
     } else if let Some(exit) = error.downcast_ref::<I32Exit>() {
-        Failure::new(
-            FailureKind::Trap,
-            "exit",
-            format!("the plugin ended itself with exit code {}", exit.0),
-        )
+        Failure::new(FailureKind::Trap, "exit", format!("the plugin ended itself with exit code {}", exit.0))
     } else {
         Failure::new(FailureKind::Trap, "invalid-call", message(error))
     };

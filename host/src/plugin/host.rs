@@ -62,17 +62,14 @@ impl Host {
 
     /// Random bytes of the delivery; outside of one, always the same.
     pub(super) fn random(&mut self, len: usize) -> Vec<u8> {
-        match &mut self.context {
-            Some(context) => context.random(len),
-            None => {
-                let words = len.min(RANDOM_BYTES_MAX).div_ceil(8);
-                let mut bytes: Vec<u8> = (0..words)
-                    .flat_map(|_| self.draw_at_start().to_le_bytes())
-                    .collect();
-                bytes.truncate(len);
-                bytes
-            }
+        if let Some(context) = &mut self.context {
+            return context.random(len);
         }
+        let len = len.min(RANDOM_BYTES_MAX);
+        let words = (0..len.div_ceil(8)).map(|_| self.draw_at_start().to_le_bytes());
+        let mut bytes: Vec<u8> = words.flatten().collect();
+        bytes.truncate(len);
+        bytes
     }
 
     /// `SplitMix64` from a fixed seed: other runtimes seed their hash tables when they start.

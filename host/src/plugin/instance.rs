@@ -35,22 +35,14 @@ impl PluginInstance {
         deadline: Duration,
         room: OwnedSemaphorePermit,
     ) -> Self {
-        Self {
-            store,
-            consumer,
-            deadline,
-            poisoned: false,
-            _room: room,
-        }
+        Self { store, consumer, deadline, poisoned: false, _room: room }
     }
 
     /// Asks the plugin what it is.
     pub(super) async fn describe(&mut self) -> Result<Description, Failure> {
         let plugin = self.consumer.tidegate_plugin_plugin();
-        call(&mut self.store, Timestamp(0), self.deadline, async |store| {
-            plugin.call_describe(store).await
-        })
-        .await
+        call(&mut self.store, Timestamp(0), self.deadline, async |store| plugin.call_describe(store).await)
+            .await
     }
 
     async fn handle(&mut self, delivery: &Delivery, context: &mut Context) -> Result<(), Failure> {

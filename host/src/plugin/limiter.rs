@@ -23,11 +23,7 @@ pub(super) enum Refusal {
 
 impl Limiter {
     pub(super) fn new(memory_bytes_max: usize) -> Self {
-        Self {
-            memory_bytes: 0,
-            memory_bytes_max,
-            refused: None,
-        }
+        Self { memory_bytes: 0, memory_bytes_max, refused: None }
     }
 
     /// The bound on all linear memories together, in bytes.

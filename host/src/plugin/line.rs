@@ -50,12 +50,7 @@ struct Budget {
 
 impl LaneLog {
     pub(super) fn new(lane: LaneName, granted: bool, clock: Arc<dyn Clock>) -> Self {
-        Self {
-            lane,
-            granted,
-            clock,
-            state: Mutex::default(),
-        }
+        Self { lane, granted, clock, state: Mutex::default() }
     }
 
     pub(super) fn begin(&self, delivery: &Delivery) {
@@ -143,10 +138,7 @@ impl Drop for LaneLog {
 impl Budget {
     /// Opens a new window where the last one is over, and then answers how many lines that one dropped.
     fn roll(&mut self, now: Timestamp) -> u64 {
-        if self
-            .window
-            .is_some_and(|window| now.since(window) < Duration::from_secs(1))
-        {
+        if self.window.is_some_and(|window| now.since(window) < Duration::from_secs(1)) {
             return 0;
         }
         self.window = Some(now);
@@ -179,10 +171,6 @@ mod tests {
         assert!(!budget.admit());
         assert_eq!(budget.roll(Timestamp(1_000_000)), 8);
         assert!(budget.admit());
-        assert_eq!(
-            budget.roll(Timestamp(2_000_000)),
-            0,
-            "what was told is not told again"
-        );
+        assert_eq!(budget.roll(Timestamp(2_000_000)), 0, "what was told is not told again");
     }
 }

@@ -69,7 +69,9 @@ pub enum LoadError {
         found: String,
     },
     /// An import or an export has the right name and another type.
-    #[error("the component was built for another version of `tidegate:plugin`: {0:#}")]
+    #[error(
+        "the component was built for another `tidegate:plugin@0.1.0` or a newer WASI 0.2 than this host offers: {0:#}"
+    )]
     Contract(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The component failed when it started or when it was asked to describe itself.
     #[error("the component failed when asked to describe itself: {0}")]

@@ -16,10 +16,10 @@ mod failure;
 mod host;
 mod imports;
 mod instance;
-mod launch;
 mod limiter;
 mod line;
 mod load;
+mod program;
 mod runtime;
 mod structure;
 mod ticker;
@@ -28,7 +28,9 @@ mod wasi;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use launch::Plugin;
+pub(crate) use cache::component_hash;
 pub use load::LoadError;
 pub(crate) use load::LoadOptions;
-pub(crate) use runtime::{Runtime, RuntimeError, RuntimeOptions};
+pub(crate) use program::Plugin;
+pub use runtime::RuntimeError;
+pub(crate) use runtime::{Runtime, RuntimeOptions};

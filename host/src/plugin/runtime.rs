@@ -13,8 +13,8 @@ use super::bindings::{Consumer, ConsumerPre};
 use super::cache::{Cache, component_hash};
 use super::engine::engine;
 use super::host::Host;
-use super::launch::{Launch, Plugin};
 use super::load::{LoadError, LoadOptions};
+use super::program::{Launch, Plugin};
 use super::ticker::Ticker;
 use super::{contract, structure, wasi};
 use crate::clock::Clock;
@@ -58,7 +58,7 @@ pub enum RuntimeError {
 /// Nothing in it is global: each bus has its own, and its pool, its ticker and its compiled code end with the last
 /// plugin loaded by it.
 #[derive(Clone)]
-pub(crate) struct Runtime(Arc<Shared>);
+pub(crate) struct Runtime(pub(super) Arc<Shared>);
 
 /// What a runtime's plugins share.
 pub(super) struct Shared {
@@ -83,14 +83,7 @@ impl Runtime {
         let cache = options.cache.as_deref().map(open_cache).transpose()?;
         let ticker = Ticker::start(&engine).map_err(RuntimeError::Ticker)?;
         let room = Arc::new(Semaphore::new(PLUGIN_INSTANCES_MAX as usize));
-        Ok(Self(Arc::new(Shared {
-            engine,
-            ticker,
-            clock: options.clock,
-            room,
-            linker,
-            cache,
-        })))
+        Ok(Self(Arc::new(Shared { engine, ticker, clock: options.clock, room, linker, cache })))
     }
 
     /// Loads a component and checks all that can be checked before its first delivery. Compiling runs on a thread for
@@ -106,26 +99,18 @@ impl Runtime {
     ) -> Result<Arc<Plugin>, LoadError> {
         let shared = Arc::clone(&self.0);
         let compiled = tokio::task::spawn_blocking(move || shared.compile(&bytes)).await;
-        let (component, hash) = compiled.map_err(|ended| match ended.is_panic() {
-            true => LoadError::Compile("the compiler gave up on it".into()),
-            false => LoadError::ShuttingDown,
+        let (component, hash) = compiled.map_err(|ended| {
+            if ended.is_panic() {
+                LoadError::Compile("the compiler gave up on it".into())
+            } else {
+                LoadError::ShuttingDown
+            }
         })??;
         contract::check(&self.0.engine, &component)?;
-        let memories = component
-            .resources_required()
-            .map_or(1, |required| required.num_memories.max(1));
-        let linked = self
-            .0
-            .linker
-            .instantiate_pre(&component)
-            .and_then(ConsumerPre::new);
+        let memories = component.resources_required().map_or(1, |required| required.num_memories.max(1));
+        let linked = self.0.linker.instantiate_pre(&component).and_then(ConsumerPre::new);
         let component = linked.map_err(|error| LoadError::Contract(error.into()))?;
-        let launch = Launch {
-            shared: Arc::clone(&self.0),
-            component,
-            options,
-            memories,
-        };
+        let launch = Launch { shared: Arc::clone(&self.0), component, options, memories };
         Ok(Arc::new(Plugin::describe(launch, hash).await?))
     }
 }
@@ -135,11 +120,7 @@ impl Shared {
     fn compile(&self, bytes: &[u8]) -> Result<(Component, String), LoadError> {
         structure::check(bytes)?;
         let hash = component_hash(bytes);
-        if let Some(component) = self
-            .cache
-            .as_ref()
-            .and_then(|cache| cache.get(&self.engine, &hash))
-        {
+        if let Some(component) = self.cache.as_ref().and_then(|cache| cache.get(&self.engine, &hash)) {
             return Ok((component, hash));
         }
         let component =
@@ -159,8 +140,5 @@ fn linker(engine: &Engine) -> wasmtime::Result<Linker<Host>> {
 }
 
 fn open_cache(folder: &Path) -> Result<Cache, RuntimeError> {
-    Cache::open(folder).map_err(|source| RuntimeError::Cache {
-        folder: folder.to_owned(),
-        source,
-    })
+    Cache::open(folder).map_err(|source| RuntimeError::Cache { folder: folder.to_owned(), source })
 }

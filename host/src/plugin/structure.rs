@@ -9,10 +9,7 @@ use crate::limits::{COMPONENT_BYTES_MAX, COMPONENT_FUNCTIONS_MAX, COMPONENT_MODU
 /// nothing in them, so that it costs next to nothing beside compiling.
 pub(super) fn check(bytes: &[u8]) -> Result<(), LoadError> {
     if bytes.len() > COMPONENT_BYTES_MAX {
-        return Err(LoadError::Size {
-            bytes: bytes.len(),
-            bytes_max: COMPONENT_BYTES_MAX,
-        });
+        return Err(LoadError::Size { bytes: bytes.len(), bytes_max: COMPONENT_BYTES_MAX });
     }
     if Parser::is_core_wasm(bytes) {
         return Err(LoadError::CoreModule);
@@ -23,10 +20,7 @@ pub(super) fn check(bytes: &[u8]) -> Result<(), LoadError> {
     let (mut modules, mut functions) = (0_usize, 0_usize);
     for payload in Parser::new(0).parse_all(bytes) {
         match payload.map_err(|error| LoadError::Compile(error.into()))? {
-            Payload::Version {
-                encoding: Encoding::Module | Encoding::Component,
-                ..
-            } => modules += 1,
+            Payload::Version { encoding: Encoding::Module | Encoding::Component, .. } => modules += 1,
             Payload::CodeSectionStart { count, .. } => functions += count as usize,
             _ => {}
         }

@@ -38,13 +38,9 @@ impl Ticker {
     pub(super) fn start(engine: &Engine) -> io::Result<Self> {
         let pulse = Pulse(Arc::default());
         let (weak, shared) = (engine.weak(), Arc::clone(&pulse.0));
-        let handle = thread::Builder::new()
-            .name("tidegate-epoch".to_owned())
-            .spawn(move || shared.tick(&weak))?;
-        Ok(Self {
-            pulse,
-            thread: Some(handle),
-        })
+        let handle =
+            thread::Builder::new().name("tidegate-epoch".to_owned()).spawn(move || shared.tick(&weak))?;
+        Ok(Self { pulse, thread: Some(handle) })
     }
 
     pub(super) fn pulse(&self) -> &Pulse {
@@ -93,11 +89,7 @@ impl Shared {
         let _ = self.thread.set(thread::current());
         let mut idle = 0;
         while !self.stopped.load(Ordering::SeqCst) {
-            idle = if self.running.load(Ordering::SeqCst) == 0 {
-                idle + 1
-            } else {
-                0
-            };
+            idle = if self.running.load(Ordering::SeqCst) == 0 { idle + 1 } else { 0 };
             if idle > IDLE_TICKS {
                 self.park();
                 idle = 0;
@@ -117,5 +109,35 @@ impl Shared {
             thread::park();
         }
         self.parked.store(false, Ordering::SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Waits for another thread, without sleeping.
+    fn until(done: impl Fn() -> bool) {
+        while !done() {
+            thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn it_ticks_while_a_guest_runs_and_rests_when_none_does() {
+        let engine = Engine::default();
+        let ticker = Ticker::start(&engine).unwrap();
+        let pulse = ticker.pulse().clone();
+        for _ in 0..2 {
+            let running = pulse.run();
+            let before = pulse.ticks();
+            until(|| pulse.ticks() > before + u64::from(IDLE_TICKS));
+            assert!(!pulse.0.parked.load(Ordering::SeqCst));
+            drop(running);
+            until(|| pulse.0.parked.load(Ordering::SeqCst));
+        }
+        let thread = Arc::downgrade(&pulse.0);
+        drop((ticker, pulse));
+        assert!(thread.upgrade().is_none(), "the thread has ended with the ticker");
     }
 }

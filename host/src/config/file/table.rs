@@ -28,11 +28,7 @@ pub(super) struct Table<'a> {
 impl<'a> Table<'a> {
     /// The table of the whole file, which may have these settings and no other.
     pub(super) fn root(document: &'a Document<'a>, table: &'a DeTable<'a>, known: &[&str]) -> Result<Self> {
-        let root = Self {
-            document,
-            path: String::new(),
-            entries: table,
-        };
+        let root = Self { document, path: String::new(), entries: table };
         root.check_known(known)?;
         Ok(root)
     }
@@ -53,9 +49,7 @@ impl<'a> Table<'a> {
 
     /// All settings with their names.
     pub(super) fn entries(&self) -> impl Iterator<Item = (&'a str, Entry<'a>)> {
-        self.entries
-            .iter()
-            .map(|(key, value)| (key.get_ref().as_ref(), self.entry(key, value)))
+        self.entries.iter().map(|(key, value)| (key.get_ref().as_ref(), self.entry(key, value)))
     }
 
     fn entry(&self, key: &Spanned<std::borrow::Cow<'a, str>>, value: &'a Spanned<DeValue<'a>>) -> Entry<'a> {
@@ -66,10 +60,7 @@ impl<'a> Table<'a> {
 
     /// The first key of the file that is not known is refused, with the nearest known one.
     fn check_known(&self, known: &[&str]) -> Result<()> {
-        let strangers = self
-            .entries
-            .keys()
-            .filter(|key| !known.contains(&key.get_ref().as_ref()));
+        let strangers = self.entries.keys().filter(|key| !known.contains(&key.get_ref().as_ref()));
         let Some(first) = strangers.min_by_key(|key| key.span().start) else {
             return Ok(());
         };
@@ -103,11 +94,7 @@ impl<'a> Entry<'a> {
     /// A table whose keys the user chooses.
     pub(super) fn free_table(self) -> Result<Table<'a>> {
         match self.value.get_ref() {
-            DeValue::Table(table) => Ok(Table {
-                document: self.document,
-                path: self.path,
-                entries: table,
-            }),
+            DeValue::Table(table) => Ok(Table { document: self.document, path: self.path, entries: table }),
             _ => Err(self.refuse("a table")),
         }
     }

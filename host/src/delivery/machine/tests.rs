@@ -38,10 +38,7 @@ fn appended(offset: u64) -> Timestamp {
 
 fn held(machine: &Machine, id: u64) -> Subject {
     let held = machine.holds().get(id).unwrap();
-    Subject {
-        target: Target::Held(id),
-        ..fresh(held.offset, held.key)
-    }
+    Subject { target: Target::Held(id), ..fresh(held.offset, held.key) }
 }
 
 fn busy() -> Failure {
@@ -62,11 +59,7 @@ fn a_held_event_holds_back_its_own_key_and_no_other() {
     assert_eq!(machine.step(NOW, None), Step::Rest(Rest::Empty, Some(due)));
     assert_eq!(machine.step(due, None), Step::DeliverHeld(0));
     machine.succeeded(Target::Held(0));
-    assert_eq!(
-        machine.step(due, None),
-        Step::DeliverHeld(1),
-        "the next of the key runs at once"
-    );
+    assert_eq!(machine.step(due, None), Step::DeliverHeld(1), "the next of the key runs at once");
 }
 
 #[test]
@@ -100,11 +93,7 @@ fn at_held_max_the_lane_stops_and_still_runs_what_is_due() {
     assert_eq!(machine.step(due, Some(3)), Step::DeliverHeld(0));
     machine.succeeded(Target::Held(0));
     machine.failed(held(&machine, 1), busy(), due, due, u64::MAX);
-    assert_eq!(
-        machine.step(due, Some(3)),
-        Step::DeliverFresh,
-        "it goes on below the bound"
-    );
+    assert_eq!(machine.step(due, Some(3)), Step::DeliverFresh, "it goes on below the bound");
 }
 
 #[test]
@@ -137,18 +126,9 @@ fn retries_come_first_but_never_starve_what_is_new() {
 #[test]
 fn a_dead_letter_has_the_whole_diagnosis() {
     let mut machine = machine(config());
-    machine.set_version(ProgramVersion {
-        name: "mailer".into(),
-        version: "1.0.0".into(),
-        hash: "ab".into(),
-    });
+    machine.set_version(ProgramVersion { name: "mailer".into(), version: "1.0.0".into(), hash: "ab".into() });
     let trap = Failure::new(FailureKind::Trap, "trap", "unreachable").with_backtrace("0: send");
-    let failures = [
-        busy(),
-        trap,
-        Failure::new(FailureKind::Timeout, "timeout", "over 5 s"),
-        busy(),
-    ];
+    let failures = [busy(), trap, Failure::new(FailureKind::Timeout, "timeout", "over 5 s"), busy()];
     let mut subject = fresh(0, 1);
     let mut starts = Vec::new();
     for (at, failure) in failures.iter().enumerate() {
@@ -160,66 +140,26 @@ fn a_dead_letter_has_the_whole_diagnosis() {
             });
         }
         let started = NOW.after(Duration::from_secs(at as u64));
-        machine.failed(
-            subject,
-            failure.clone(),
-            started,
-            started.after(Duration::from_millis(5)),
-            0,
-        );
+        machine.failed(subject, failure.clone(), started, started.after(Duration::from_millis(5)), 0);
         starts.push(started);
-        subject = Subject {
-            target: Target::Held(0),
-            ..fresh(0, 1)
-        };
+        subject = Subject { target: Target::Held(0), ..fresh(0, 1) };
     }
     let letter = machine.take_changes().unwrap().dead_letters.remove(0);
-    assert_eq!(
-        (
-            letter.topic.as_str(),
-            letter.partition,
-            letter.offset,
-            letter.commit
-        ),
-        ("orders", 0, 0, 1)
-    );
+    assert_eq!((letter.topic.as_str(), letter.partition, letter.offset, letter.commit), ("orders", 0, 0, 1));
     assert_eq!(letter.reason, busy());
-    assert!(
-        letter
-            .attempts
-            .iter()
-            .map(|attempt| &attempt.failure)
-            .eq(&failures)
-    );
+    assert!(letter.attempts.iter().map(|attempt| &attempt.failure).eq(&failures));
     assert!(letter.attempts.iter().map(|attempt| attempt.at).eq(starts));
-    let versions: Vec<_> = letter
-        .attempts
-        .iter()
-        .map(|attempt| attempt.version.version.as_str())
-        .collect();
+    let versions: Vec<_> = letter.attempts.iter().map(|attempt| attempt.version.version.as_str()).collect();
     assert_eq!(versions, ["1.0.0", "1.0.0", "1.0.1", "1.0.1"]);
     assert_eq!((letter.first_attempt, letter.version.hash.as_str()), (NOW, "cd"));
     assert_eq!(machine.holds().len(), 0);
-    assert_eq!(
-        machine.progress().counts,
-        LaneCounts {
-            handled: 0,
-            retries: 3,
-            dead_letters: 1
-        }
-    );
+    assert_eq!(machine.progress().counts, LaneCounts { handled: 0, retries: 3, dead_letters: 1 });
 }
 
 #[test]
 fn a_permanent_failure_is_given_up_on_at_once_and_its_key_goes_on() {
     let mut machine = machine(config());
-    machine.failed(
-        fresh(0, 1),
-        Failure::permanent("bad", "no such account"),
-        NOW,
-        NOW,
-        0,
-    );
+    machine.failed(fresh(0, 1), Failure::permanent("bad", "no such account"), NOW, NOW, 0);
     let changes = machine.take_changes().unwrap();
     assert_eq!(changes.dead_letters.len(), 1);
     assert_eq!(changes.dead_letters[0].attempts.len(), 1);
@@ -230,21 +170,11 @@ fn a_permanent_failure_is_given_up_on_at_once_and_its_key_goes_on() {
 #[test]
 fn where_dead_letters_park_their_key_waits_behind_them() {
     let mut machine = machine(config().on_dead_letter(OnDeadLetter::Park));
-    machine.failed(
-        fresh(0, 1),
-        Failure::permanent("bad", "no such account"),
-        NOW,
-        NOW,
-        0,
-    );
+    machine.failed(fresh(0, 1), Failure::permanent("bad", "no such account"), NOW, NOW, 0);
     assert_eq!(machine.step(NOW, Some(1)), Step::Hold);
     machine.hold(&fresh(1, 1));
     assert_eq!(machine.step(NOW, Some(2)), Step::DeliverFresh);
-    assert_eq!(
-        machine.step(NOW, None),
-        Step::Rest(Rest::Empty, None),
-        "until an operator comes"
-    );
+    assert_eq!(machine.step(NOW, None), Step::Rest(Rest::Empty, None), "until an operator comes");
     let changes = machine.take_changes().unwrap();
     assert_eq!(changes.dead_letters[0].parked, Some(0));
     assert_eq!(changes.held[&0].as_ref().unwrap().wait, Wait::Operator);
@@ -265,26 +195,16 @@ fn a_redriven_event_comes_behind_what_is_held_of_its_key_and_holds_nothing_back(
     machine.hold(&fresh(1, 1));
     let mut durable = Durable::default();
     durable.apply(machine.take_changes().unwrap());
-    let letter = Held {
-        redriven: true,
-        wait: Wait::Until(Timestamp(5)),
-        ..Held::waiting(&fresh(9, 1))
-    };
+    let letter = Held { redriven: true, wait: Wait::Until(Timestamp(5)), ..Held::waiting(&fresh(9, 1)) };
     durable.held.insert(REDRIVEN + 3, letter);
     let mut machine = durable.load(config());
     for id in [0, 1] {
         assert_eq!(machine.step(NOW, None), Step::DeliverHeld(id));
         machine.succeeded(Target::Held(id));
     }
-    let redriven = Subject {
-        target: Target::Held(REDRIVEN + 3),
-        ..fresh(9, 1)
-    };
+    let redriven = Subject { target: Target::Held(REDRIVEN + 3), ..fresh(9, 1) };
     let timing = machine.timing(&redriven, NOW);
-    assert_eq!(
-        (timing.attempt, timing.now, timing.redriven),
-        (1, Timestamp(5), true)
-    );
+    assert_eq!((timing.attempt, timing.now, timing.redriven), (1, Timestamp(5), true));
     assert_eq!(machine.step(NOW, None), Step::DeliverHeld(REDRIVEN + 3));
     machine.failed(redriven, busy(), NOW, NOW, u64::MAX);
     assert_eq!(machine.step(NOW, Some(1)), Step::DeliverFresh);
@@ -294,25 +214,16 @@ fn a_redriven_event_comes_behind_what_is_held_of_its_key_and_holds_nothing_back(
 fn a_deliverys_time_is_recorded_and_so_the_same_on_every_run() {
     let mut machine = machine(config());
     let first = machine.timing(&fresh(0, 1), NOW);
-    assert_eq!(
-        (first.attempt, first.now, first.first_attempt),
-        (1, appended(0), NOW)
-    );
+    assert_eq!((first.attempt, first.now, first.first_attempt), (1, appended(0), NOW));
     machine.failed(fresh(0, 1), busy(), NOW, NOW, u64::MAX);
     machine.hold(&fresh(1, 1));
     let later = NOW.after(Duration::from_secs(60));
     let second = machine.timing(&held(&machine, 0), later);
-    assert_eq!(
-        (second.attempt, second.now),
-        (2, NOW.after(Duration::from_millis(200)))
-    );
+    assert_eq!((second.attempt, second.now), (2, NOW.after(Duration::from_millis(200))));
     assert_eq!(second.first_attempt, NOW);
     machine.succeeded(Target::Held(0));
     let waited = machine.timing(&held(&machine, 1), later);
-    assert_eq!(
-        (waited.attempt, waited.now, waited.first_attempt),
-        (1, appended(1), later)
-    );
+    assert_eq!((waited.attempt, waited.now, waited.first_attempt), (1, appended(1), later));
 }
 
 #[test]
@@ -330,10 +241,7 @@ fn a_delivery_that_ends_the_process_is_found_out_by_its_mark() {
         machine.crashed(subject, &mark, NOW, 0);
         durable.apply(machine.take_changes().unwrap());
         assert_eq!(durable.progress.marked, None);
-        subject = Subject {
-            target: Target::Held(0),
-            ..fresh(0, 1)
-        };
+        subject = Subject { target: Target::Held(0), ..fresh(0, 1) };
     }
     let letter = durable.dead.remove(0);
     assert!(durable.held.is_empty());
@@ -344,35 +252,15 @@ fn a_delivery_that_ends_the_process_is_found_out_by_its_mark() {
 #[test]
 fn what_cannot_be_read_becomes_a_dead_letter_and_the_lane_goes_on() {
     let mut machine = machine(config());
-    let missing = Missing {
-        topic: TOPIC,
-        topic_name: "orders".into(),
-        offset: 0,
-        offset_last: 9,
-    };
-    machine.missing(
-        missing,
-        Failure::new(FailureKind::Damaged, "damaged", "checksum"),
-        NOW,
-    );
+    let missing = Missing { topic: TOPIC, topic_name: "orders".into(), offset: 0, offset_last: 9 };
+    machine.missing(missing, Failure::new(FailureKind::Damaged, "damaged", "checksum"), NOW);
     machine.failed(fresh(10, 1), busy(), NOW, NOW, 0);
-    machine.unreadable(
-        held(&machine, 0),
-        Failure::new(FailureKind::Damaged, "damaged", "checksum"),
-        NOW,
-    );
+    machine.unreadable(held(&machine, 0), Failure::new(FailureKind::Damaged, "damaged", "checksum"), NOW);
     let changes = machine.take_changes().unwrap();
-    let places: Vec<_> = changes
-        .dead_letters
-        .iter()
-        .map(|letter| (letter.offset, letter.offset_last))
-        .collect();
+    let places: Vec<_> =
+        changes.dead_letters.iter().map(|letter| (letter.offset, letter.offset_last)).collect();
     assert_eq!(places, [(0, 9), (10, 10)]);
-    assert_eq!(
-        changes.dead_letters[1].attempts.len(),
-        1,
-        "the attempts made so far are kept"
-    );
+    assert_eq!(changes.dead_letters[1].attempts.len(), 1, "the attempts made so far are kept");
     assert_eq!(changes.progress.next[&TOPIC], 11);
     assert_eq!(machine.holds().len(), 0);
 }
@@ -465,12 +353,7 @@ impl Durable {
 
 /// Works through a run until there is nothing to do but to wait for ever.
 fn work_through(run: &Run) -> Result<Durable, TestCaseError> {
-    let config = || {
-        config()
-            .order(run.order)
-            .on_dead_letter(run.on_dead_letter)
-            .held_max(run.held_max)
-    };
+    let config = || config().order(run.order).on_dead_letter(run.on_dead_letter).held_max(run.held_max);
     let mut durable = Durable::default();
     let mut machine = durable.load(config());
     let mut succeeded = Vec::new();
@@ -489,11 +372,7 @@ fn work_through(run: &Run) -> Result<Durable, TestCaseError> {
                     durable.apply(changes);
                     durable.succeeded.append(&mut succeeded);
                 }
-                prop_assert_eq!(
-                    &machine,
-                    &durable.load(config()),
-                    "the rows are all there is to a lane"
-                );
+                prop_assert_eq!(&machine, &durable.load(config()), "the rows are all there is to a lane");
             }
             _ => {}
         }
@@ -524,20 +403,14 @@ fn work_through(run: &Run) -> Result<Durable, TestCaseError> {
         };
         prop_assert!(machine.holds().len() <= run.held_max);
         let timing = machine.timing(&subject, now);
-        match run.events[usize::try_from(subject.offset).unwrap()]
-            .1
-            .outcome(timing.attempt)
-        {
+        match run.events[usize::try_from(subject.offset).unwrap()].1.outcome(timing.attempt) {
             Ok(()) => {
                 succeeded.push((subject.offset, timing.attempt));
                 machine.succeeded(subject.target);
             }
             Err(failure) => machine.failed(subject, failure, now, now, jitter),
         }
-        prop_assert!(
-            machine.holds().len() <= run.held_max,
-            "held_max bounds what is held"
-        );
+        prop_assert!(machine.holds().len() <= run.held_max, "held_max bounds what is held");
     }
     Err(TestCaseError::fail("the lane never came to rest"))
 }

@@ -204,22 +204,14 @@ fn nesting_without_end_neither_overflows_the_stack_nor_is_lost() {
 }
 
 fn extensions(count: usize) -> String {
-    (0..count)
-        .map(|at| [",\"e", &at.to_string(), "\":1"].concat())
-        .collect()
+    (0..count).map(|at| [",\"e", &at.to_string(), "\":1"].concat()).collect()
 }
 
 #[test]
 fn many_members_are_refused_without_being_kept() {
     let many = extensions(100_000);
     let error = Event::from_json(with(&many), MAX).unwrap_err();
-    assert_eq!(
-        error,
-        EventError::TooManyExtensions {
-            count: 99_994,
-            count_max: EXTENSIONS_MAX
-        }
-    );
+    assert_eq!(error, EventError::TooManyExtensions { count: 99_994, count_max: EXTENSIONS_MAX });
     let text = with(&many);
     let members: Members<'_> = serde_json::from_str(&text).unwrap();
     assert_eq!((members.kept.len(), members.count), (MEMBERS_MAX, 100_004));

@@ -25,11 +25,7 @@ impl From<publisher::Outgoing> for Outgoing {
             time: event.time,
             datacontenttype: event.datacontenttype,
             dataschema: event.dataschema,
-            extensions: event
-                .extensions
-                .into_iter()
-                .map(|(name, value)| (name, value.into()))
-                .collect(),
+            extensions: event.extensions.into_iter().map(|(name, value)| (name, value.into())).collect(),
             data: event.data.map(Data::from),
         }
     }
@@ -40,15 +36,13 @@ impl From<EmitError> for Error {
         match error {
             EmitError::NotGranted(topic) => Self::NotGranted(topic),
             EmitError::UnknownTopic(topic) => Self::UnknownTopic(topic),
-            EmitError::Invalid(error) => Self::Invalid(Refusal {
-                attribute: error.attribute().to_owned(),
-                message: error.to_string(),
-            }),
+            EmitError::Invalid(error) => {
+                Self::Invalid(Refusal { attribute: error.attribute().to_owned(), message: error.to_string() })
+            }
             EmitError::EventSize { max, .. } => Self::EventSize(bound(max)),
-            EmitError::EffectsSize {
-                events_max,
-                bytes_max,
-            } => Self::EffectsSize((bound(events_max), bound(bytes_max))),
+            EmitError::EffectsSize { events_max, bytes_max } => {
+                Self::EffectsSize((bound(events_max), bound(bytes_max)))
+            }
         }
     }
 }

@@ -31,10 +31,7 @@ impl From<&Event> for types::Event {
             time: event.time().map(str::to_owned),
             datacontenttype: event.datacontenttype().map(str::to_owned),
             dataschema: event.dataschema().map(str::to_owned),
-            extensions: event
-                .extensions()
-                .map(|(name, value)| (name.to_owned(), value.into()))
-                .collect(),
+            extensions: event.extensions().map(|(name, value)| (name.to_owned(), value.into())).collect(),
             data: event.data().map(types::Data::from),
         }
     }
@@ -98,6 +95,30 @@ impl From<types::Failure> for Failure {
         match reason.retry_after_ms {
             Some(ms) => failure.with_retry_after(std::time::Duration::from_millis(ms)),
             None => failure,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_of_attribute_and_data_crosses_unchanged() {
+        let text = || "2024-01-01T00:00:00Z".to_owned();
+        for attribute in [
+            Attribute::Boolean(true),
+            Attribute::Integer(i32::MIN),
+            Attribute::Text(text()),
+            Attribute::Binary(vec![0, 255]),
+            Attribute::Uri(text()),
+            Attribute::UriReference(text()),
+            Attribute::Timestamp(text()),
+        ] {
+            assert_eq!(Attribute::from(types::Attribute::from(&attribute)), attribute);
+        }
+        for data in [Data::Json("1.50".to_owned()), Data::Text(text()), Data::Binary(vec![0, 255])] {
+            assert_eq!(Data::from(types::Data::from(&data)), data);
         }
     }
 }

@@ -19,18 +19,11 @@ async fn refused_text(text: &str) -> LoadError {
 
 #[tokio::test]
 async fn a_component_of_the_contract_is_loaded_and_known_by_name_version_and_hash() {
-    let guest = Guest {
-        publishes: true,
-        uses_state: true,
-        ..Guest::default()
-    };
+    let guest = Guest { publishes: true, uses_state: true, ..Guest::default() };
     let plugin = load(&guest, all()).await.unwrap();
     assert_eq!(plugin.version().name, "guest");
     assert_eq!(plugin.version().version, "1.2.3");
-    assert_eq!(
-        plugin.version().hash,
-        crate::plugin::cache::component_hash(&guest.component())
-    );
+    assert_eq!(plugin.version().hash, crate::plugin::cache::component_hash(&guest.component()));
     assert_eq!(plugin.publishes(), ["alerts"]);
     assert_eq!(plugin.state_version(), 7);
 }
@@ -61,36 +54,19 @@ async fn a_component_of_too_many_parts_is_refused_before_it_is_compiled() {
 #[tokio::test]
 async fn an_import_that_the_host_does_not_offer_is_named() {
     let error = refused_text(r#"(component (import "wasi:http/outgoing-handler@0.2.0" (instance)))"#).await;
-    assert!(
-        error
-            .to_string()
-            .contains("imports `wasi:http/outgoing-handler@0.2.0`"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("imports `wasi:http/outgoing-handler@0.2.0`"), "{error}");
     let error = refused_text(r#"(component (import "tidegate:plugin/state@0.2.0" (instance)))"#).await;
-    assert!(
-        error
-            .to_string()
-            .contains("imports `tidegate:plugin/state@0.2.0`"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("imports `tidegate:plugin/state@0.2.0`"), "{error}");
 }
 
 #[tokio::test]
 async fn a_component_for_another_world_is_refused_and_the_world_is_named() {
     let error =
         refused_text(r#"(component (instance $i) (export "wasi:cli/run@0.2.0" (instance $i)))"#).await;
-    assert!(
-        error
-            .to_string()
-            .contains("is a command for the world `wasi:cli/command`"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("is a command for the world `wasi:cli/command`"), "{error}");
     let error = refused_text("(component)").await;
     assert!(
-        error
-            .to_string()
-            .contains("`tidegate:plugin/plugin@0.1.0`, `tidegate:plugin/handler@0.1.0`"),
+        error.to_string().contains("`tidegate:plugin/plugin@0.1.0`, `tidegate:plugin/handler@0.1.0`"),
         "{error}"
     );
     assert!(error.to_string().contains("exports nothing"), "{error}");
@@ -105,9 +81,7 @@ async fn a_component_with_one_export_of_the_contract_is_told_which_is_missing() 
     let error =
         refused_text(r#"(component (instance $i) (export "tidegate:plugin/plugin@0.1.0" (instance $i)))"#)
             .await;
-    let LoadError::Exports { missing, .. } = error else {
-        panic!("{error}")
-    };
+    let LoadError::Exports { missing, .. } = error else { panic!("{error}") };
     assert_eq!(missing, ["tidegate:plugin/handler@0.1.0"]);
 }
 
@@ -124,11 +98,7 @@ async fn an_export_of_the_right_name_and_the_wrong_type_is_refused() {
 
 #[tokio::test]
 async fn a_plugin_that_asks_for_more_than_it_was_granted_is_refused_with_the_lines_to_add() {
-    let guest = Guest {
-        publishes: true,
-        uses_state: true,
-        ..Guest::default()
-    };
+    let guest = Guest { publishes: true, uses_state: true, ..Guest::default() };
     let error = load(&guest, Grants::nothing().log()).await.err().unwrap();
     assert_eq!(
         error.to_string(),
@@ -138,38 +108,16 @@ async fn a_plugin_that_asks_for_more_than_it_was_granted_is_refused_with_the_lin
 
 #[tokio::test]
 async fn a_version_that_is_none_is_refused() {
-    let error = load(
-        &Guest {
-            version: "vers.",
-            ..Guest::default()
-        },
-        all(),
-    )
-    .await
-    .err()
-    .unwrap();
+    let error = load(&Guest { version: "vers.", ..Guest::default() }, all()).await.err().unwrap();
     assert!(matches!(error, LoadError::Description { .. }), "{error}");
 }
 
 #[tokio::test]
 async fn a_describe_that_traps_or_spins_is_refused() {
-    for (describe, kind) in [
-        ("unreachable", FailureKind::Trap),
-        ("(loop $l (br $l))", FailureKind::Timeout),
-    ] {
-        let error = load(
-            &Guest {
-                describe,
-                ..Guest::default()
-            },
-            all(),
-        )
-        .await
-        .err()
-        .unwrap();
-        let LoadError::Describe(failure) = error else {
-            panic!("{error}")
-        };
+    for (describe, kind) in [("unreachable", FailureKind::Trap), ("(loop $l (br $l))", FailureKind::Timeout)]
+    {
+        let error = load(&Guest { describe, ..Guest::default() }, all()).await.err().unwrap();
+        let LoadError::Describe(failure) = error else { panic!("{error}") };
         assert_eq!(failure.kind, kind);
     }
 }
@@ -177,19 +125,8 @@ async fn a_describe_that_traps_or_spins_is_refused() {
 #[tokio::test]
 async fn a_start_function_that_spins_is_refused() {
     let parts = "(func $spin (loop $l (br $l))) (start $spin)";
-    let error = load(
-        &Guest {
-            parts,
-            ..Guest::default()
-        },
-        all(),
-    )
-    .await
-    .err()
-    .unwrap();
-    let LoadError::Describe(failure) = error else {
-        panic!("{error}")
-    };
+    let error = load(&Guest { parts, ..Guest::default() }, all()).await.err().unwrap();
+    let LoadError::Describe(failure) = error else { panic!("{error}") };
     assert_eq!(failure.kind, FailureKind::Timeout);
 }
 

@@ -57,22 +57,11 @@ impl Guest {
         }
         let world = resolve.select_world(&[package], Some(world)).unwrap();
         embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();
-        ComponentEncoder::default()
-            .module(&module)
-            .unwrap()
-            .validate(true)
-            .encode()
-            .unwrap()
+        ComponentEncoder::default().module(&module).unwrap().validate(true).encode().unwrap()
     }
 
     fn module(&self) -> String {
-        let Self {
-            parts,
-            describe,
-            handle,
-            version,
-            ..
-        } = self;
+        let Self { parts, describe, handle, version, .. } = self;
         let (uses_state, topics) = (u8::from(self.uses_state), u8::from(self.publishes));
         format!(
             r#"(module $guest

@@ -43,10 +43,7 @@ pub struct State(pub Option<BTreeMap<Vec<u8>, Vec<u8>>>);
 
 impl StateRead for State {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StateUnavailable> {
-        let state = self
-            .0
-            .as_ref()
-            .ok_or_else(|| StateUnavailable("the disk is gone".to_owned()))?;
+        let state = self.0.as_ref().ok_or_else(|| StateUnavailable("the disk is gone".to_owned()))?;
         Ok(state.get(key).cloned())
     }
 
@@ -56,17 +53,10 @@ impl StateRead for State {
         end: Option<&[u8]>,
         limit: usize,
     ) -> Result<Vec<StateEntry>, StateUnavailable> {
-        let state = self
-            .0
-            .as_ref()
-            .ok_or_else(|| StateUnavailable("the disk is gone".to_owned()))?;
-        let entries = state
-            .range(start.to_vec()..)
-            .take_while(|(key, _)| end.is_none_or(|end| key.as_slice() < end));
-        Ok(entries
-            .take(limit)
-            .map(|(key, value)| (key.clone(), value.clone()))
-            .collect())
+        let state = self.0.as_ref().ok_or_else(|| StateUnavailable("the disk is gone".to_owned()))?;
+        let entries =
+            state.range(start.to_vec()..).take_while(|(key, _)| end.is_none_or(|end| key.as_slice() < end));
+        Ok(entries.take(limit).map(|(key, value)| (key.clone(), value.clone())).collect())
     }
 }
 
@@ -83,23 +73,13 @@ impl TopicDirectory for Topics {
 }
 
 pub fn runtime(cache: Option<&Path>) -> Runtime {
-    Runtime::new(RuntimeOptions {
-        cache: cache.map(Path::to_owned),
-        clock: Arc::new(StillClock::default()),
-    })
-    .unwrap()
+    Runtime::new(RuntimeOptions { cache: cache.map(Path::to_owned), clock: Arc::new(StillClock::default()) })
+        .unwrap()
 }
 
 pub fn options(grants: Grants) -> LoadOptions {
-    let limits = PluginLimits::default()
-        .memory_bytes(1 << 20)
-        .deadline(Duration::from_millis(100));
-    LoadOptions {
-        consumer: "counter".into(),
-        grants,
-        limits,
-        settings: r#"{"a":1}"#.into(),
-    }
+    let limits = PluginLimits::default().memory_bytes(1 << 20).deadline(Duration::from_millis(100));
+    LoadOptions { consumer: "counter".into(), grants, limits, settings: r#"{"a":1}"#.into() }
 }
 
 /// All grants that there are.
@@ -108,9 +88,7 @@ pub fn all() -> Grants {
 }
 
 pub async fn load(guest: &Guest, grants: Grants) -> Result<Arc<Plugin>, LoadError> {
-    runtime(None)
-        .load(guest.component().into(), options(grants))
-        .await
+    runtime(None).load(guest.component().into(), options(grants)).await
 }
 
 /// One lane, with a plugin's instance and a context.
@@ -121,15 +99,9 @@ pub struct Lane {
 
 impl Lane {
     pub async fn new(plugin: &Plugin, grants: Grants, state: State) -> Self {
-        let lane = LaneName {
-            consumer: "counter".into(),
-            partition: 3,
-        };
+        let lane = LaneName { consumer: "counter".into(), partition: 3 };
         let instance = plugin.instantiate(&lane).await.unwrap();
-        Self {
-            instance,
-            context: context(grants, state),
-        }
+        Self { instance, context: context(grants, state) }
     }
 
     pub async fn deliver(&mut self, delivery: &Delivery) -> Result<Effects, Failure> {
@@ -154,10 +126,7 @@ pub async fn run(guest: &Guest) -> Result<Effects, Failure> {
 
 pub async fn run_with(guest: &Guest, grants: Grants, state: State) -> Result<Effects, Failure> {
     let plugin = load(guest, grants.clone()).await.unwrap();
-    Lane::new(&plugin, grants, state)
-        .await
-        .deliver(&delivery(1))
-        .await
+    Lane::new(&plugin, grants, state).await.deliver(&delivery(1)).await
 }
 
 fn context(grants: Grants, state: State) -> Context {
@@ -171,10 +140,8 @@ fn context(grants: Grants, state: State) -> Context {
 }
 
 pub fn delivery(attempt: u32) -> Delivery {
-    let event = Event::new("e1", "/sensors/7", "com.example.reading")
-        .json_text(r#"{"a":1}"#)
-        .build()
-        .unwrap();
+    let event =
+        Event::new("e1", "/sensors/7", "com.example.reading").json_text(r#"{"a":1}"#).build().unwrap();
     Delivery {
         topic: "readings".into(),
         partition: 3,

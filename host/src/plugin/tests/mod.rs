@@ -5,4 +5,6 @@ mod compiled;
 mod contract;
 mod guest;
 mod lane;
+mod log;
+mod room;
 mod wasi;

@@ -14,12 +14,7 @@ const WASI: &str = r#"
   (import "tidegate:plugin/state@0.1.0" "set" (func $set (param i32 i32 i32 i32 i32)))"#;
 
 fn guest(handle: &'static str) -> Guest {
-    Guest {
-        parts: WASI,
-        handle,
-        wasi: true,
-        ..Guest::default()
-    }
+    Guest { parts: WASI, handle, wasi: true, ..Guest::default() }
 }
 
 #[tokio::test]
@@ -40,10 +35,7 @@ async fn time_is_the_deliverys_and_moves_only_where_the_guest_sleeps() {
 
 #[tokio::test]
 async fn a_guest_that_sleeps_past_its_deadline_times_out() {
-    let failure = run(&guest(
-        "(call $block (call $timer (i64.const 3600000000000))) (i32.const 256)",
-    ))
-    .await;
+    let failure = run(&guest("(call $block (call $timer (i64.const 3600000000000))) (i32.const 256)")).await;
     assert_eq!(failure.unwrap_err().kind, FailureKind::Timeout);
     let naps = "(loop $l (call $block (call $timer (i64.const 1000000))) (br $l)) unreachable";
     let failure = run(&guest(naps)).await.unwrap_err();
@@ -72,22 +64,13 @@ async fn there_are_no_arguments_and_an_exit_is_a_trap() {
     let arguments = "(call $arguments (i32.const 1024))
                      (if (i32.load (i32.const 1028)) (then unreachable)) (i32.const 256)";
     run(&guest(arguments)).await.unwrap();
-    let failure = run(&guest("(call $exit (i32.const 0)) (i32.const 256)"))
-        .await
-        .unwrap_err();
+    let failure = run(&guest("(call $exit (i32.const 0)) (i32.const 256)")).await.unwrap_err();
     assert_eq!((failure.kind, failure.code.as_str()), (FailureKind::Trap, "exit"));
 }
 
 #[tokio::test]
 async fn what_wasi_hands_out_is_bounded() {
-    let failure = run(&guest(
-        "(loop $l (drop (call $timer (i64.const 1))) (br $l)) unreachable",
-    ))
-    .await
-    .unwrap_err();
-    assert_eq!(
-        (failure.kind, failure.code.as_str()),
-        (FailureKind::Trap, "invalid-call"),
-        "{failure}"
-    );
+    let failure =
+        run(&guest("(loop $l (drop (call $timer (i64.const 1))) (br $l)) unreachable")).await.unwrap_err();
+    assert_eq!((failure.kind, failure.code.as_str()), (FailureKind::Trap, "invalid-call"), "{failure}");
 }

@@ -41,9 +41,6 @@ impl WasiView for Host {
             }
             Wasi(builder.build())
         });
-        WasiCtxView {
-            ctx: &mut wasi.0,
-            table: &mut self.resources,
-        }
+        WasiCtxView { ctx: &mut wasi.0, table: &mut self.resources }
     }
 }

@@ -27,11 +27,7 @@ pub(super) struct LogStream {
 
 impl LogStream {
     pub(super) fn new(log: Arc<LaneLog>, level: Level) -> Self {
-        Self {
-            log,
-            level,
-            line: Arc::default(),
-        }
+        Self { log, level, line: Arc::default() }
     }
 
     fn push(&self, bytes: &[u8]) {
@@ -44,8 +40,7 @@ impl LogStream {
             let room = LOG_LINE_BYTES_MAX.saturating_sub(line.len());
             line.extend_from_slice(&text[..text.len().min(room)]);
             if ended {
-                self.log
-                    .write(self.level, String::from_utf8_lossy(&line).trim_end());
+                self.log.write(self.level, String::from_utf8_lossy(&line).trim_end());
                 line.clear();
             }
         }

@@ -54,12 +54,7 @@ impl GuestClock {
     /// Moves to `when`, if that is the earliest moment that a timer waits for; whether it is reached.
     fn reach(&self, when: u64) -> bool {
         let mut times = self.times();
-        if when > times.now
-            && times
-                .waiting
-                .first_key_value()
-                .is_some_and(|(first, _)| *first == when)
-        {
+        if when > times.now && times.waiting.first_key_value().is_some_and(|(first, _)| *first == when) {
             if when > times.deadline {
                 times.overslept = true;
             } else {
@@ -140,19 +135,13 @@ impl HasData for GuestTime {
 
 impl Host {
     pub(super) fn time(&mut self) -> GuestTimeView<'_> {
-        GuestTimeView {
-            clock: &self.clock,
-            resources: &mut self.resources,
-        }
+        GuestTimeView { clock: &self.clock, resources: &mut self.resources }
     }
 }
 
 impl GuestTimeView<'_> {
     fn timer(&mut self, when: u64) -> wasmtime::Result<Resource<DynPollable>> {
-        let timer = self.resources.push(Timer {
-            when,
-            clock: self.clock.clone(),
-        })?;
+        let timer = self.resources.push(Timer { when, clock: self.clock.clone() })?;
         subscribe(self.resources, timer)
     }
 }
@@ -163,17 +152,11 @@ const RESOLUTION_NANOS: u32 = 1000;
 impl wall_clock::Host for GuestTimeView<'_> {
     fn now(&mut self) -> wasmtime::Result<wall_clock::Datetime> {
         let now = Duration::from_nanos(self.clock.now());
-        Ok(wall_clock::Datetime {
-            seconds: now.as_secs(),
-            nanoseconds: now.subsec_nanos(),
-        })
+        Ok(wall_clock::Datetime { seconds: now.as_secs(), nanoseconds: now.subsec_nanos() })
     }
 
     fn resolution(&mut self) -> wasmtime::Result<wall_clock::Datetime> {
-        Ok(wall_clock::Datetime {
-            seconds: 0,
-            nanoseconds: RESOLUTION_NANOS,
-        })
+        Ok(wall_clock::Datetime { seconds: 0, nanoseconds: RESOLUTION_NANOS })
     }
 }
 
@@ -210,25 +193,17 @@ mod tests {
 
     fn timer(clock: &GuestClock, after: Duration) -> Timer {
         let after = u64::try_from(after.as_nanos()).unwrap();
-        Timer {
-            when: clock.now() + after,
-            clock: clock.clone(),
-        }
+        Timer { when: clock.now() + after, clock: clock.clone() }
     }
 
     #[test]
     fn of_several_timers_the_earliest_fires_and_time_stands_there() {
         let clock = GuestClock::default();
         clock.set(Timestamp(1), Duration::from_secs(5));
-        let (mut late, mut early) = (
-            timer(&clock, Duration::from_secs(2)),
-            timer(&clock, Duration::from_secs(1)),
-        );
+        let (mut late, mut early) =
+            (timer(&clock, Duration::from_secs(2)), timer(&clock, Duration::from_secs(1)));
         let (mut late, mut early) = (pin!(late.ready()), pin!(early.ready()));
-        assert!(
-            !poll(late.as_mut()) && !poll(early.as_mut()),
-            "all are asked before time moves"
-        );
+        assert!(!poll(late.as_mut()) && !poll(early.as_mut()), "all are asked before time moves");
         assert!(!poll(late.as_mut()));
         assert!(poll(early.as_mut()));
         assert_eq!(clock.now(), 1000 + 1_000_000_000);

@@ -41,26 +41,15 @@ pub(super) struct Launch {
 impl Plugin {
     /// Starts the component once and has it describe itself.
     pub(super) async fn describe(launch: Launch, hash: String) -> Result<Self, LoadError> {
-        let lane = LaneName {
-            consumer: Arc::clone(&launch.options.consumer),
-            partition: 0,
-        };
+        let lane = LaneName { consumer: Arc::clone(&launch.options.consumer), partition: 0 };
         let log = launch.log(lane);
         let mut instance = launch.start(log).await.map_err(LoadError::Describe)?;
         let described = instance.describe().await.map_err(LoadError::Describe)?;
         drop(instance);
         let description = Description::check(described, &launch.options)?;
-        let version = ProgramVersion {
-            name: description.name.clone(),
-            version: description.version.clone(),
-            hash,
-        };
-        Ok(Self {
-            launch,
-            version,
-            description,
-            logs: Mutex::default(),
-        })
+        let version =
+            ProgramVersion { name: description.name.clone(), version: description.version.clone(), hash };
+        Ok(Self { launch, version, description, logs: Mutex::default() })
     }
 
     /// The version of its state's layout.
@@ -75,10 +64,7 @@ impl Plugin {
 
     fn log(&self, lane: &LaneName) -> Arc<LaneLog> {
         let mut logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(
-            logs.entry(lane.partition)
-                .or_insert_with(|| self.launch.log(lane.clone())),
-        )
+        Arc::clone(logs.entry(lane.partition).or_insert_with(|| self.launch.log(lane.clone())))
     }
 }
 
@@ -97,34 +83,21 @@ impl Program for Plugin {
 
 impl Launch {
     fn log(&self, lane: LaneName) -> Arc<LaneLog> {
-        Arc::new(LaneLog::new(
-            lane,
-            self.options.grants.log,
-            Arc::clone(&self.shared.clock),
-        ))
+        Arc::new(LaneLog::new(lane, self.options.grants.log, Arc::clone(&self.shared.clock)))
     }
 
     /// Starts an instance, once the pool has room for it. What its component runs when it starts is under the limits
     /// and the deadline of a delivery.
     async fn start(&self, log: Arc<LaneLog>) -> Result<PluginInstance, Failure> {
-        let permit = Arc::clone(&self.shared.room)
-            .acquire_many_owned(self.memories)
-            .await;
+        let permit = Arc::clone(&self.shared.room).acquire_many_owned(self.memories).await;
         let permit = permit.map_err(|_| Failure::transient("shutdown", "the plugin runtime has ended"))?;
         let mut store = self.store(log);
-        let consumer: Consumer = call(
-            &mut store,
-            Timestamp(0),
-            self.options.limits.deadline,
-            async |store| self.component.instantiate_async(store).await,
-        )
-        .await?;
-        Ok(PluginInstance::new(
-            store,
-            consumer,
-            self.options.limits.deadline,
-            permit,
-        ))
+        let consumer: Consumer =
+            call(&mut store, Timestamp(0), self.options.limits.deadline, async |store| {
+                self.component.instantiate_async(store).await
+            })
+            .await?;
+        Ok(PluginInstance::new(store, consumer, self.options.limits.deadline, permit))
     }
 
     fn store(&self, log: Arc<LaneLog>) -> Store<Host> {

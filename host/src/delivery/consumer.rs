@@ -1,0 +1,190 @@
+//! A running consumer: its lanes as tasks, and what can be asked of them while they run.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::lane::{Control, LaneTask, Shared};
+use super::status::{Board, LaneState, LaneStatus, Report};
+use crate::config::ConsumerConfig;
+use crate::effects::{Authority, ContextOwner};
+use crate::handler::Program;
+use crate::ids::{ConsumerId, LaneId, TopicId};
+use crate::log::Log;
+
+/// What all consumers of a bus share.
+pub(crate) struct Lanes {
+    log: Arc<Log>,
+    runtime: Handle,
+    /// The lanes that have run since the log was opened. A mark that one of them left is not of a process before.
+    started: Mutex<HashSet<LaneId>>,
+}
+
+/// What a consumer is to run with.
+pub(crate) struct Setup {
+    /// Its number, once it is registered with the log.
+    pub id: ConsumerId,
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its topics, all of which have as many partitions.
+    pub topics: Vec<TopicId>,
+    /// How many.
+    pub partitions: u32,
+    /// Its settings.
+    pub config: ConsumerConfig,
+    /// What it may do.
+    pub authority: Arc<Authority>,
+    /// What runs it.
+    pub program: Arc<dyn Program>,
+    /// Whether it stands still until [`Consumer::resume`].
+    pub paused: bool,
+}
+
+impl Lanes {
+    /// Lanes on `log` that run on `runtime`.
+    pub(crate) fn new(log: Arc<Log>, runtime: Handle) -> Self {
+        Self { log, runtime, started: Mutex::default() }
+    }
+
+    /// Starts a consumer's lanes, a task each.
+    pub(crate) fn start(&self, setup: Setup) -> Consumer {
+        let control = watch::Sender::new(Control {
+            program: setup.program,
+            generation: 0,
+            paused: setup.paused,
+            stop: false,
+        });
+        let shared = Arc::new(Shared {
+            owner: ContextOwner {
+                consumer: Arc::clone(&setup.name),
+                authority: setup.authority,
+                topics: self.log.directory(),
+                seed: self.log.seed(),
+            },
+            log: Arc::clone(&self.log),
+            topics: setup.topics,
+            config: Arc::new(setup.config),
+            board: Board::new(setup.partitions),
+        });
+        let mut started = self.started.lock().unwrap_or_else(PoisonError::into_inner);
+        let tasks = (0..setup.partitions).map(|partition| {
+            let lane = LaneId { consumer: setup.id, partition };
+            let may_have_crashed = started.insert(lane) && self.log.was_unclean();
+            let task = LaneTask::new(Arc::clone(&shared), lane, control.subscribe(), may_have_crashed);
+            self.runtime.spawn(task.run())
+        });
+        Consumer { id: setup.id, partitions: setup.partitions, tasks: tasks.collect(), control, shared }
+    }
+}
+
+/// A consumer whose lanes run. Dropped without [`stop`](Self::stop), its lanes end after their batch.
+pub(crate) struct Consumer {
+    id: ConsumerId,
+    partitions: u32,
+    shared: Arc<Shared>,
+    control: watch::Sender<Control>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Consumer {
+    /// Has each lane go over to another program, between two deliveries: it finishes the one it is at, commits its batch,
+    /// and makes the next delivery with the new program. Attempts go on counting.
+    pub(crate) fn switch(&self, program: Arc<dyn Program>) {
+        self.control.send_modify(|control| {
+            control.program = program;
+            control.generation += 1;
+        });
+    }
+
+    /// Ends when every lane has gone over to the program of the last [`switch`](Self::switch). A lane whose storage fails
+    /// goes over when it works again.
+    pub(crate) fn switched(&self) -> impl Future<Output = ()> + use<> {
+        let generation = self.control.borrow().generation;
+        let shared = Arc::clone(&self.shared);
+        async move {
+            let has_switched =
+                |_, report: &Report| report.generation >= generation || report.state == LaneState::Stopped;
+            shared.board.all(has_switched).await;
+        }
+    }
+
+    /// Ends when the lanes are done with every event that is durable now: handled, or dead letters.
+    pub(crate) fn caught_up(&self) -> impl Future<Output = ()> + use<> {
+        let shared = Arc::clone(&self.shared);
+        let next = |partition| {
+            let topics = shared.topics.iter();
+            topics.map(|topic| (*topic, shared.log.next_offset(*topic, partition))).collect::<Vec<_>>()
+        };
+        let ends: Vec<_> = (0..self.partitions).map(next).collect();
+        // A lane that was moved by hand has to have heard of it.
+        let epochs: Vec<_> = (0..self.partitions)
+            .map(|partition| shared.log.lane_epoch(LaneId { consumer: self.id, partition }))
+            .collect();
+        async move {
+            let is_done = |partition: u32, report: &Report| {
+                let has_come_to = |(topic, end): &(TopicId, u64)| report.next.get(topic) >= Some(end);
+                report.held == report.parked
+                    && report.epoch >= epochs[partition as usize]
+                    && ends[partition as usize].iter().all(has_come_to)
+            };
+            shared.board.all(is_done).await;
+        }
+    }
+
+    /// Has each lane stand still after its batch.
+    pub(crate) fn pause(&self) {
+        self.control.send_modify(|control| control.paused = true);
+    }
+
+    /// Ends a pause.
+    pub(crate) fn resume(&self) {
+        self.control.send_modify(|control| control.paused = false);
+    }
+
+    /// Ends the lanes: each finishes the delivery it is at and commits its batch. Those that take longer than `grace` are
+    /// cut off, and what they had not committed never was. Returns how many were.
+    pub(crate) async fn stop(self, grace: Duration) -> usize {
+        self.control.send_modify(|control| control.stop = true);
+        let clock = self.shared.log.clock();
+        let mut end = clock.sleep_until(clock.now().after(grace));
+        let mut cut_off = 0;
+        for mut task in self.tasks {
+            tokio::select! {
+                biased;
+                _ = &mut task => {}
+                () = &mut end => {
+                    // The sleep is over for all that are left.
+                    end = Box::pin(async {});
+                    task.abort();
+                    // A task that panicked is as much at its end as one that was cancelled.
+                    cut_off += usize::from(task.await.is_err_and(|error| error.is_cancelled()));
+                }
+            }
+        }
+        cut_off
+    }
+
+    /// What each lane is doing. Reads one event for each topic in which a lane has some to come.
+    pub(crate) fn status(&self) -> Vec<LaneStatus> {
+        let reports = (0_u32..).zip(self.shared.board.reports()).zip(&self.tasks);
+        reports
+            .map(|((partition, report), task)| {
+                let mut status = report.status(&self.shared.log, partition);
+                if task.is_finished() {
+                    status.state = LaneState::Stopped;
+                }
+                status
+            })
+            .collect()
+    }
+
+    /// Waits until this is true of every lane, as tests do.
+    #[cfg(test)]
+    pub(super) async fn all(&self, is_so: impl Fn(&Report) -> bool) {
+        self.shared.board.all(|_, report| is_so(report)).await;
+    }
+}

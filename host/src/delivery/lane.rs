@@ -1,0 +1,358 @@
+//! A lane's task: it does what the machine decides.
+//!
+//! It works in batches. A batch is as many deliveries as fit into its bounds, on one view of the state, with one commit
+//! at its end. Between two batches it looks at what it was told (another program, pause, stop) and lets others run.
+
+use std::future::pending;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::desk::{Desk, Task};
+use super::interruption::Interruption;
+use super::machine::{Rest, Step, Subject};
+use super::panics::caught;
+use super::status::{Board, LaneState};
+use crate::clock::{Clock, Timestamp};
+use crate::config::ConsumerConfig;
+use crate::effects::{Context, ContextOwner};
+use crate::handler::{Delivery, Failure, Instance, LaneName, Program};
+use crate::ids::{LaneId, TopicId};
+use crate::limits::{
+    LANE_BATCH_BYTES, LANE_BATCH_DELIVERIES, LANE_BATCH_TIME, LANE_IDLE, MARKED_DELIVERIES,
+    STORAGE_RETRY_BASE, STORAGE_RETRY_MAX,
+};
+use crate::log::{Log, Watcher};
+
+/// What the lanes of a consumer share.
+pub(super) struct Shared {
+    pub log: Arc<Log>,
+    pub topics: Vec<TopicId>,
+    pub config: Arc<ConsumerConfig>,
+    pub owner: ContextOwner,
+    pub board: Board,
+}
+
+/// What a consumer tells its lanes.
+#[derive(Clone)]
+pub(super) struct Control {
+    pub program: Arc<dyn Program>,
+    /// Counts the programs, so that a lane sees when there is another.
+    pub generation: u64,
+    pub paused: bool,
+    pub stop: bool,
+}
+
+/// See the module.
+pub(super) struct LaneTask {
+    shared: Arc<Shared>,
+    id: LaneId,
+    name: LaneName,
+    watcher: Watcher,
+    control: watch::Receiver<Control>,
+    program: Arc<dyn Program>,
+    generation: u64,
+    instance: Option<Box<dyn Instance>>,
+    /// Whether a mark in the lane's rows is of a process that ended during the delivery.
+    may_have_crashed: bool,
+    /// Deliveries that are still to be marked one by one.
+    to_mark: usize,
+    /// Failures of the storage in a row.
+    failures: u32,
+}
+
+/// What a lane that has nothing to do waits for.
+#[derive(Clone, Copy)]
+enum Until {
+    /// New events, or changes of its rows.
+    Woken,
+    /// Those, or a moment.
+    WokenOr(Timestamp),
+}
+
+impl LaneTask {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        id: LaneId,
+        control: watch::Receiver<Control>,
+        may_have_crashed: bool,
+    ) -> Self {
+        let (program, generation) = {
+            let control = control.borrow();
+            (Arc::clone(&control.program), control.generation)
+        };
+        Self {
+            watcher: shared.log.watch(id, &shared.topics),
+            name: LaneName { consumer: Arc::clone(&shared.owner.consumer), partition: id.partition },
+            shared,
+            id,
+            control,
+            program,
+            generation,
+            instance: None,
+            may_have_crashed,
+            to_mark: if may_have_crashed { MARKED_DELIVERIES } else { 0 },
+            failures: 0,
+        }
+    }
+
+    /// Runs until it is told to stop, its consumer is gone, or the log is closed.
+    pub(super) async fn run(mut self) {
+        while let Err(interruption) = self.work().await {
+            // The program may hold on to what it saw of effects that never were.
+            self.instance = None;
+            let goes_on = match interruption {
+                Interruption::Stale => true,
+                Interruption::Ended => false,
+                Interruption::DiskFull { free, min } => {
+                    self.report(LaneState::DiskFull { free, min }, None);
+                    self.storage_works().await
+                }
+                Interruption::Storage(reason) => {
+                    self.report(LaneState::Failing { reason }, None);
+                    self.storage_works().await
+                }
+            };
+            if !goes_on {
+                break;
+            }
+        }
+        self.report(LaneState::Stopped, None);
+    }
+
+    /// Reads the lane back and works on it. Returns when the lane is to stop.
+    async fn work(&mut self) -> Result<(), Interruption> {
+        let mut desk = Desk::open(&self.shared, self.id)?;
+        self.recover(&mut desk).await?;
+        loop {
+            let control = self.control.borrow_and_update().clone();
+            if control.stop || self.control.has_changed().is_err() {
+                return Ok(());
+            }
+            self.adopt(&control, &mut desk);
+            if control.paused {
+                self.report(LaneState::Paused, Some(&desk));
+                self.instance = None;
+                desk.rewind();
+                // A consumer that is gone ends the loop above.
+                drop(self.control.changed().await);
+                continue;
+            }
+            if desk.is_stale() {
+                return Err(Interruption::Stale);
+            }
+            self.report(LaneState::Working, Some(&desk));
+            let rest = self.batch(&mut desk).await?;
+            match rest {
+                Some((why, until)) => self.rest(&mut desk, why, until).await?,
+                None => tokio::task::yield_now().await,
+            }
+        }
+    }
+
+    /// Finds out which delivery ended the process before, if one did.
+    async fn recover(&mut self, desk: &mut Desk) -> Result<(), Interruption> {
+        if let Some(mark) = desk.machine.unmark()
+            && self.may_have_crashed
+        {
+            desk.machine.set_version(self.program.version().clone());
+            let chance = self.shared.log.random().next_u64();
+            desk.recover(&mark, self.clock().now(), chance)?;
+            self.commit(desk).await?;
+        }
+        // A mark from here on is this process's own.
+        self.may_have_crashed = false;
+        Ok(())
+    }
+
+    /// Goes over to the program that was asked for.
+    fn adopt(&mut self, control: &Control, desk: &mut Desk) {
+        if self.generation != control.generation {
+            self.instance = None;
+            self.program = Arc::clone(&control.program);
+            self.generation = control.generation;
+        }
+        desk.machine.set_version(self.program.version().clone());
+    }
+
+    /// Makes deliveries until a bound of the batch is reached or there is nothing to do, and commits them. Returns what
+    /// to wait for if there was nothing more to do.
+    async fn batch(&mut self, desk: &mut Desk) -> Result<Option<(Rest, Until)>, Interruption> {
+        let began = self.clock().now();
+        let mut deliveries = 0;
+        let rest = loop {
+            let now = self.clock().now();
+            let is_full = deliveries >= LANE_BATCH_DELIVERIES
+                || desk.bytes() >= LANE_BATCH_BYTES
+                || now.since(began) >= LANE_BATCH_TIME;
+            // What the lane is told takes effect between two deliveries, after a commit.
+            if is_full || self.control.has_changed().unwrap_or(true) {
+                break None;
+            }
+            match desk.next(now)? {
+                Task::Deliver(subject) => {
+                    deliveries += 1;
+                    self.deliver(desk, subject).await?;
+                }
+                Task::Settled => {}
+                Task::Rest(Step::Rest(why, due)) => {
+                    break Some((why, due.map_or(Until::Woken, Until::WokenOr)));
+                }
+                Task::Rest(_) => unreachable!("all other steps are tasks of their own"),
+            }
+        };
+        self.commit(desk).await?;
+        Ok(rest)
+    }
+
+    async fn commit(&mut self, desk: &mut Desk) -> Result<(), Interruption> {
+        desk.commit().await?;
+        self.failures = 0;
+        Ok(())
+    }
+
+    /// Makes one attempt.
+    async fn deliver(&mut self, desk: &mut Desk, subject: Subject) -> Result<(), Interruption> {
+        let started = self.clock().now();
+        if self.to_mark > 0 || desk.machine.crashes(subject.target) > 0 {
+            self.to_mark = self.to_mark.saturating_sub(1);
+            desk.machine.mark(subject.target, started);
+            self.commit(desk).await?;
+        }
+        let Some(event) = &subject.event else {
+            unreachable!("events that can't be read are not delivered");
+        };
+        let timing = desk.machine.timing(&subject, started);
+        let delivery = Delivery {
+            topic: Arc::clone(&subject.topic_name),
+            partition: self.id.partition,
+            offset: subject.offset,
+            appended: subject.appended,
+            attempt: timing.attempt,
+            first_attempt: timing.first_attempt,
+            now: timing.now,
+            redriven: timing.redriven,
+            event: Arc::clone(event),
+        };
+        let context = desk.context(&self.program.version().version)?;
+        match caught(self.call(&delivery, context)).await {
+            Ok(()) => {
+                context.keep();
+                desk.machine.succeeded(subject.target);
+            }
+            Err(failure) => {
+                context.discard();
+                self.instance = None;
+                let chance = self.shared.log.random().next_u64();
+                let now = self.clock().now();
+                desk.machine.failed(subject, failure, started, now, chance);
+            }
+        }
+        Ok(())
+    }
+
+    async fn call(&mut self, delivery: &Delivery, context: &mut Context) -> Result<(), Failure> {
+        let instance = match &mut self.instance {
+            Some(instance) => instance,
+            none => none.insert(self.program.instantiate(&self.name).await?),
+        };
+        context.begin(delivery);
+        instance.deliver(delivery, context).await
+    }
+
+    /// Waits until there may be something to do.
+    async fn rest(&mut self, desk: &mut Desk, why: Rest, until: Until) -> Result<(), Interruption> {
+        self.report(self.resting(desk, why, until), Some(desk));
+        let mut idle_at = Some(self.clock().now().after(LANE_IDLE));
+        loop {
+            let due = match until {
+                Until::Woken => None,
+                Until::WokenOr(due) => Some(due),
+            };
+            let wake_at = due.into_iter().chain(idle_at).min();
+            tokio::select! {
+                biased;
+                _ = self.control.changed() => return Ok(()),
+                () = self.watcher.changed() => {
+                    desk.wake();
+                    return Ok(());
+                }
+                () = sleep_until(&**self.shared.log.clock(), wake_at) => {
+                    if due == wake_at {
+                        return Ok(());
+                    }
+                    idle_at = None;
+                    self.instance = None;
+                    desk.rewind();
+                }
+            }
+        }
+    }
+
+    fn resting(&self, desk: &Desk, why: Rest, until: Until) -> LaneState {
+        match (why, until) {
+            (Rest::Stalled, _) => LaneState::Stalled { held_max: self.shared.config.held_max },
+            (_, Until::WokenOr(until)) => LaneState::Waiting { until },
+            (Rest::Blocked, Until::Woken) => LaneState::Parked,
+            (Rest::Empty, Until::Woken) if desk.machine.holds().parked() > 0 => LaneState::Parked,
+            (Rest::Empty, Until::Woken) => LaneState::Idle,
+        }
+    }
+
+    /// Waits until the storage is worth another try. Returns whether the lane goes on.
+    async fn storage_works(&mut self) -> bool {
+        let wait = STORAGE_RETRY_BASE.saturating_mul(2_u32.saturating_pow(self.failures));
+        self.failures = self.failures.saturating_add(1);
+        let end = self.clock().now().after(wait.min(STORAGE_RETRY_MAX));
+        let log = &self.shared.log;
+        let works = async {
+            log.clock().sleep_until(end).await;
+            log.usable().await.is_ok()
+        };
+        tokio::pin!(works);
+        loop {
+            tokio::select! {
+                biased;
+                changed = self.control.changed() => {
+                    if changed.is_err() || self.control.borrow_and_update().stop {
+                        return false;
+                    }
+                }
+                works = &mut works => return works,
+            }
+        }
+    }
+
+    fn report(&self, state: LaneState, desk: Option<&Desk>) {
+        self.shared.board.report(self.id.partition, |report| {
+            report.state = state;
+            report.generation = self.generation;
+            report.version.clone_from(self.program.version());
+            if let Some(desk) = desk {
+                let progress = desk.machine.progress();
+                report.next.clone_from(&progress.next);
+                report.counts = progress.counts;
+                report.held = desk.machine.holds().len();
+                report.parked = desk.machine.holds().parked();
+                report.next_retry = desk.machine.holds().next_due();
+                report.epoch = desk.epoch();
+            }
+        });
+    }
+
+    fn clock(&self) -> &dyn Clock {
+        &**self.shared.log.clock()
+    }
+}
+
+async fn sleep_until(clock: &dyn Clock, moment: Option<Timestamp>) {
+    match moment {
+        Some(moment) => clock.sleep_until(moment).await,
+        None => pending().await,
+    }
+}
+
+/// A topic's name. One that the log doesn't know any more goes by its number.
+pub(super) fn topic_name(log: &Log, topic: TopicId) -> Arc<str> {
+    log.topic_name(topic).unwrap_or_else(|| topic.to_string().into())
+}

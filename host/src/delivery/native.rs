@@ -1,0 +1,72 @@
+//! Native Rust handlers as programs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::{BoxFuture, Clock};
+use crate::effects::Context;
+use crate::handler::{Delivery, Failure, FailureKind, Handler, Instance, LaneName, Program, ProgramVersion};
+
+/// A handler that is part of the application.
+pub(crate) struct Native<H> {
+    handler: Arc<H>,
+    version: ProgramVersion,
+    deadline: Duration,
+    clock: Arc<dyn Clock>,
+}
+
+impl<H: Handler> Native<H> {
+    /// `version` is the application's own word for what it runs; past `deadline` a delivery has failed.
+    pub(crate) fn new(
+        handler: H,
+        version: impl Into<String>,
+        deadline: Duration,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let version =
+            ProgramVersion { name: "native".to_owned(), version: version.into(), hash: String::new() };
+        Self { handler: Arc::new(handler), version, deadline, clock }
+    }
+}
+
+impl<H: Handler> Program for Native<H> {
+    fn version(&self) -> &ProgramVersion {
+        &self.version
+    }
+
+    fn instantiate<'a>(&'a self, _lane: &'a LaneName) -> BoxFuture<'a, Result<Box<dyn Instance>, Failure>> {
+        let instance = NativeInstance {
+            handler: Arc::clone(&self.handler),
+            deadline: self.deadline,
+            clock: Arc::clone(&self.clock),
+        };
+        Box::pin(async move { Ok(Box::new(instance) as Box<dyn Instance>) })
+    }
+}
+
+/// One value serves all lanes, so an instance is a reference to it.
+struct NativeInstance<H> {
+    handler: Arc<H>,
+    deadline: Duration,
+    clock: Arc<dyn Clock>,
+}
+
+impl<H: Handler> Instance for NativeInstance<H> {
+    fn deliver<'a>(
+        &'a mut self,
+        delivery: &'a Delivery,
+        context: &'a mut Context,
+    ) -> BoxFuture<'a, Result<(), Failure>> {
+        Box::pin(async move {
+            let end = self.clock.now().after(self.deadline);
+            tokio::select! {
+                biased;
+                outcome = self.handler.handle(delivery, context) => outcome,
+                () = self.clock.sleep_until(end) => {
+                    let message = format!("the handler took longer than its deadline of {:?}", self.deadline);
+                    Err(Failure::new(FailureKind::Timeout, "timeout", message))
+                }
+            }
+        })
+    }
+}

@@ -1,0 +1,79 @@
+//! Time and chance for tests: a clock that stands still until it is moved, and numbers that a seed repeats.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::clock::{BoxFuture, Clock, Random, Timestamp};
+pub use crate::log::MemoryMedium;
+
+/// A clock that moves when it is told to.
+#[derive(Debug)]
+pub struct ManualClock {
+    now: watch::Sender<Timestamp>,
+}
+
+impl ManualClock {
+    /// A clock that stands at `now`.
+    #[must_use]
+    pub fn new(now: Timestamp) -> Self {
+        Self { now: watch::Sender::new(now) }
+    }
+
+    /// Moves the clock forward, and wakes who slept until a moment that has come.
+    pub fn advance(&self, time: Duration) {
+        self.now.send_modify(|now| *now = now.after(time));
+    }
+
+    /// Moves the clock to `moment`, unless it is past it.
+    pub fn advance_to(&self, moment: Timestamp) {
+        self.now.send_modify(|now| *now = moment.max(*now));
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> Timestamp {
+        *self.now.borrow()
+    }
+
+    fn not_before(&self, floor: Timestamp) {
+        self.advance_to(floor);
+    }
+
+    fn is_slewing(&self) -> bool {
+        false
+    }
+
+    fn sleep_until(&self, moment: Timestamp) -> BoxFuture<'_, ()> {
+        let mut now = self.now.subscribe();
+        Box::pin(async move {
+            // The sender is borrowed for as long as this waits, so it can't be gone.
+            drop(now.wait_for(|now| *now >= moment).await);
+        })
+    }
+}
+
+/// Numbers that follow from a seed: the splitmix64 sequence.
+#[derive(Debug)]
+pub struct SeededRandom {
+    state: AtomicU64,
+}
+
+impl SeededRandom {
+    /// The sequence of this seed.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self { state: AtomicU64::new(seed) }
+    }
+}
+
+impl Random for SeededRandom {
+    fn next_u64(&self) -> u64 {
+        const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+        let state = self.state.fetch_add(STEP, Ordering::Relaxed).wrapping_add(STEP);
+        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+}

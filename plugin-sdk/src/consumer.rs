@@ -1,0 +1,51 @@
+use crate::{Data, Delivery, Failure, Host};
+
+/// A consumer of events. [`export!`](crate::export) makes it a plugin.
+///
+/// The struct itself is a cache: it starts as its default, is thrown away after a failed delivery, and may be at any
+/// other time. What must stay belongs into the state.
+pub trait Consumer: Default + 'static {
+    /// The plugin's name.
+    const NAME: &'static str;
+
+    /// The types of the events to handle; all, if empty. Events of other types are done without a look at their data.
+    const EVENT_TYPES: &'static [&'static str] = &[];
+
+    /// The topics to publish to. The host refuses to load the plugin unless all are granted.
+    const PUBLISHES: &'static [&'static str] = &[];
+
+    /// Whether the plugin keeps state. The host refuses to load it unless state is granted.
+    const USES_STATE: bool = false;
+
+    /// The version of the state's layout. A plugin with another one doesn't replace the running plugin.
+    const STATE_VERSION: u32 = 1;
+
+    /// What an event's data is read as: a type that `serde` deserializes, or [`Raw`](crate::Raw). Data of another
+    /// shape is a permanent failure with code `bad-data`.
+    type Data: Data;
+
+    /// Handles one delivery. Its effects commit together when this returns `Ok`; a failure, a panic or a missed
+    /// deadline leaves none of them behind.
+    ///
+    /// # Errors
+    ///
+    /// A [`Failure`], which says whether another attempt makes sense.
+    fn handle(&mut self, delivery: &Delivery<Self::Data>, host: &mut dyn Host) -> Result<(), Failure>;
+}
+
+/// Takes a delivery as it comes from the host through `consumer`, in a component and in a test alike.
+pub(crate) fn deliver<C: Consumer>(
+    consumer: &mut C,
+    delivery: Delivery,
+    host: &mut dyn Host,
+) -> Result<(), Failure> {
+    if !C::EVENT_TYPES.is_empty() && !C::EVENT_TYPES.contains(&delivery.event.event_type.as_str()) {
+        return Ok(());
+    }
+    let outcome = delivery.decode().and_then(|delivery| consumer.handle(&delivery, host));
+    if outcome.is_err() {
+        // It may have remembered what never came to be.
+        *consumer = C::default();
+    }
+    outcome
+}

@@ -1,0 +1,41 @@
+#![doc = include_str!("../README.md")]
+
+mod attribute;
+mod consumer;
+mod data;
+mod error;
+mod event;
+mod export;
+mod failure;
+mod host;
+mod json_path;
+mod log;
+mod outgoing;
+mod timestamp;
+
+#[cfg(not(target_arch = "wasm32"))]
+pub mod testing;
+
+// Generated from `wit/v0`; `tests/bindings.rs` holds it true to the contract.
+#[cfg(target_arch = "wasm32")]
+#[rustfmt::skip]
+#[doc(hidden)]
+#[allow(clippy::all, clippy::pedantic, missing_docs, unsafe_code, unused_qualifications)]
+pub mod bindings;
+#[cfg(target_arch = "wasm32")]
+#[doc(hidden)]
+pub mod wasm;
+
+pub use attribute::Attribute;
+pub use consumer::Consumer;
+pub use data::{Data, Raw};
+pub use error::{PublishError, SettingsError, StateError};
+pub use event::{Delivery, Event};
+pub use failure::{Failure, Reason};
+pub use host::{Entry, Host};
+pub use log::Level;
+pub use outgoing::Outgoing;
+pub use timestamp::Timestamp;
+
+pub use serde;
+pub use serde_json;

@@ -1,0 +1,233 @@
+//! The adapter between the contract's bindings and the words of this crate.
+
+use std::{cell::RefCell, sync::Once, thread::LocalKey, time::Duration};
+
+pub use crate::bindings::exports::tidegate::plugin::{
+    handler::{Delivery, Failure, Guest as HandleGuest},
+    plugin::{Description, Guest as DescribeGuest},
+};
+use crate::{
+    Attribute, Consumer, Entry, Event, Host, Level, Outgoing, PublishError, Raw, StateError, Timestamp,
+    bindings::tidegate::plugin::{config, context, logging, publisher, state, types},
+    consumer::deliver,
+};
+
+/// Answers the contract's `describe`.
+pub fn describe<C: Consumer>(version: &str) -> Description {
+    log_panics();
+    Description {
+        name: C::NAME.to_owned(),
+        version: version.to_owned(),
+        publishes: C::PUBLISHES.iter().map(|&topic| topic.to_owned()).collect(),
+        uses_state: C::USES_STATE,
+        state_version: C::STATE_VERSION,
+    }
+}
+
+/// Answers the contract's `handle`.
+pub fn handle<C: Consumer>(
+    consumer: &'static LocalKey<RefCell<C>>,
+    delivery: Delivery,
+) -> Result<(), Failure> {
+    log_panics();
+    consumer.with_borrow_mut(|consumer| deliver(consumer, delivery.into(), &mut Bus)).map_err(Failure::from)
+}
+
+/// A panic is a trap, and a trap has no message: leave it in the log.
+fn log_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        std::panic::set_hook(Box::new(|panic| logging::log(logging::Level::Error, &panic.to_string())));
+    });
+}
+
+/// The host on the other side of the imports.
+struct Bus;
+
+impl Host for Bus {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
+        state::get(key).map_err(StateError::from)
+    }
+
+    fn set(&mut self, key: &[u8], value: &[u8]) -> Result<(), StateError> {
+        state::set(key, value).map_err(StateError::from)
+    }
+
+    fn delete(&mut self, key: &[u8]) -> Result<(), StateError> {
+        state::delete(key).map_err(StateError::from)
+    }
+
+    fn scan(&self, start: &[u8], end: Option<&[u8]>, limit: u32) -> Result<Vec<Entry>, StateError> {
+        state::scan(start, end, limit).map_err(StateError::from)
+    }
+
+    fn publish(&mut self, topic: &str, event: Outgoing) -> Result<(), PublishError> {
+        publisher::publish(topic, &event.into()).map_err(PublishError::from)
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp::from_micros(context::now())
+    }
+
+    fn random(&mut self, len: u32) -> Vec<u8> {
+        context::random(len)
+    }
+
+    fn consumer(&self) -> String {
+        context::consumer()
+    }
+
+    fn version(&self) -> String {
+        context::version()
+    }
+
+    fn settings_json(&self) -> String {
+        config::settings()
+    }
+
+    fn log(&mut self, level: Level, message: &str) {
+        logging::log(level.into(), message);
+    }
+}
+
+impl From<Level> for logging::Level {
+    fn from(level: Level) -> Self {
+        match level {
+            Level::Trace => Self::Trace,
+            Level::Debug => Self::Debug,
+            Level::Info => Self::Info,
+            Level::Warn => Self::Warn,
+            Level::Error => Self::Error,
+        }
+    }
+}
+
+impl From<state::Error> for StateError {
+    fn from(error: state::Error) -> Self {
+        match error {
+            state::Error::NotGranted => Self::NotGranted,
+            state::Error::KeySize(max) => Self::KeySize { max },
+            state::Error::ValueSize(max) => Self::ValueSize { max },
+            state::Error::EffectsSize(max) => Self::EffectsSize { max },
+            state::Error::Unavailable => Self::Unavailable,
+        }
+    }
+}
+
+impl From<publisher::Error> for PublishError {
+    fn from(error: publisher::Error) -> Self {
+        match error {
+            publisher::Error::NotGranted(topic) => Self::NotGranted { topic },
+            publisher::Error::UnknownTopic(topic) => Self::UnknownTopic { topic },
+            publisher::Error::Invalid(publisher::Refusal { attribute, message }) => {
+                Self::Invalid { attribute, message }
+            }
+            publisher::Error::EventSize(max) => Self::EventSize { max },
+            publisher::Error::EffectsSize((max_events, max_bytes)) => {
+                Self::EffectsSize { max_events, max_bytes }
+            }
+        }
+    }
+}
+
+impl From<Outgoing> for publisher::Outgoing {
+    fn from(event: Outgoing) -> Self {
+        Self {
+            id: event.id,
+            source: event.source,
+            type_: event.event_type,
+            subject: event.subject,
+            time: event.time,
+            datacontenttype: event.datacontenttype,
+            dataschema: event.dataschema,
+            extensions: event.extensions.into_iter().map(|(name, value)| (name, value.into())).collect(),
+            data: match event.data {
+                Raw::Empty => None,
+                Raw::Json(json) => Some(types::Data::Json(json)),
+                Raw::Text(text) => Some(types::Data::Text(text)),
+                Raw::Binary(bytes) => Some(types::Data::Binary(bytes)),
+            },
+        }
+    }
+}
+
+impl From<Attribute> for types::Attribute {
+    fn from(attribute: Attribute) -> Self {
+        match attribute {
+            Attribute::Boolean(value) => Self::Boolean(value),
+            Attribute::Integer(value) => Self::Integer(value),
+            Attribute::Text(value) => Self::Text(value),
+            Attribute::Binary(value) => Self::Binary(value),
+            Attribute::Uri(value) => Self::Uri(value),
+            Attribute::UriReference(value) => Self::UriReference(value),
+            Attribute::Timestamp(value) => Self::Timestamp(value),
+        }
+    }
+}
+
+impl From<types::Attribute> for Attribute {
+    fn from(attribute: types::Attribute) -> Self {
+        match attribute {
+            types::Attribute::Boolean(value) => Self::Boolean(value),
+            types::Attribute::Integer(value) => Self::Integer(value),
+            types::Attribute::Text(value) => Self::Text(value),
+            types::Attribute::Binary(value) => Self::Binary(value),
+            types::Attribute::Uri(value) => Self::Uri(value),
+            types::Attribute::UriReference(value) => Self::UriReference(value),
+            types::Attribute::Timestamp(value) => Self::Timestamp(value),
+        }
+    }
+}
+
+impl From<Delivery> for crate::Delivery {
+    fn from(delivery: Delivery) -> Self {
+        Self {
+            topic: delivery.topic,
+            partition: delivery.partition,
+            offset: delivery.offset,
+            appended: Timestamp::from_micros(delivery.appended),
+            attempt: delivery.attempt,
+            first_attempt: Timestamp::from_micros(delivery.first_attempt),
+            redriven: delivery.redriven,
+            event: delivery.event.into(),
+        }
+    }
+}
+
+impl From<types::Event> for Event {
+    fn from(event: types::Event) -> Self {
+        Self {
+            id: event.id,
+            source: event.source,
+            event_type: event.type_,
+            subject: event.subject,
+            time: event.time,
+            datacontenttype: event.datacontenttype,
+            dataschema: event.dataschema,
+            extensions: event.extensions.into_iter().map(|(name, value)| (name, value.into())).collect(),
+            data: match event.data {
+                None => Raw::Empty,
+                Some(types::Data::Json(json)) => Raw::Json(json),
+                Some(types::Data::Text(text)) => Raw::Text(text),
+                Some(types::Data::Binary(bytes)) => Raw::Binary(bytes),
+            },
+        }
+    }
+}
+
+impl From<crate::Failure> for Failure {
+    fn from(failure: crate::Failure) -> Self {
+        match failure {
+            crate::Failure::Transient(reason) => Self::Transient(reason.into()),
+            crate::Failure::Permanent(reason) => Self::Permanent(reason.into()),
+        }
+    }
+}
+
+impl From<crate::Reason> for types::Reason {
+    fn from(reason: crate::Reason) -> Self {
+        // A wait that outgrows the number is over the host's bound anyway.
+        let millis = |wait: Duration| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        Self { code: reason.code, message: reason.message, retry_after_ms: reason.retry_after.map(millis) }
+    }
+}

@@ -1,0 +1,57 @@
+//! The checked-in bindings are those of their WIT: the contract's in this package, and the test guests' in theirs, so that
+//! there is one generator.
+//!
+//! With `TIDEGATE_BLESS=1` in the environment these tests write them instead of comparing.
+
+use std::{error::Error, path::Path};
+
+use wit_bindgen_core::{Files, WorldGenerator, wit_parser::Resolve};
+use wit_bindgen_rust::Opts;
+
+#[test]
+fn bindings_are_generated_from_the_contract() -> Result<(), Box<dyn Error>> {
+    check("wit/v0", "consumer", "plugin-sdk/src/bindings.rs")
+}
+
+#[test]
+fn bindings_of_the_guest_that_uses_wasi_are_generated() -> Result<(), Box<dyn Error>> {
+    check("tests/guests/wit/wasi_user", "wasi-user", "tests/guests/src/bindings/wasi_user.rs")
+}
+
+#[test]
+fn bindings_of_the_guest_of_another_world_are_generated() -> Result<(), Box<dyn Error>> {
+    check("tests/guests/wit/other_world", "other-world", "tests/guests/src/bindings/other_world.rs")
+}
+
+/// Compares the bindings of a world with a file, both named from the workspace's folder.
+#[track_caller]
+fn check(wit: &str, world: &str, checked_in: &str) -> Result<(), Box<dyn Error>> {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let checked_in = workspace.join(checked_in);
+
+    let mut resolve = Resolve::default();
+    let (package, _) = resolve.push_dir(workspace.join(wit))?;
+    let id = resolve.select_world(&[package], Some(world))?;
+    let options = Opts {
+        format: true,
+        generate_all: true,
+        pub_export_macro: true,
+        default_bindings_module: Some("$crate::bindings".to_owned()),
+        export_macro_name: Some(format!("export_{}", world.replace('-', "_"))),
+        ..Opts::default()
+    };
+    let mut files = Files::default();
+    options.build().generate(&mut resolve, id, &mut files)?;
+    let generated: Vec<(&str, &[u8])> = files.iter().collect();
+    let [(_, source)] = generated[..] else { panic!("one world makes one file") };
+
+    if std::env::var_os("TIDEGATE_BLESS").is_some() {
+        std::fs::write(&checked_in, source)?;
+    }
+    assert!(
+        std::fs::read(&checked_in).unwrap_or_default() == source,
+        "{} is not what wit-bindgen makes of {wit}: run TIDEGATE_BLESS=1 cargo test -p tidegate-plugin",
+        checked_in.display(),
+    );
+    Ok(())
+}

@@ -1,0 +1,3 @@
+//! Does nothing.
+
+tidegate_plugin::export!(tidegate_guests::Idle);

@@ -1,0 +1,4 @@
+//! Generated from `wit/`; `plugin-sdk/tests/bindings.rs` holds them true.
+
+pub mod other_world;
+pub mod wasi_user;

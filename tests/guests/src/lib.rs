@@ -1,0 +1,24 @@
+#![doc = include_str!("../README.md")]
+
+mod counter;
+mod fault;
+mod hostile;
+mod idle;
+mod surroundings;
+mod witness;
+
+pub use counter::{Count, Counter, CounterSettings, Request};
+pub use fault::Fault;
+pub use hostile::{Act, Hostile, HostileSettings};
+pub use idle::Idle;
+pub use surroundings::Surroundings;
+pub use witness::Testimony;
+
+// Of worlds other than the contract's.
+#[cfg(target_arch = "wasm32")]
+#[rustfmt::skip]
+#[allow(clippy::all, clippy::pedantic, missing_docs, unsafe_code, unused_qualifications)]
+pub mod bindings;
+
+/// A core WebAssembly module without anything in it: valid WebAssembly, and not a component.
+pub const NOT_A_COMPONENT: &[u8] = b"\0asm\x01\0\0\0";

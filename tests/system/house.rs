@@ -1,0 +1,114 @@
+//! What the tests share: a bus in a folder of its own, events, and the components that were built for the tests.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tidegate::config::{ConsumerConfig, Grants, PluginConfig, RetryPolicy, TopicConfig};
+use tidegate::testing::{ManualClock, MemoryMedium, SeededRandom};
+use tidegate::{Blocking, Bus, BusError, Event, Options, Position, Record, Timestamp};
+
+/// The time at which the clocks of the tests start.
+pub const START: Timestamp = Timestamp(1_518_000_000_000_000);
+
+/// Time that a bus gets to end, in real time: only a test that fails comes near it.
+pub const SHUTDOWN: Duration = Duration::from_secs(30);
+
+/// A disk and a clock, on which a bus can be opened again and again.
+pub struct House {
+    pub folder: TempDir,
+    pub disk: MemoryMedium,
+    pub clock: Arc<ManualClock>,
+}
+
+impl House {
+    pub fn new() -> Self {
+        Self {
+            folder: TempDir::new().unwrap(),
+            disk: MemoryMedium::new(),
+            clock: Arc::new(ManualClock::new(START)),
+        }
+    }
+
+    pub fn open(&self) -> Blocking {
+        self.try_open().unwrap()
+    }
+
+    pub fn try_open(&self) -> Result<Blocking, BusError> {
+        let options = Options::new(self.folder.path())
+            .clock(Arc::clone(&self.clock) as Arc<_>)
+            .random(Arc::new(SeededRandom::new(7)))
+            .medium(self.disk.clone());
+        Ok(Bus::open_with(options)?.blocking())
+    }
+
+    /// Lets the clock run, a millisecond at each look, until this is so.
+    pub fn until(&self, is_so: impl Fn() -> bool) {
+        while !is_so() {
+            self.clock.advance(Duration::from_millis(1));
+            std::thread::yield_now();
+        }
+    }
+
+    /// Cuts the power under a bus, and opens it again on what had reached the disk.
+    pub fn cut_power(&self, bus: Blocking) -> Blocking {
+        self.disk.cut_power();
+        drop(bus);
+        self.open()
+    }
+}
+
+/// A bus with a real file and the machine's clock.
+pub fn open(folder: &Path) -> Blocking {
+    Bus::open(folder).unwrap().blocking()
+}
+
+pub fn event(id: &str, key: &str) -> Event {
+    event_with(id, key, "null")
+}
+
+pub fn event_with(id: &str, key: &str, json: &str) -> Event {
+    Event::new(id, "/tests", "Test.v1").extension("partitionkey", key).json_text(json).build().unwrap()
+}
+
+/// A topic of one partition.
+pub fn topic(bus: &Blocking, name: &str) {
+    bus.create_topic(name, TopicConfig::new(1)).unwrap();
+}
+
+pub fn publish(bus: &Blocking, topic: &str, id: &str, key: &str) {
+    bus.publish(topic, event(id, key)).unwrap();
+}
+
+/// A consumer of topic `in` that retries without waiting.
+pub fn at_once() -> ConsumerConfig {
+    let retry = RetryPolicy::default().backoff(Duration::from_millis(1), Duration::from_millis(1));
+    ConsumerConfig::new(["in"]).retry(retry)
+}
+
+/// A guest's file.
+pub fn guest_file(name: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../target/plugins/guests")
+        .join(name)
+        .with_extension("wasm");
+    assert!(path.exists(), "{} is not there: `cargo xtask plugins` builds it", path.display());
+    path
+}
+
+/// A guest with grants for state and topic `out`.
+pub fn guest(name: &str) -> PluginConfig {
+    PluginConfig::new(guest_file(name)).grants(Grants::nothing().publish("out").state())
+}
+
+/// All events of a topic.
+pub fn all(bus: &Blocking, topic: &str) -> Vec<Record> {
+    let mut reader = bus.bus().read(topic, None, Position::Earliest).unwrap();
+    std::iter::from_fn(|| reader.try_next().unwrap()).collect()
+}
+
+/// The ids of all events of a topic.
+pub fn ids(bus: &Blocking, topic: &str) -> Vec<String> {
+    all(bus, topic).iter().map(|record| record.event.id().to_owned()).collect()
+}

@@ -1,0 +1,9 @@
+//! tidegate as a whole: real files, real components, real processes.
+//!
+//! A file is a guarantee of the design, or a thing that users do.
+
+mod deduplication;
+mod durability;
+mod exactly_once;
+mod house;
+mod order;
