@@ -33,7 +33,7 @@ struct Summary {
 pub fn publish(global: &Global, publish: &Publish, output: &mut Output) -> Result<Exit, CliError> {
     let mut access = Access::open(global)?;
     create_declared(global, &mut access, &publish.topic)?;
-    let mut publisher = Publisher {
+    let publisher = Publisher {
         access: &mut access,
         topic: &publish.topic,
         atomic: publish.atomic,
