@@ -136,13 +136,6 @@ impl Authority {
         }
     }
 
-    fn allows_log(&self) -> bool {
-        match self {
-            Self::Native => true,
-            Self::Granted(grants) => grants.log,
-        }
-    }
-
     fn allows_publish(&self, topic: &str) -> bool {
         match self {
             Self::Native => true,
@@ -247,16 +240,6 @@ impl Context {
         std::mem::take(&mut self.kept)
     }
 
-    /// Moves to a later moment of the durable state, after the kept effects were taken out and committed.
-    pub(crate) fn refresh(&mut self, state: Box<dyn StateRead>) {
-        self.state = state;
-    }
-
-    /// From here on, another version of the program runs.
-    pub(crate) fn set_version(&mut self, version: Arc<str>) {
-        self.version = version;
-    }
-
     /// The delivery's time: when the log accepted the event at the first attempt, the recorded due time afterwards.
     pub fn now(&self) -> Timestamp {
         self.delivery.as_ref().map_or(Timestamp(0), |delivery| delivery.now)
@@ -270,11 +253,6 @@ impl Context {
     /// The version of the plugin or handler.
     pub fn version(&self) -> &str {
         &self.version
-    }
-
-    /// Whether the consumer may write to the log of the host.
-    pub(crate) fn may_log(&self) -> bool {
-        self.owner.authority.allows_log()
     }
 
     /// Random bytes, the same for each run of the same attempt at the same delivery: not for secrets.

@@ -208,8 +208,8 @@ pub trait Handler: Send + Sync + 'static {
     ) -> impl Future<Output = Result<(), Failure>> + Send;
 
     /// What dead letters and the list of consumers call this version of the handler; by default nothing.
-    fn version(&self) -> &str {
-        ""
+    fn version(&self) -> String {
+        String::new()
     }
 }
 

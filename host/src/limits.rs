@@ -54,7 +54,7 @@ pub const DEDUP_COUNT: u64 = 100_000;
 /// Ceiling of the setting above: a million identities take under 64 MB.
 pub const DEDUP_COUNT_MAX: u64 = 10_000_000;
 /// Age up to which an identity is remembered, unless told otherwise.
-pub const DEDUP_AGE: Duration = Duration::from_secs(24 * 60 * 60);
+pub const DEDUP_AGE: Duration = Duration::from_hours(24);
 /// Ceiling of the setting above: beyond it, the count is the bound that matters.
 pub const DEDUP_AGE_MAX: Duration = Duration::from_hours(30 * 24);
 
@@ -68,9 +68,9 @@ pub const RETENTION_BYTES_MIN: u64 = 1 << 20;
 /// Time between two runs of retention.
 pub const RETENTION_EVERY: Duration = Duration::from_secs(30);
 /// Batches that one run of retention removes in one commit: bounds what the publishers beside it wait.
-pub const TRIM_BATCHES_MAX: usize = 1000;
+pub const TRIM_BATCHES_MAX: u64 = 1000;
 /// Time after which a consumer that no configuration names any more doesn't hold retention back.
-pub const DETACHED_HOLDS_RETENTION: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+pub const DETACHED_HOLDS_RETENTION: Duration = Duration::from_hours(168);
 /// Dead letters that one call lists, redrives or discards.
 pub const LETTERS_MAX: usize = 1000;
 
@@ -91,7 +91,7 @@ pub const HELD_MAX: usize = 10_000;
 pub const HELD_CEILING: usize = 1_000_000;
 /// Time that a native handler's delivery may take. A native handler is part of the application, so this only keeps a
 /// future that never ends from holding its lane for ever.
-pub const HANDLER_DEADLINE: Duration = Duration::from_secs(5 * 60);
+pub const HANDLER_DEADLINE: Duration = Duration::from_mins(5);
 /// Time that a consumer has to end its current delivery when it is unsubscribed or given another configuration.
 pub const UNSUBSCRIBE_WAIT: Duration = Duration::from_secs(30);
 /// Most threads that run lanes, and most that compile plugins: the bus is a guest in somebody's process.
@@ -110,13 +110,13 @@ pub const ATTEMPTS_MAX: u32 = 8;
 /// Ceiling of the setting above: a held event keeps the diagnosis of every attempt.
 pub const ATTEMPTS_CEILING: u32 = 100;
 /// Age of a delivery, from its first attempt, after which it is not tried again.
-pub const ATTEMPT_AGE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+pub const ATTEMPT_AGE_MAX: Duration = Duration::from_hours(24);
 /// Ceiling of the setting above: a held event holds retention back.
 pub const ATTEMPT_AGE_CEILING: Duration = Duration::from_hours(30 * 24);
 /// First upper bound of the wait before a retry.
 pub const BACKOFF_BASE: Duration = Duration::from_millis(200);
 /// Largest upper bound of the wait before a retry, and of what a plugin may ask for.
-pub const BACKOFF_MAX: Duration = Duration::from_secs(5 * 60);
+pub const BACKOFF_MAX: Duration = Duration::from_mins(5);
 /// Ceiling of the setting above: a longer wait is a schedule, not a retry.
 pub const BACKOFF_CEILING: Duration = Duration::from_hours(24);
 /// Shortest wait that a setting may ask for: what is shorter is no wait.
@@ -194,7 +194,7 @@ pub const PLUGIN_VERSION_BYTES_MAX: usize = 64;
 /// Time that a delivery may take unless told otherwise.
 pub const PLUGIN_DEADLINE: Duration = Duration::from_secs(5);
 /// Ceiling of the setting above: a lane that waits for a plugin can't be stopped.
-pub const PLUGIN_DEADLINE_MAX: Duration = Duration::from_secs(10 * 60);
+pub const PLUGIN_DEADLINE_MAX: Duration = Duration::from_mins(10);
 /// Time between two ticks of the epoch: how long a spinning plugin keeps a thread from others.
 pub const EPOCH_TICK: Duration = Duration::from_millis(10);
 /// A guest's stack: deep recursion traps before it hurts the host.

@@ -1,6 +1,6 @@
 use crate::{Data, Delivery, Failure, Host};
 
-/// A consumer of events. [`export!`](crate::export) makes it a plugin.
+/// A consumer of events. [`export!`](crate::export!) makes it a plugin.
 ///
 /// The struct itself is a cache: it starts as its default, is thrown away after a failed delivery, and may be at any
 /// other time. What must stay belongs into the state.

@@ -20,7 +20,7 @@ pub mod testing;
 #[cfg(target_arch = "wasm32")]
 #[rustfmt::skip]
 #[doc(hidden)]
-#[allow(clippy::all, clippy::pedantic, missing_docs, unsafe_code, unused_qualifications)]
+#[allow(clippy::all, clippy::pedantic, clippy::unwrap_used, missing_docs, unsafe_code, unused_qualifications)]
 pub mod bindings;
 #[cfg(target_arch = "wasm32")]
 #[doc(hidden)]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tidegate::config::{ConsumerConfig, Grants, PluginConfig, RetryPolicy, TopicConfig};
 use tidegate::testing::{ManualClock, MemoryMedium, SeededRandom};
-use tidegate::{Blocking, Bus, BusError, Event, Options, Position, Record, Timestamp};
+use tidegate::{Blocking, Bus, Clock, BusError, Event, Options, Position, Record, Timestamp};
 
 /// The time at which the clocks of the tests start.
 pub const START: Timestamp = Timestamp(1_518_000_000_000_000);
@@ -44,8 +44,14 @@ impl House {
     }
 
     /// Lets the clock run, a millisecond at each look, until this is so.
+    ///
+    /// # Panics
+    ///
+    /// It is not so within a day of the clock.
     pub fn until(&self, is_so: impl Fn() -> bool) {
+        let end = self.clock.now().after(Duration::from_secs(24 * 60 * 60));
         while !is_so() {
+            assert!(self.clock.now() < end, "what is waited for doesn't come");
             self.clock.advance(Duration::from_millis(1));
             std::thread::yield_now();
         }

@@ -36,7 +36,7 @@ impl Bus {
         let _turn = self.inner.roster.change().await;
         self.check_new(name, &config)?;
         let clock = Arc::clone(self.inner.log.clock());
-        let version = handler.version().to_owned();
+        let version = handler.version();
         let program = Arc::new(Native::new(handler, version, HANDLER_DEADLINE, clock));
         let row = self.register(name, &config).await?;
         self.inner
@@ -281,9 +281,8 @@ impl Bus {
     async fn set_paused(&self, name: &str, paused: bool) -> Result<(), ConsumerError> {
         let _turn = self.inner.roster.change().await;
         self.inner.log.set_paused(name, paused).await?;
-        let tell = |running: &mut Running| match paused {
-            true => running.consumer.pause(),
-            false => running.consumer.resume(),
+        let tell = |running: &mut Running| {
+            if paused { running.consumer.pause() } else { running.consumer.resume() }
         };
         // One that isn't running finds it in the log when it starts.
         self.inner.roster.with(name, tell).unwrap_or(());
@@ -359,7 +358,7 @@ impl Bus {
     }
 
     /// The accepted component, where it is kept.
-    fn accepted(&self, name: &str, row: &ConsumerRow) -> Result<Option<(PathBuf, Arc<[u8]>)>, ConsumerError> {
+    fn accepted(&self, name: &str, row: &ConsumerRow) -> Result<Option<Component>, ConsumerError> {
         let components = &self.inner.components;
         let path = components.path(&row.program.hash);
         let bytes = components.get(&row.program.hash).map_err(|source| ConsumerError::File {
@@ -380,7 +379,7 @@ impl Bus {
         let options = LoadOptions {
             consumer: name.into(),
             grants: plugin.grants.clone(),
-            limits: plugin.limits.clone(),
+            limits: plugin.limits,
             settings: plugin.settings.as_str().into(),
         };
         // Loading needs the bus's own runtime, wherever this is called.
@@ -390,7 +389,7 @@ impl Bus {
         loaded.map_err(|source| ConsumerError::Load {
             consumer: name.to_owned(),
             path: path.to_owned(),
-            source,
+            source: Box::new(source),
         })
     }
 
@@ -486,6 +485,9 @@ impl Bus {
         })
     }
 }
+
+/// A component's file with its content.
+type Component = (PathBuf, Arc<[u8]>);
 
 fn read_component(consumer: &str, path: &Path) -> Result<Arc<[u8]>, ConsumerError> {
     read_bounded(path).map_err(|source| ConsumerError::File {

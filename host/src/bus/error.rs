@@ -75,7 +75,7 @@ pub enum ConsumerError {
         /// The plugin's file.
         path: PathBuf,
         /// Why.
-        source: LoadError,
+        source: Box<LoadError>,
     },
     /// The plugin keeps its state in another layout than the one that ran before.
     #[error(

@@ -194,8 +194,8 @@ impl Bus {
     /// See [`PublishError`]. Nothing is durable then, but with `InDoubt` the event may be; publishing it again is safe.
     pub async fn publish(&self, topic: &str, event: Event) -> Result<Published, PublishError> {
         let published = self.publish_all(vec![(topic, event)]).await?;
-        assert!(published.len() == 1, "each event has its place");
-        Ok(published[0])
+        let [published] = published[..] else { unreachable!("each event has its place") };
+        Ok(published)
     }
 
     /// Publishes many events, of one topic or several, in one commit: all of them are on the disk when this returns, or
@@ -257,12 +257,12 @@ impl Bus {
         let log = Arc::clone(&self.inner.log);
         let (done, closed) = tokio::sync::oneshot::channel();
         // Closing waits for the disk, which no async runtime should.
-        let closer = std::thread::Builder::new().name("tidegate-close".to_owned()).spawn(move || {
+        let thread = std::thread::Builder::new().name("tidegate-close".to_owned()).spawn(move || {
             log.close();
             // Who called doesn't wait any more: the log is closed all the same.
-            drop(done.send(()));
+            let _ = done.send(());
         });
-        if closer.is_ok() {
+        if thread.is_ok() {
             // The thread answers, or has ended: either way it is over.
             drop(closed.await);
         }

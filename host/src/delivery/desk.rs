@@ -90,8 +90,8 @@ impl Desk {
     pub(super) fn next(&mut self, now: Timestamp) -> Result<Task, Interruption> {
         self.read_ahead()?;
         let key = match self.merge.next() {
-            Next::Item(_, Item::Event(event)) => Some(event.key),
-            Next::Item(_, Item::Missing { .. }) => {
+            Next::Item(Item::Event(event)) => Some(event.key),
+            Next::Item(Item::Missing { .. }) => {
                 self.settle_missing(now);
                 return Ok(Task::Settled);
             }
@@ -182,7 +182,7 @@ impl Desk {
         if let Some((topic, Item::Missing { offset, offset_last, failure })) = self.merge.take() {
             let missing =
                 Missing { topic, topic_name: topic_name(&self.shared.log, topic), offset, offset_last };
-            self.machine.missing(missing, failure, now);
+            self.machine.missing(&missing, failure, now);
         }
     }
 

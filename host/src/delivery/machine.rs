@@ -228,7 +228,7 @@ impl Machine {
     }
 
     /// Fresh events are not there to be delivered.
-    pub(super) fn missing(&mut self, missing: Missing, failure: Failure, now: Timestamp) {
+    pub(super) fn missing(&mut self, missing: &Missing, failure: Failure, now: Timestamp) {
         self.pass(Target::Fresh(missing.topic, missing.offset_last));
         self.add_dead_letter(DeadLetter {
             id: 0,

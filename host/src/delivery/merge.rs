@@ -55,7 +55,7 @@ pub(super) enum Next<'a> {
     /// A read of this topic from this offset on, handed to [`Merge::fill`].
     Read(TopicId, u64),
     /// The next item is there; [`Merge::take`] takes it out.
-    Item(TopicId, &'a Item),
+    Item(&'a Item),
     /// There is nothing more for now.
     Nothing,
 }
@@ -81,7 +81,7 @@ impl Merge {
         });
         match (unsure, head) {
             (Some(feed), _) => Next::Read(feed.topic, feed.next.unwrap_or(0)),
-            (None, Some((feed, item))) => Next::Item(self.feeds[feed].topic, item),
+            (None, Some((_, item))) => Next::Item(item),
             (None, None) => Next::Nothing,
         }
     }
@@ -215,7 +215,7 @@ mod tests {
                 match merge.next() {
                     Next::Read(id, from) => {
                         let topic = &topics[id.0 as usize];
-                        let from = from as usize;
+                        let from = usize::try_from(from).unwrap();
                         let until = topic.visible.min(from + sizes.next().unwrap());
                         let found = (from..until).map(|at| Entry::Event(stored(at as u64, topic.commits[at])));
                         let (found, end) = (found.collect(), topic.visible as u64);
@@ -260,10 +260,7 @@ mod tests {
         let mut merge = Merge::new([(TopicId(1), Some(0)), (TopicId(2), Some(0))]);
         let damaged = Entry::Damaged { offset: 0, offset_last: 4, reason: "checksum".to_owned() };
         merge.fill(TopicId(1), vec![damaged, Entry::Event(stored(5, 2))], 6);
-        assert!(matches!(
-            merge.next(),
-            Next::Item(TopicId(1), Item::Missing { offset: 0, offset_last: 4, .. })
-        ));
+        assert!(matches!(merge.next(), Next::Item(Item::Missing { offset: 0, offset_last: 4, .. })));
         merge.take();
         assert!(matches!(merge.next(), Next::Read(TopicId(2), 0)));
     }

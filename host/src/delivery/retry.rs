@@ -60,7 +60,7 @@ mod tests {
             attempts: 5,
             base: Duration::from_millis(200),
             max: Duration::from_secs(1),
-            age: Duration::from_secs(3600),
+            age: Duration::from_hours(1),
         }
     }
 

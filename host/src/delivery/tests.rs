@@ -1,1 +1,5 @@
-//! x
+//! Lanes on a log whose disk lies in memory, with a clock that is moved by hand.
+
+mod disturbed;
+mod rig;
+mod steady;

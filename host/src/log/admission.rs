@@ -51,8 +51,9 @@ impl Admission {
     pub async fn admit(&self, change: Box<dyn Change>) -> Result<(), Closed> {
         // One that is larger than the bound waits until it is alone.
         let grains = change.bytes().div_ceil(GRAIN).clamp(1, ADMISSION_BYTES_MAX / GRAIN);
+        let grains = u32::try_from(grains).unwrap_or(u32::MAX);
         let item = Arc::clone(&self.items).acquire_owned().await.map_err(|_| Closed)?;
-        let bytes = Arc::clone(&self.bytes).acquire_many_owned(grains as u32).await.map_err(|_| Closed)?;
+        let bytes = Arc::clone(&self.bytes).acquire_many_owned(grains).await.map_err(|_| Closed)?;
         self.queue.send(Admitted { change, _bytes: bytes, _item: item }).map_err(|_| Closed)
     }
 

@@ -12,7 +12,7 @@
 
 use thiserror::Error;
 
-use super::record::{self, RecordError};
+use super::record::{self, RecordError, bounded_u32};
 use crate::clock::Timestamp;
 use crate::event::Event;
 
@@ -47,14 +47,12 @@ impl BatchBuilder {
     /// Adds an event.
     pub fn push(&mut self, event: &Event) {
         record::encode(event, &mut self.records);
-        let end = u32::try_from(self.records.len());
-        assert!(end.is_ok(), "a batch is split far below 4 GiB");
-        self.ends.push(end.unwrap_or(u32::MAX));
+        self.ends.push(bounded_u32(self.records.len()));
     }
 
     /// How many events it has.
     pub fn count(&self) -> u32 {
-        self.ends.len() as u32
+        bounded_u32(self.ends.len())
     }
 
     /// The size of the row, in bytes.
@@ -130,15 +128,16 @@ impl<'a> Batch<'a> {
     }
 
     /// The event at `index`, counted from 0.
-    pub fn event(&self, index: u32) -> Result<Event, RecordError> {
+    pub fn event(&self, index: u64) -> Result<Event, RecordError> {
         let start = if index == 0 { 0 } else { self.end(index - 1)? };
         let record = self.records.get(start..self.end(index)?).ok_or(RecordError::Short)?;
         record::decode(record)
     }
 
-    fn end(&self, index: u32) -> Result<usize, RecordError> {
+    fn end(&self, index: u64) -> Result<usize, RecordError> {
         let (ends, _) = self.ends.as_chunks::<4>();
-        ends.get(index as usize).map(|end| u32::from_le_bytes(*end) as usize).ok_or(RecordError::Short)
+        let end = usize::try_from(index).ok().and_then(|index| ends.get(index));
+        end.map(|end| u32::from_le_bytes(*end) as usize).ok_or(RecordError::Short)
     }
 }
 

@@ -8,7 +8,7 @@ use crossbeam_channel::Receiver;
 use redb::Database;
 
 use super::admission::Admitted;
-use super::error::StorageFault;
+use super::error::{ReadError, StorageFault};
 use super::open;
 use super::schema::Tables;
 use super::shared::{Health, Shared};
@@ -60,9 +60,16 @@ impl Committer {
 
     /// Commits a group and answers all of its items. Returns whether the storage still works.
     fn commit(&mut self, group: Vec<Admitted>) -> bool {
-        let Ok(database) = self.shared.database() else {
-            finish(group, &Verdict::Reopening);
-            return false;
+        let database = match self.shared.database() {
+            Ok(database) => database,
+            Err(ReadError::Closed) => {
+                finish(group, &Verdict::Closed);
+                return true;
+            }
+            Err(_) => {
+                finish(group, &Verdict::Reopening);
+                return false;
+            }
         };
         let group = self.refuse_without_space(group);
         if group.is_empty() {

@@ -20,7 +20,8 @@ pub(crate) fn key_hash(key: &str) -> u64 {
 
 /// The partition of a key: its hash modulo the number of partitions.
 pub(crate) fn partition_of(key_hash: u64, partitions: u32) -> u32 {
-    (key_hash % u64::from(partitions)) as u32
+    let partition = u32::try_from(key_hash % u64::from(partitions));
+    partition.unwrap_or_else(|_| unreachable!("it is less than the number of partitions"))
 }
 
 /// What deduplication knows an event by: SipHash-2-4 with 128 bits of output over topic, source and id, under a key that

@@ -88,7 +88,7 @@ pub(super) fn settle(txn: &mut Txn<'_>, consumer: &str, letters: &[u64], fate: F
         ))));
     }
     for letter in found {
-        settle_one(txn, id, letter, fate)?;
+        settle_one(txn, id, &letter, fate)?;
     }
     Ok(Ok(()))
 }
@@ -103,7 +103,7 @@ fn find(txn: &Txn<'_>, consumer: ConsumerId, letter: u64) -> AdminResult<Option<
 fn settle_one(
     txn: &mut Txn<'_>,
     consumer: ConsumerId,
-    letter: DeadLetter,
+    letter: &DeadLetter,
     fate: Fate,
 ) -> Result<(), StorageFault> {
     let lane = LaneId { consumer, partition: letter.partition };
@@ -114,7 +114,7 @@ fn settle_one(
             // Where the letter parks its key it takes its old place at the front; otherwise it queues behind what is
             // held for its key.
             let held_id = letter.parked.unwrap_or(REDRIVEN + letter.id);
-            let held = redriven(letter.clone(), txn.now);
+            let held = redriven(letter, txn.now);
             txn.tables.held.insert(row(held_id), schema::encode(&held).as_slice())?;
         }
         Fate::Discard => {
@@ -128,14 +128,14 @@ fn settle_one(
 }
 
 /// A letter back to work: its attempts begin anew.
-fn redriven(letter: DeadLetter, now: Timestamp) -> Held {
+fn redriven(letter: &DeadLetter, now: Timestamp) -> Held {
     Held {
         key: letter.key,
         topic: letter.topic_id,
         offset: letter.offset,
         commit: letter.commit,
         appended: letter.appended,
-        event: letter.event,
+        event: letter.event.clone(),
         wait: Wait::Until(now),
         attempts: Vec::<Attempt>::new(),
         first_attempt: now,

@@ -102,7 +102,11 @@ impl MemoryMedium {
     /// The disk, unless the power of this handle is out.
     fn powered(&self) -> io::Result<MutexGuard<'_, Disk>> {
         let disk = self.disk();
-        if disk.generation == self.generation() { Ok(disk) } else { Err(io::Error::other("the power is out")) }
+        if disk.generation == self.generation() {
+            Ok(disk)
+        } else {
+            Err(io::Error::other("the power is out"))
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use redb::{ReadOnlyTable, ReadableTable};
+use redb::ReadOnlyTable;
 
 use super::batch::Batch;
 use super::error::ReadError;
@@ -112,7 +112,7 @@ pub(super) fn events(
             if entries.len() >= events_max || bytes >= bytes_max {
                 return Ok(entries);
             }
-            let entry = entry(&batch, first, index as u32);
+            let entry = entry(&batch, first, index);
             if let Entry::Event(stored) = &entry {
                 bytes += stored.event.size();
             }
@@ -123,8 +123,8 @@ pub(super) fn events(
     Ok(entries)
 }
 
-fn entry(batch: &Batch<'_>, first: u64, index: u32) -> Entry {
-    let offset = first + u64::from(index);
+fn entry(batch: &Batch<'_>, first: u64, index: u64) -> Entry {
+    let offset = first + index;
     match batch.event(index) {
         Ok(event) => Entry::Event(Stored {
             offset,
@@ -213,7 +213,7 @@ impl StateSnapshot {
 
 impl StateRead for StateSnapshot {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StateUnavailable> {
-        let value = self.table.get(self.key(key).as_slice()).map_err(unavailable)?;
+        let value = self.table.get(self.key(key).as_slice()).map_err(|error| unavailable(&error))?;
         Ok(value.map(|value| value.value().to_vec()))
     }
 
@@ -230,8 +230,8 @@ impl StateRead for StateSnapshot {
             None => self.table.range(start.as_slice()..),
         };
         let mut entries = Vec::new();
-        for row in rows.map_err(unavailable)?.take(limit) {
-            let (key, value) = row.map_err(unavailable)?;
+        for row in rows.map_err(|error| unavailable(&error))?.take(limit) {
+            let (key, value) = row.map_err(|error| unavailable(&error))?;
             // Without an end the range runs on into the next lane's keys.
             let Some(key) = key.value().strip_prefix(&self.prefix) else {
                 break;
@@ -242,6 +242,6 @@ impl StateRead for StateSnapshot {
     }
 }
 
-fn unavailable(error: redb::StorageError) -> StateUnavailable {
+fn unavailable(error: &redb::StorageError) -> StateUnavailable {
     StateUnavailable(error.to_string())
 }

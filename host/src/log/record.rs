@@ -220,9 +220,12 @@ fn utf8(bytes: &[u8], what: &'static str) -> Result<String, RecordError> {
     }
 }
 
-fn bounded_u32(len: usize) -> u32 {
-    assert!(u32::try_from(len).is_ok(), "attributes are bounded far below 4 GiB");
-    len as u32
+/// A length within a row as the format has it.
+pub(super) fn bounded_u32(len: usize) -> u32 {
+    match u32::try_from(len) {
+        Ok(len) => len,
+        Err(_) => unreachable!("events are bounded, and rows split, far below 4 GiB"),
+    }
 }
 
 /// Keeps an event inside a row of another kind, in the record's format: for `#[serde(with)]`.

@@ -63,7 +63,7 @@ pub(super) fn create_topic(txn: &mut Txn<'_>, name: &str, config: TopicConfig) -
             return Ok(Ok(TopicId(id.value())));
         }
     }
-    let id = TopicId(txn.tables.take_number(meta::NEXT_TOPIC)? as u32);
+    let id = TopicId(txn.tables.take_id(meta::NEXT_TOPIC)?);
     let row = TopicRow { name: name.into(), config, created: txn.now };
     txn.tables.topics.insert(id.0, schema::encode(&row).as_slice())?;
     txn.after(move |shared, _| {
@@ -97,7 +97,7 @@ pub(super) fn register(
         }
         Some((id, row)) => (id, ConsumerRow { topics: ids, detached: None, ..row }),
         None => {
-            let id = ConsumerId(txn.tables.take_number(meta::NEXT_CONSUMER)? as u32);
+            let id = ConsumerId(txn.tables.take_id(meta::NEXT_CONSUMER)?);
             let row = ConsumerRow {
                 name: name.into(),
                 topics: ids,

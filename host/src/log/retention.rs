@@ -54,7 +54,8 @@ pub(super) fn trim(txn: &mut Txn<'_>) -> AdminResult<Trimmed> {
             let ends = topic.partitions[partition as usize].ends();
             let size = ends.bytes();
             let share = u128::from(excess) * u128::from(size) / u128::from(sizes.max(1));
-            trim_partition(txn, &topic, partition, share as u64, &needs, &mut trimmed)?;
+            let share = u64::try_from(share).unwrap_or(u64::MAX);
+            trim_partition(txn, &topic, partition, share, &needs, &mut trimmed)?;
         }
     }
     Ok(Ok(trimmed))
@@ -93,7 +94,7 @@ fn trim_partition(
         if !(is_old || bytes_removed < excess) || (first + count > needed && !retention.force) {
             break;
         }
-        if trimmed.batches as usize >= TRIM_BATCHES_MAX {
+        if trimmed.batches >= TRIM_BATCHES_MAX {
             trimmed.more = true;
             break;
         }

@@ -123,6 +123,12 @@ impl<'t> Tables<'t> {
         })
     }
 
+    /// Takes the next number of a counter that never comes near 32 bits.
+    pub fn take_id(&mut self, counter: &'static str) -> Result<u32, StorageFault> {
+        let id = u32::try_from(self.take_number(counter)?);
+        Ok(id.unwrap_or_else(|_| unreachable!("each topic and each consumer is made by hand")))
+    }
+
     /// Takes the next number of a counter in [`META`]; the first is 1.
     pub fn take_number(&mut self, counter: &'static str) -> Result<u64, StorageFault> {
         let next = self.meta.get(counter)?.map_or(1, |row| number(row.value()));
@@ -136,7 +142,7 @@ pub(super) fn number(row: &[u8]) -> u64 {
     row.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
 }
 
-/// A row of MessagePack: named fields, so that later versions can add some.
+/// A row of `MessagePack`: named fields, so that later versions can add some.
 pub(super) fn encode<T: Serialize>(row: &T) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(256);
     let written = row.serialize(&mut rmp_serde::Serializer::new(&mut bytes).with_struct_map());
@@ -144,7 +150,7 @@ pub(super) fn encode<T: Serialize>(row: &T) -> Vec<u8> {
     bytes
 }
 
-/// Reads a row of MessagePack.
+/// Reads a row of `MessagePack`.
 pub(super) fn decode<T: DeserializeOwned>(row: &[u8], what: impl FnOnce() -> String) -> Result<T, ReadError> {
     rmp_serde::from_slice(row).map_err(|error| ReadError::Damaged { what: what(), reason: error.to_string() })
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::hash::{key_hash, partition_of};
 use super::*;
 use crate::clock::{SystemClock, SystemRandom, Timestamp};
 use crate::config::{CommitMode, Dedup, Retention, TopicConfig};

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
 use tokio::sync::Notify;
 
+use super::record::bounded_u32;
 use crate::clock::Timestamp;
 use crate::config::TopicConfig;
 use crate::ids::TopicId;
@@ -41,7 +42,7 @@ impl Topic {
     }
 
     pub fn partition_count(&self) -> u32 {
-        self.partitions.len() as u32
+        bounded_u32(self.partitions.len())
     }
 }
 

@@ -19,6 +19,8 @@ use crate::ids::TopicId;
 const ENTRY: usize = 16 + 4 + 8;
 /// Bytes before the identities: the commit's time.
 const PREFIX: usize = 8;
+/// The lower half of an offset.
+const HALF: u64 = 0xffff_ffff;
 /// Rows that one commit drops from a window: bounds what a long pause costs the first publisher after it.
 const EXPIRED_ROWS_MAX: usize = 64;
 
@@ -66,12 +68,8 @@ impl Window {
 
     /// Adds an identity.
     pub fn insert(&mut self, identity: Identity, place: Place) {
-        self.places.insert(identity, (place.partition, (place.offset >> 32) as u32, place.offset as u32));
-    }
-
-    /// How many identities it has.
-    pub fn len(&self) -> usize {
-        self.places.len()
+        self.places
+            .insert(identity, (place.partition, (place.offset >> 32) as u32, (place.offset & HALF) as u32));
     }
 
     /// Adds the identities of a row.

@@ -57,11 +57,6 @@ impl Plugin {
         self.description.state_version
     }
 
-    /// The topics that it says it publishes to, all granted.
-    pub(crate) fn publishes(&self) -> &[String] {
-        &self.description.publishes
-    }
-
     fn log(&self, lane: &LaneName) -> Arc<LaneLog> {
         let mut logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(logs.entry(lane.partition).or_insert_with(|| self.launch.log(lane.clone())))

@@ -17,7 +17,7 @@ pub use witness::Testimony;
 // Of worlds other than the contract's.
 #[cfg(target_arch = "wasm32")]
 #[rustfmt::skip]
-#[allow(clippy::all, clippy::pedantic, missing_docs, unsafe_code, unused_qualifications)]
+#[allow(clippy::all, clippy::pedantic, clippy::unwrap_used, missing_docs, unsafe_code, unused_qualifications)]
 pub mod bindings;
 
 /// A core WebAssembly module without anything in it: valid WebAssembly, and not a component.

@@ -217,7 +217,7 @@ fn a_deliverys_time_is_recorded_and_so_the_same_on_every_run() {
     assert_eq!((first.attempt, first.now, first.first_attempt), (1, appended(0), NOW));
     machine.failed(fresh(0, 1), busy(), NOW, NOW, u64::MAX);
     machine.hold(&fresh(1, 1));
-    let later = NOW.after(Duration::from_secs(60));
+    let later = NOW.after(Duration::from_mins(1));
     let second = machine.timing(&held(&machine, 0), later);
     assert_eq!((second.attempt, second.now), (2, NOW.after(Duration::from_millis(200))));
     assert_eq!(second.first_attempt, NOW);
@@ -253,7 +253,7 @@ fn a_delivery_that_ends_the_process_is_found_out_by_its_mark() {
 fn what_cannot_be_read_becomes_a_dead_letter_and_the_lane_goes_on() {
     let mut machine = machine(config());
     let missing = Missing { topic: TOPIC, topic_name: "orders".into(), offset: 0, offset_last: 9 };
-    machine.missing(missing, Failure::new(FailureKind::Damaged, "damaged", "checksum"), NOW);
+    machine.missing(&missing, Failure::new(FailureKind::Damaged, "damaged", "checksum"), NOW);
     machine.failed(fresh(10, 1), busy(), NOW, NOW, 0);
     machine.unreadable(held(&machine, 0), Failure::new(FailureKind::Damaged, "damaged", "checksum"), NOW);
     let changes = machine.take_changes().unwrap();

@@ -24,7 +24,6 @@ async fn a_component_of_the_contract_is_loaded_and_known_by_name_version_and_has
     assert_eq!(plugin.version().name, "guest");
     assert_eq!(plugin.version().version, "1.2.3");
     assert_eq!(plugin.version().hash, crate::plugin::cache::component_hash(&guest.component()));
-    assert_eq!(plugin.publishes(), ["alerts"]);
     assert_eq!(plugin.state_version(), 7);
 }
 
