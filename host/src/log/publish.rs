@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 use super::error::{PublishError, StorageFault};
@@ -10,7 +11,7 @@ use super::txn::{Appended, Change, Txn, Verdict};
 use crate::event::Event;
 
 /// Where a published event is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Published {
     /// The partition.
