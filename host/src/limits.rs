@@ -3,6 +3,8 @@
 //! What a user may want to change has its default here and its setting in [`Options`](crate::Options), in a topic's or
 //! in a consumer's configuration; the ceilings that keep memory and file sizes predictable are constants.
 
+#![cfg_attr(not(feature = "server"), allow(dead_code, reason = "some bounds are the server's"))]
+
 use std::time::Duration;
 
 /// Largest event that a bus accepts unless told otherwise: 1 MiB. What is larger belongs elsewhere, named by `dataref`.
