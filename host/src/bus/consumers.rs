@@ -254,7 +254,9 @@ impl Bus {
 
     /// What the plugins that run are configured by, by their consumer.
     #[cfg(feature = "server")]
-    pub(crate) fn plugin_configs(&self) -> std::collections::BTreeMap<String, (ConsumerConfig, PluginConfig)> {
+    pub(crate) fn plugin_configs(
+        &self,
+    ) -> std::collections::BTreeMap<String, (ConsumerConfig, PluginConfig)> {
         self.inner.roster.plugin_configs()
     }
 

@@ -66,7 +66,8 @@ impl StateView {
         let mut entries = Vec::new();
         let mut bytes = 0;
         while entries.len() < limit && bytes < STATE_SCAN_BYTES_MAX {
-            let some = self.0.scan(&start, end.as_deref(), STRIDE.min(limit - entries.len())).map_err(unreadable)?;
+            let some =
+                self.0.scan(&start, end.as_deref(), STRIDE.min(limit - entries.len())).map_err(unreadable)?;
             let Some((last, _)) = some.last() else { break };
             start = successor(last);
             bytes += some.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>();

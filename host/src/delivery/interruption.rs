@@ -17,8 +17,8 @@ pub(super) enum Interruption {
 
 impl Interruption {
     /// The lane itself panicked.
-    pub(super) fn panicked(message: String) -> Self {
-        tracing::error!(%message, "a lane panicked; it starts anew from what is durable");
+    pub(super) fn panicked(message: &str) -> Self {
+        tracing::error!(panic = message, "a lane panicked; it starts anew from what is durable");
         Self::Storage(format!("a fault of tidegate itself, please report it: {message}"))
     }
 }

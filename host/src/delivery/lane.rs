@@ -348,7 +348,7 @@ impl LaneTask {
 }
 
 /// A program that panics has failed its attempt, like a plugin that traps.
-fn panicked(message: String) -> Failure {
+fn panicked(message: &str) -> Failure {
     Failure::new(FailureKind::Trap, "panic", message)
 }
 

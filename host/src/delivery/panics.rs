@@ -11,7 +11,7 @@ use std::pin::pin;
 /// Where it panicked is known to the panic hook alone, and the hook belongs to the application.
 pub(super) async fn caught<T, E>(
     future: impl Future<Output = Result<T, E>>,
-    of_panic: impl Fn(String) -> E,
+    of_panic: impl Fn(&str) -> E,
 ) -> Result<T, E> {
     let mut future = pin!(future);
     poll_fn(|cx| {
@@ -21,8 +21,8 @@ pub(super) async fn caught<T, E>(
     .await
 }
 
-fn message(panic: &(dyn Any + Send)) -> String {
+fn message(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     let message = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    message.unwrap_or("a panic without a message").to_owned()
+    message.unwrap_or("a panic without a message")
 }
