@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -142,12 +143,14 @@ impl Directory {
     ///
     /// # Panics
     ///
-    /// It is not so after a thousand looks, each of which runs a command at least.
+    /// It is not so after many looks, which take half a minute.
     pub fn until(&self, what: &str, is_so: impl Fn() -> bool) {
-        for _ in 0..1000 {
+        for _ in 0..3000 {
             if is_so() {
                 return;
             }
+            // Nobody unparks this thread, so this is the pause between two looks at another process.
+            std::thread::park_timeout(Duration::from_millis(10));
         }
         panic!("{what} doesn't come: {}", self.log());
     }
