@@ -39,7 +39,11 @@ fn init_makes_a_directory_and_never_overwrites() {
 fn an_unknown_setting_is_named_with_its_line() {
     let directory = Directory::new("[topics.in]\npartitons = 2\n");
     let outcome = directory.run(&["run"]);
-    assert_says(&outcome, 1, &["tidegate.toml:2: there is no setting `topics.in.partitons`", "did you mean `partitions`?"]);
+    assert_says(
+        &outcome,
+        1,
+        &["tidegate.toml:2: there is no setting `topics.in.partitons`", "did you mean `partitions`?"],
+    );
     assert!(!directory.path().join("tidegate.redb").exists(), "nothing was begun");
 }
 
@@ -60,7 +64,10 @@ fn a_truncated_database_is_refused_and_left_as_it_is() {
 #[test]
 fn a_file_that_is_no_database_is_refused_and_left_as_it_is() {
     let directory = Directory::new(TOPIC);
-    directory.put("tidegate.redb", b"dear diary, today I was a database. Or so they said, and I believed them at first.");
+    directory.put(
+        "tidegate.redb",
+        b"dear diary, today I was a database. Or so they said, and I believed them at first.",
+    );
     assert_says(&directory.run(&["topics"]), 4, &["tidegate.redb can't be opened"]);
     assert!(fs::read(directory.path().join("tidegate.redb")).unwrap().starts_with(b"dear diary"));
 }
@@ -159,7 +166,11 @@ fn topics_of_unequal_partition_counts_are_refused_together() {
         [consumers.both]\nplugin = 'idle.wasm'\ntopics = ['in', 'wide']\n";
     let directory = Directory::new(both);
     let outcome = directory.run(&["run"]);
-    assert_says(&outcome, 1, &["tidegate.toml:", "consumer `both`", "`in` with 2", "`wide` with 3", "numbers have to be equal"]);
+    assert_says(
+        &outcome,
+        1,
+        &["tidegate.toml:", "consumer `both`", "`in` with 2", "`wide` with 3", "numbers have to be equal"],
+    );
 }
 
 #[test]

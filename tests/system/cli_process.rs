@@ -75,7 +75,11 @@ impl Directory {
 
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(binary());
-        command.args(arguments).current_dir(self.path()).env("TIDEGATE_DIR", self.path()).env_remove("RUST_LOG");
+        command
+            .args(arguments)
+            .current_dir(self.path())
+            .env("TIDEGATE_DIR", self.path())
+            .env_remove("RUST_LOG");
         command
     }
 
@@ -87,7 +91,8 @@ impl Directory {
     /// Runs a command with this on its standard input.
     pub fn run_with(&self, arguments: &[&str], input: &str) -> Outcome {
         let piped = || Stdio::piped();
-        let mut child = self.command(arguments).stdin(piped()).stdout(piped()).stderr(piped()).spawn().unwrap();
+        let mut child =
+            self.command(arguments).stdin(piped()).stdout(piped()).stderr(piped()).spawn().unwrap();
         child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
         let output = child.wait_with_output().unwrap();
         Outcome {

@@ -36,17 +36,27 @@ fn with_atomic_a_wrong_line_keeps_all_out() {
 fn what_is_published_again_is_counted_as_dropped() {
     let directory = Directory::new(TOPIC);
     directory.put("events", [line("a", "k", "1"), line("b", "k", "2")].join("\n").as_bytes());
-    assert_eq!(directory.done(&["publish", "in", "events"]), "2 published, 0 duplicates dropped, 0 refused\n");
-    assert_eq!(directory.done(&["publish", "in", "events"]), "0 published, 2 duplicates dropped, 0 refused\n");
+    assert_eq!(
+        directory.done(&["publish", "in", "events"]),
+        "2 published, 0 duplicates dropped, 0 refused\n"
+    );
+    assert_eq!(
+        directory.done(&["publish", "in", "events"]),
+        "0 published, 2 duplicates dropped, 0 refused\n"
+    );
 }
 
 #[test]
 fn a_single_event_comes_from_options() {
     let directory = Directory::new(TOPIC);
-    let arguments = ["publish", "in", "--type", "Test.v1", "--id", "a", "--subject", "s", "--data", r#"{"n": 1.50}"#];
+    let arguments =
+        ["publish", "in", "--type", "Test.v1", "--id", "a", "--subject", "s", "--data", r#"{"n": 1.50}"#];
     directory.done(&arguments);
     let event = &directory.json(&["read", "in"])[0]["event"];
-    assert_eq!((&event["id"], &event["subject"], &event["data"]["n"]), (&"a".into(), &"s".into(), &1.5.into()));
+    assert_eq!(
+        (&event["id"], &event["subject"], &event["data"]["n"]),
+        (&"a".into(), &"s".into(), &1.5.into())
+    );
     let outcome = directory.run(&["publish", "in", "--type", "Test.v1", "--source", "not a URI"]);
     assert_eq!(outcome.code, 1);
     assert!(outcome.err.contains("`source` is \"not a URI\""), "{outcome:?}");

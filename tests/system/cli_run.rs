@@ -122,7 +122,8 @@ fn a_dead_letter_is_listed_shown_redriven_and_discarded() {
     assert_eq!(directory.done(&["dlq", "list", "counter"]), "no dead letters\n");
     directory.publish("in", &[("a", "k"), ("b", "l")], r#"{"fail":"permanent"}"#);
     directory.until("the letters", || directory.json(&["dlq", "list", "counter"]).len() == 2);
-    let letters = directory.json(&["dlq", "list", "counter", "--filter", "key=k", "--filter", "code=told-to"]);
+    let letters =
+        directory.json(&["dlq", "list", "counter", "--filter", "key=k", "--filter", "code=told-to"]);
     assert_eq!(letters.len(), 1);
     let id = letters[0]["id"].to_string();
     let shown = directory.done(&["dlq", "show", "counter", &id]);

@@ -96,7 +96,8 @@ impl Access {
                         .build()
                         .map(|runtime| runtime.block_on(execute(&asked, request, answers)))
                 });
-                let work = work.map_err(|error| CliError::Failed(format!("a thread can't be started: {error}")))?;
+                let work =
+                    work.map_err(|error| CliError::Failed(format!("a thread can't be started: {error}")))?;
                 while let Some(answer) = answered.blocking_recv() {
                     take(answer)?;
                 }
@@ -127,7 +128,9 @@ impl Access {
             found = pick(answer);
             Ok(())
         })?;
-        found.ok_or_else(|| CliError::Failed("the bus gave an answer of another kind: are the versions the same?".to_owned()))
+        found.ok_or_else(|| {
+            CliError::Failed("the bus gave an answer of another kind: are the versions the same?".to_owned())
+        })
     }
 
     /// Ends the bus in good order where it is this process's.

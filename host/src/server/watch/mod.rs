@@ -74,7 +74,7 @@ impl Follower {
         let mut folders = Folders::new(Arc::clone(&stirred));
         let clock = Arc::clone(self.bus.clock());
         loop {
-            folders.watch(self.files());
+            folders.watch(&self.files());
             let changed = quiet.look(clock.now(), self.look());
             self.take_over(&changed).await;
             let wait = if quiet.is_waiting() { FILE_QUIET } else { FILES_LOOK_EVERY };
