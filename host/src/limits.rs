@@ -219,9 +219,9 @@ pub const CONNECTIONS_MAX: usize = 64;
 /// Answers that a request may run ahead of who takes them.
 pub const ANSWERS_AHEAD: usize = 16;
 /// Time after which a client that says nothing is hung up on: it holds one of the connections.
-pub const CONTROL_IDLE: Duration = Duration::from_secs(5 * 60);
+pub const CONTROL_IDLE: Duration = Duration::from_mins(5);
 /// Time after which a client that doesn't take its answer is hung up on. A reader in a pager may well take its time.
-pub const CONTROL_STALLED: Duration = Duration::from_secs(60 * 60);
+pub const CONTROL_STALLED: Duration = Duration::from_hours(1);
 /// Pause after a connection that could not be accepted, so that the fault doesn't keep a thread busy.
 pub const CONTROL_ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Time for which a file has to stay as it is before it is read: whoever writes it is done by then.

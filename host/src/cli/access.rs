@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tidegate::config::Config;
+use tidegate::config::{BusConfig, Config};
 use tidegate::server::{Answer, Client, ClientError, Request, execute};
 use tidegate::{Bus, BusError, OpenError, Options};
 
@@ -19,6 +19,9 @@ const TRIES: u32 = 40;
 
 /// The pause between two tries.
 const TRY_EVERY: Duration = Duration::from_millis(50);
+
+/// Time to end a bus on which no consumer runs: what waits for the disk is written.
+const SHUTDOWN: Duration = Duration::from_secs(5);
 
 /// A bus that can be asked.
 pub enum Access {
@@ -60,6 +63,7 @@ impl Access {
                 Err(source @ ClientError::Unreachable { .. }) => last = Some(source),
                 Err(error) => return Err(error.into()),
             }
+            // Nobody unparks this thread: it is a pause, which may end early and do no harm.
             std::thread::park_timeout(TRY_EVERY);
         }
         let directory = global.dir.clone();
@@ -92,7 +96,8 @@ impl Access {
                         .build()
                         .map(|runtime| runtime.block_on(execute(&asked, request, answers)))
                 });
-                let work = work.map_err(|error| CliError::Failed(format!("a thread can't be started: {error}")))?;
+                let work =
+                    work.map_err(|error| CliError::Failed(format!("a thread can't be started: {error}")))?;
                 while let Some(answer) = answered.blocking_recv() {
                     take(answer)?;
                 }
@@ -123,21 +128,34 @@ impl Access {
             found = pick(answer);
             Ok(())
         })?;
-        found.ok_or_else(|| CliError::Failed("the bus gave an answer of another kind: are the versions the same?".to_owned()))
+        found.ok_or_else(|| {
+            CliError::Failed("the bus gave an answer of another kind: are the versions the same?".to_owned())
+        })
     }
 
     /// Ends the bus in good order where it is this process's.
     pub fn close(self) {
         if let Self::Local(bus) = self {
-            bus.blocking().shutdown(Duration::from_secs(5));
+            bus.blocking().shutdown(SHUTDOWN);
         }
     }
 }
 
 /// Opens the bus in this process. No consumer is started.
-pub fn open_local(global: &Global) -> Result<Bus, CliError> {
-    let config = config(global)?;
-    Ok(Bus::open_with(Options::new(&global.dir).config(config.bus))?)
+fn open_local(global: &Global) -> Result<Bus, CliError> {
+    // A configuration that is wrong is no concern of who reaches a bus that runs: the lock is looked at first.
+    let (settings, wrong) = match config(global) {
+        Ok(config) => (config.bus, None),
+        Err(error) => (BusConfig::default(), Some(error)),
+    };
+    let bus = Bus::open_with(Options::new(&global.dir).config(settings))?;
+    match wrong {
+        None => Ok(bus),
+        Some(error) => {
+            bus.blocking().shutdown(SHUTDOWN);
+            Err(error)
+        }
+    }
 }
 
 /// Whether some process serves a control socket in this directory, and which.

@@ -374,9 +374,9 @@ fn position(text: &str) -> Result<Position, String> {
     if let Ok(offset) = text.parse() {
         return Ok(Position::Offset(offset));
     }
-    text.parse::<Timestamp>()
-        .map(Position::Time)
-        .map_err(|_| "allowed are `earliest`, `latest`, an offset, or a time such as 2018-01-31T00:00:00Z".to_owned())
+    text.parse::<Timestamp>().map(Position::Time).map_err(|_| {
+        "allowed are `earliest`, `latest`, an offset, or a time such as 2018-01-31T00:00:00Z".to_owned()
+    })
 }
 
 fn filter(text: &str) -> Result<Filter, String> {

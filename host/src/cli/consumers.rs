@@ -11,7 +11,11 @@ use super::state;
 use super::table::{Table, row};
 
 /// Lists consumers, or does something with one.
-pub fn consumers(global: &Global, command: Option<ConsumersCommand>, output: &mut Output) -> Result<Exit, CliError> {
+pub fn consumers(
+    global: &Global,
+    command: Option<ConsumersCommand>,
+    output: &mut Output,
+) -> Result<Exit, CliError> {
     if let Some(ConsumersCommand::Forget { name, yes: false }) = &command {
         return Err(CliError::Usage(format!(
             "forgetting removes the progress, held events, state and dead letters of consumer `{name}` for good: say `--yes`"
@@ -26,7 +30,8 @@ pub fn consumers(global: &Global, command: Option<ConsumersCommand>, output: &mu
         }
         ConsumersCommand::Pause { name } => {
             access.tell(Request::Pause { consumer: name.clone() })?;
-            output.line(format_args!("consumer `{name}` is paused until `tidegate consumers resume {name}`"))?;
+            output
+                .line(format_args!("consumer `{name}` is paused until `tidegate consumers resume {name}`"))?;
         }
         ConsumersCommand::Resume { name } => {
             access.tell(Request::Resume { consumer: name.clone() })?;
@@ -82,7 +87,9 @@ fn list(access: &mut Access, output: &mut Output) -> Result<(), CliError> {
 fn show(access: &mut Access, name: &str, output: &mut Output) -> Result<(), CliError> {
     let consumers = all(access)?;
     let Some(consumer) = consumers.iter().find(|consumer| consumer.name == name) else {
-        return Err(CliError::Failed(format!("there is no consumer `{name}`: `tidegate consumers` lists them")));
+        return Err(CliError::Failed(format!(
+            "there is no consumer `{name}`: `tidegate consumers` lists them"
+        )));
     };
     if output.is_json() {
         return output.json(consumer);
@@ -97,7 +104,8 @@ fn show(access: &mut Access, name: &str, output: &mut Output) -> Result<(), CliE
         consumer.counts.handled, consumer.counts.retries, consumer.counts.dead_letters, consumer.dead_letters
     ))?;
     notes(consumer, output)?;
-    let mut table = Table::new([">LANE", "STATE", ">LAG", ">HELD", "NEXT RETRY", ">HANDLED", ">RETRIES", "NEXT OFFSETS"]);
+    let mut table =
+        Table::new([">LANE", "STATE", ">LAG", ">HELD", "NEXT RETRY", ">HANDLED", ">RETRIES", "NEXT OFFSETS"]);
     for lane in &consumer.lanes {
         table.push(row![
             lane.partition,
@@ -115,7 +123,10 @@ fn show(access: &mut Access, name: &str, output: &mut Output) -> Result<(), CliE
 
 fn notes(consumer: &ConsumerStatus, output: &mut Output) -> Result<(), CliError> {
     if let Some(refused) = &consumer.refused {
-        output.line(format_args!("the newest plugin of `{}` was refused, and the one before runs: {refused}", consumer.name))?;
+        output.line(format_args!(
+            "the newest plugin of `{}` was refused, and the one before runs: {refused}",
+            consumer.name
+        ))?;
     }
     Ok(())
 }

@@ -38,7 +38,7 @@ pub fn dlq(global: &Global, command: DlqCommand, output: &mut Output) -> Result<
         DlqCommand::List { consumer, after, limit, filter } => {
             list(&mut access, &consumer, after, limit, &filter, output)?;
         }
-        DlqCommand::Show { consumer, id } => show(&mut access, consumer, id, output)?,
+        DlqCommand::Show { consumer, id } => show(&mut access, &consumer, id, output)?,
         DlqCommand::Redrive(settle) => settle_all(&mut access, &settle, Fate::Redrive, output)?,
         DlqCommand::Discard { settle, .. } => settle_all(&mut access, &settle, Fate::Discard, output)?,
     }
@@ -112,15 +112,22 @@ fn name(letter: &Letter) -> String {
     }
 }
 
-fn show(access: &mut Access, consumer: String, id: u64, output: &mut Output) -> Result<(), CliError> {
-    let letter = access.one(Request::DeadLetter { consumer: consumer.clone(), letter: id }, |answer| match answer {
-        Answer::Letter(letter) => Some(letter),
-        _ => None,
-    })?;
+fn show(access: &mut Access, consumer: &str, id: u64, output: &mut Output) -> Result<(), CliError> {
+    let letter =
+        access.one(
+            Request::DeadLetter { consumer: consumer.to_owned(), letter: id },
+            |answer| match answer {
+                Answer::Letter(letter) => Some(letter),
+                _ => None,
+            },
+        )?;
     if output.is_json() {
         return output.json(&letter);
     }
-    output.line(format_args!("dead letter {id} of consumer {consumer}, given up on at {}", moment(letter.at)))?;
+    output.line(format_args!(
+        "dead letter {id} of consumer {consumer}, given up on at {}",
+        moment(letter.at)
+    ))?;
     let offsets = if letter.offset == letter.offset_last {
         letter.offset.to_string()
     } else {
@@ -133,12 +140,20 @@ fn show(access: &mut Access, consumer: String, id: u64, output: &mut Output) -> 
         moment(letter.appended),
         if letter.redriven { ", redriven before" } else { "" }
     ))?;
-    output.line(format_args!("by {} {} {}", letter.version.name, letter.version.version, letter.version.hash))?;
+    output.line(format_args!(
+        "by {} {} {}",
+        letter.version.name, letter.version.version, letter.version.hash
+    ))?;
     output.line(format_args!("because of {}", letter.reason))?;
     for (number, attempt) in (1..).zip(&letter.attempts) {
         let after = attempt.at.since(letter.first_attempt);
-        let after = if after == Duration::ZERO { String::new() } else { format!(" (after {})", short(after)) };
-        output.line(format_args!("attempt {number} at {}{after}: {}", moment(attempt.at), attempt.failure))?;
+        let after =
+            if after == Duration::ZERO { String::new() } else { format!(" (after {})", short(after)) };
+        output.line(format_args!(
+            "attempt {number} at {}{after}: {}",
+            moment(attempt.at),
+            attempt.failure
+        ))?;
     }
     if let Some(backtrace) = &letter.reason.backtrace {
         output.line("backtrace:")?;
@@ -177,7 +192,9 @@ fn settle_all(access: &mut Access, settle: &Settle, fate: Fate, output: &mut Out
         (Fate::Discard, true) => "to discard",
     };
     if output.is_json() {
-        return output.json(&serde_json::json!({ "consumer": settle.consumer, "letters": ids, "dry_run": settle.dry_run }));
+        return output.json(
+            &serde_json::json!({ "consumer": settle.consumer, "letters": ids, "dry_run": settle.dry_run }),
+        );
     }
     match ids.as_slice() {
         [] => output.line("no dead letters that fit"),

@@ -104,10 +104,14 @@ impl CliError {
     pub fn exit(&self) -> Exit {
         match self {
             Self::Usage(_) => Exit::Usage,
-            Self::NoDirectory(_) | Self::Unreachable { .. } | Self::RunsAlready { .. } => Exit::Unreachable,
-            Self::Open(BusError::Open(OpenError::InUse { .. })) => Exit::Unreachable,
-            Self::Open(BusError::Open(OpenError::NewerFormat { .. } | OpenError::Damaged { .. })) => Exit::Unusable,
-            Self::Client(ClientError::Version(_) | ClientError::Unreachable { .. }) => Exit::Unreachable,
+            Self::NoDirectory(_)
+            | Self::Unreachable { .. }
+            | Self::RunsAlready { .. }
+            | Self::Open(BusError::Open(OpenError::InUse { .. }))
+            | Self::Client(ClientError::Version(_) | ClientError::Unreachable { .. }) => Exit::Unreachable,
+            Self::Open(BusError::Open(OpenError::NewerFormat { .. } | OpenError::Damaged { .. })) => {
+                Exit::Unusable
+            }
             _ => Exit::Refused,
         }
     }

@@ -55,7 +55,11 @@ fn failed(error: io::Error) -> CliError {
 pub fn short(duration: Duration) -> String {
     const UNITS: [(u64, &str); 4] = [(86_400, "d"), (3600, "h"), (60, "m"), (1, "s")];
     if duration < Duration::from_secs(1) {
-        return if duration.is_zero() { "0s".to_owned() } else { format!("{}ms", duration.as_millis().max(1)) };
+        return if duration.is_zero() {
+            "0s".to_owned()
+        } else {
+            format!("{}ms", duration.as_millis().max(1))
+        };
     }
     let mut seconds = duration.as_secs();
     let mut parts = Vec::new();
@@ -74,12 +78,11 @@ pub fn size(bytes: u64) -> String {
     if bytes < 1024 {
         return format!("{bytes} B");
     }
-    let (mut whole, mut unit) = (bytes as f64 / 1024.0, 0);
-    while whole >= 1024.0 && unit + 1 < UNITS.len() {
-        whole /= 1024.0;
-        unit += 1;
-    }
-    format!("{whole:.1} {}", UNITS[unit])
+    // The largest unit that it fills, and tenths of it in whole numbers.
+    let unit = (bytes.ilog2() as usize / 10).min(UNITS.len());
+    let (whole, rest) = (bytes >> (10 * unit), bytes & ((1 << (10 * unit)) - 1));
+    let tenths = (u128::from(rest) * 10) >> (10 * unit);
+    format!("{whole}.{tenths} {}", UNITS[unit - 1])
 }
 
 /// A moment for people: to the second.

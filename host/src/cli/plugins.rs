@@ -13,7 +13,11 @@ use super::table::{Table, row};
 const HASH_CHARS: usize = 12;
 
 /// Lists plugins, or reloads one.
-pub fn plugins(global: &Global, command: Option<PluginsCommand>, output: &mut Output) -> Result<Exit, CliError> {
+pub fn plugins(
+    global: &Global,
+    command: Option<PluginsCommand>,
+    output: &mut Output,
+) -> Result<Exit, CliError> {
     let mut access = Access::open(global)?;
     match command.unwrap_or(PluginsCommand::List) {
         PluginsCommand::List => list(&mut access, output)?,

@@ -1,7 +1,7 @@
 //! `tidegate read`: a topic's events, one a line.
 
-use tidegate::server::{Answer, RecordLine, Request};
 use tidegate::Data;
+use tidegate::server::{Answer, RecordLine, Request};
 
 use super::access::Access;
 use super::arguments::{Global, Read};

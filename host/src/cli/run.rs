@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
 use tidegate::config::Config;
-use tidegate::server::{Applied, apply, serve_control, watch};
+use tidegate::server::{Applied, serve_control, watch};
 use tidegate::{Bus, BusError, Clock, ConsumerKind, OpenError, Options, SystemClock};
 use tracing_subscriber::EnvFilter;
 
@@ -35,10 +35,9 @@ pub fn run(global: &Global, run: &Run) -> Result<Exit, CliError> {
     runtime.block_on(async {
         let bus = open(global, &config).await?;
         let control = serve_control(&bus)?;
-        let applied = apply(&bus, &config).await;
+        let (applied, watcher) = watch(&bus, file, config).await;
         tell(&applied);
         announce(&bus, &applied)?;
-        let watcher = watch(&bus, file, config);
         // An error means that nobody listens for signals any more: it is time to end as well.
         drop(signal.await);
         tracing::info!("ending: consumers finish their deliveries; a second signal ends at once");

@@ -11,7 +11,11 @@ use super::output::{Output, moment, size};
 use super::table::{Table, row};
 
 /// Lists topics, or creates one.
-pub fn topics(global: &Global, command: Option<TopicsCommand>, output: &mut Output) -> Result<Exit, CliError> {
+pub fn topics(
+    global: &Global,
+    command: Option<TopicsCommand>,
+    output: &mut Output,
+) -> Result<Exit, CliError> {
     let mut access = Access::open(global)?;
     match command.unwrap_or(TopicsCommand::List) {
         TopicsCommand::List => list(&mut access, output)?,
@@ -21,7 +25,8 @@ pub fn topics(global: &Global, command: Option<TopicsCommand>, output: &mut Outp
             retention.bytes = retention_bytes;
             let config = TopicConfig::new(partitions).retention(retention);
             access.tell(Request::CreateTopic { name: name.clone(), config })?;
-            output.line(format_args!("topic `{name}` has {partitions} partitions and {}", kept(&retention)))?;
+            output
+                .line(format_args!("topic `{name}` has {partitions} partitions and {}", kept(&retention)))?;
         }
     }
     access.close();
@@ -44,7 +49,8 @@ fn list(access: &mut Access, output: &mut Output) -> Result<(), CliError> {
             kept(&topic.config.retention),
         ]);
     }
-    table.print(output, "no topics: `tidegate topics create NAME` creates one, or the configuration file does")
+    table
+        .print(output, "no topics: `tidegate topics create NAME` creates one, or the configuration file does")
 }
 
 /// All topics.

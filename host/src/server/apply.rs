@@ -68,7 +68,11 @@ pub struct Refused {
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Most errors name the thing themselves.
-        if self.why.contains(&self.what) { f.write_str(&self.why) } else { write!(f, "{}: {}", self.what, self.why) }
+        if self.why.contains(&self.what) {
+            f.write_str(&self.why)
+        } else {
+            write!(f, "{}: {}", self.what, self.why)
+        }
     }
 }
 
@@ -110,7 +114,9 @@ impl Step<'_> {
     fn what(&self) -> String {
         match self {
             Self::Topic { name, .. } => format!("topic `{name}`"),
-            Self::Detach { name } | Self::Start { name, .. } | Self::Change { name, .. } => format!("consumer `{name}`"),
+            Self::Detach { name } | Self::Start { name, .. } | Self::Change { name, .. } => {
+                format!("consumer `{name}`")
+            }
         }
     }
 
@@ -148,26 +154,30 @@ fn plan<'a>(
         .chain(running.keys().map(String::as_str))
         .filter(|name| !config.consumers.contains_key(*name))
         .collect();
-    let consumer_steps = config.consumers.iter().filter_map(|(name, (consumer, plugin))| match running.get(name) {
-        None => Some(Step::Start { name, consumer, plugin }),
-        Some((consumer_before, plugin_before)) => {
-            let differs = consumer_before != consumer || plugin_before != plugin;
-            // A pause that an operator asked for stays, unless the configuration's own word on it changes.
-            let paused = (consumer_before.paused != consumer.paused).then_some(consumer.paused);
-            differs.then_some(Step::Change { name, consumer, plugin, paused })
-        }
-    });
+    let consumer_steps =
+        config.consumers.iter().filter_map(|(name, (consumer, plugin))| match running.get(name) {
+            None => Some(Step::Start { name, consumer, plugin }),
+            Some((consumer_before, plugin_before)) => {
+                let differs = consumer_before != consumer || plugin_before != plugin;
+                // A pause that an operator asked for stays, unless the configuration's own word on it changes.
+                let paused = (consumer_before.paused != consumer.paused).then_some(consumer.paused);
+                differs.then_some(Step::Change { name, consumer, plugin, paused })
+            }
+        });
     let detach_steps = gone.into_iter().map(|name| Step::Detach { name });
     topic_steps.chain(detach_steps).chain(consumer_steps).collect()
 }
 
 async fn take(bus: &Bus, step: &Step<'_>) -> Result<(), String> {
     match *step {
-        Step::Topic { name, config, .. } => bus.create_topic(name, config.clone()).await.map_err(|error| error.to_string()),
-        Step::Detach { name } => bus.unsubscribe(name).await.map_err(|error| error.to_string()),
-        Step::Start { name, consumer, plugin } => {
-            bus.subscribe_plugin(name, consumer.clone(), plugin.clone()).await.map_err(|error| error.to_string())
+        Step::Topic { name, config, .. } => {
+            bus.create_topic(name, config.clone()).await.map_err(|error| error.to_string())
         }
+        Step::Detach { name } => bus.unsubscribe(name).await.map_err(|error| error.to_string()),
+        Step::Start { name, consumer, plugin } => bus
+            .subscribe_plugin(name, consumer.clone(), plugin.clone())
+            .await
+            .map_err(|error| error.to_string()),
         Step::Change { name, consumer, plugin, paused } => {
             let changed = bus.reconfigure_plugin(name, consumer.clone(), plugin.clone()).await;
             let paused = match (changed, paused) {
@@ -193,7 +203,10 @@ mod tests {
 
     fn steps(running: &Config, wanted: &Config) -> Vec<String> {
         let steps = plan(&[], &running.consumers, &[], wanted);
-        steps.iter().map(|step| step.change().to_string().split(':').next().unwrap_or_default().to_owned()).collect()
+        steps
+            .iter()
+            .map(|step| step.change().to_string().split(':').next().unwrap_or_default().to_owned())
+            .collect()
     }
 
     const TWO: &str = "
@@ -234,7 +247,8 @@ mod tests {
     fn a_pause_changes_with_the_configurations_word_alone() {
         let paused = config(&TWO.replace("'b.wasm'", "'b.wasm'\npaused = true"));
         let (before, wanted) = (config(TWO), config(&TWO.replace("'b.wasm'", "'c.wasm'")));
-        let pause_of = |before: &Config, wanted: &Config| match plan(&[], &before.consumers, &[], wanted)[..] {
+        let pause_of = |before: &Config, wanted: &Config| match plan(&[], &before.consumers, &[], wanted)[..]
+        {
             [Step::Change { paused, .. }] => paused,
             ref other => panic!("{other:?}"),
         };

@@ -160,7 +160,8 @@ impl Connection {
 
     /// Says that there is no place.
     async fn turn_away(mut self) -> io::Result<()> {
-        let message = format!("the control socket serves {CONNECTIONS_MAX} connections at a time: try again later");
+        let message =
+            format!("the control socket serves {CONNECTIONS_MAX} connections at a time: try again later");
         self.send(&Err::<Welcome, _>(Refusal { message })).await
     }
 

@@ -79,7 +79,9 @@ async fn carry_out(bus: &Bus, request: Request, outlet: &Outlet) -> Result<(), E
         Request::Reload { consumer } => {
             outlet.answer(Answer::Reloaded(bus.reload(&consumer).await.map_err(Failed)?)).await
         }
-        Request::DeadLetters { consumer, after, limit } => letters(bus, &consumer, after, limit, outlet).await,
+        Request::DeadLetters { consumer, after, limit } => {
+            letters(bus, &consumer, after, limit, outlet).await
+        }
         Request::DeadLetter { consumer, letter } => {
             let found = bus.dead_letter(&consumer, letter).map_err(Failed)?;
             let found = found.ok_or_else(|| Refusal {
@@ -87,8 +89,12 @@ async fn carry_out(bus: &Bus, request: Request, outlet: &Outlet) -> Result<(), E
             })?;
             outlet.answer(Answer::Letter(Box::new(found.into()))).await
         }
-        Request::Redrive { consumer, letters } => Ok(bus.redrive(&consumer, letters).await.map_err(Failed)?),
-        Request::Discard { consumer, letters } => Ok(bus.discard(&consumer, letters).await.map_err(Failed)?),
+        Request::Redrive { consumer, letters } => {
+            Ok(bus.redrive(&consumer, letters).await.map_err(Failed)?)
+        }
+        Request::Discard { consumer, letters } => {
+            Ok(bus.discard(&consumer, letters).await.map_err(Failed)?)
+        }
     }
 }
 
@@ -97,7 +103,13 @@ fn owned(event: Arc<Event>) -> Event {
     Arc::unwrap_or_clone(event)
 }
 
-async fn letters(bus: &Bus, consumer: &str, mut after: u64, limit: usize, outlet: &Outlet) -> Result<(), Ended> {
+async fn letters(
+    bus: &Bus,
+    consumer: &str,
+    mut after: u64,
+    limit: usize,
+    outlet: &Outlet,
+) -> Result<(), Ended> {
     /// Letters in memory at once, each of which may hold an event of the largest size.
     const STRIDE: usize = 16;
     const { assert!(STRIDE <= LETTERS_MAX, "a call lists so many") };

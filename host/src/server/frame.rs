@@ -1,6 +1,6 @@
 //! Frames on the control socket: the length in four bytes, the lowest first, and so many bytes of JSON.
 //!
-//! JSON, not MessagePack: events have a JSON format of their own and travel in it to the byte, what `--json` prints is
+//! JSON, not `MessagePack`: events have a JSON format of their own and travel in it to the byte, what `--json` prints is
 //! what came, and a person can read the traffic. The socket is not the fast way to publish; the library is.
 
 use std::io::{self, Read, Write};
@@ -25,7 +25,9 @@ pub(super) fn encode(message: &impl Serialize) -> io::Result<Vec<u8>> {
 }
 
 /// Reads a message; `None` where the other side has hung up between two.
-pub(super) async fn receive<T: DeserializeOwned>(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<T>> {
+pub(super) async fn receive<T: DeserializeOwned>(
+    stream: &mut (impl AsyncRead + Unpin),
+) -> io::Result<Option<T>> {
     let mut length = [0; 4];
     match stream.read_exact(&mut length[..1]).await {
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),

@@ -20,5 +20,7 @@ pub use client::{Answers, Client};
 pub use control::{ControlServer, serve_control};
 pub use error::{ClientError, ControlError};
 pub use execute::execute;
-pub use protocol::{Answer, EventJson, Hello, Letter, PROTOCOL, RecordLine, Refusal, Request, StateLine, Welcome};
+pub use protocol::{
+    Answer, EventJson, Hello, Letter, PROTOCOL, RecordLine, Refusal, Request, StateLine, Welcome,
+};
 pub use watch::{Watcher, watch};

@@ -349,7 +349,8 @@ mod tests {
 
     #[test]
     fn an_event_travels_to_the_byte() {
-        let text = r#"{"specversion":"1.0","id":"1","source":"/s","type":"t","data":{"mag": 2.30, "é":"\u0000"}}"#;
+        let text =
+            r#"{"specversion":"1.0","id":"1","source":"/s","type":"t","data":{"mag": 2.30, "é":"\u0000"}}"#;
         let request = Request::Publish {
             topic: "quakes".to_owned(),
             events: vec![EventJson(Arc::new(Event::from_json(text, 1000).unwrap()))],

@@ -17,7 +17,8 @@ pub(super) struct Read {
 /// Answers with the events one by one.
 pub(super) async fn read(bus: &Bus, asked: Read, outlet: &Outlet) -> Result<(), Ended> {
     let ends = Ends::of(bus, &asked.topic);
-    let mut reader = bus.read(&asked.topic, asked.partition, asked.from).map_err(|error| Refusal::of(&error))?;
+    let mut reader =
+        bus.read(&asked.topic, asked.partition, asked.from).map_err(|error| Refusal::of(&error))?;
     let mut left = asked.limit.unwrap_or(u64::MAX);
     while left > 0 {
         let record = if asked.follow { next(&mut reader).await } else { reader.try_next() };

@@ -55,7 +55,11 @@ pub fn check(quakes: &Quakes, sent: &Sent, found: &ReadBack) -> Vec<Check> {
 }
 
 fn equal<T: PartialEq + Debug>(found: &T, expected: &T, what: &str) -> Result<String, String> {
-    if found == expected { Ok(format!("{found:?} {what}")) } else { Err(format!("{found:?} {what}, not {expected:?}")) }
+    if found == expected {
+        Ok(format!("{found:?} {what}"))
+    } else {
+        Err(format!("{found:?} {what}, not {expected:?}"))
+    }
 }
 
 fn ids(records: &[RecordLine]) -> impl Iterator<Item = &str> {
@@ -64,7 +68,8 @@ fn ids(records: &[RecordLine]) -> impl Iterator<Item = &str> {
 
 fn same_ids(quakes: &Quakes, records: &[RecordLine]) -> Result<String, String> {
     let stored: BTreeSet<&str> = ids(records).collect();
-    let lost: Vec<&str> = quakes.magnitudes.keys().map(String::as_str).filter(|id| !stored.contains(id)).collect();
+    let lost: Vec<&str> =
+        quakes.magnitudes.keys().map(String::as_str).filter(|id| !stored.contains(id)).collect();
     if !lost.is_empty() {
         return Err(format!("{} are lost, such as {}", lost.len(), lost[0]));
     }
@@ -145,7 +150,10 @@ fn versions(alerts: &[(String, u32, Alert)]) -> Result<String, String> {
         if alert.threshold < THRESHOLDS.0 {
             switched.insert(*partition);
         } else if switched.contains(partition) {
-            return Err(format!("on partition {partition} the old version alerted for {} after the new one", alert.quake));
+            return Err(format!(
+                "on partition {partition} the old version alerted for {} after the new one",
+                alert.quake
+            ));
         }
     }
     if switched.is_empty() {
@@ -167,7 +175,9 @@ fn effect_order(alerts: &[(String, u32, Alert)], found: &ReadBack) -> Result<Str
     for (key, expected) in &logged {
         let handled: Vec<&str> = found.order.get(*key).into_iter().flatten().map(String::as_str).collect();
         if handled != *expected {
-            return Err(format!("the alerts of key {key} took effect in another order than they were published"));
+            return Err(format!(
+                "the alerts of key {key} took effect in another order than they were published"
+            ));
         }
     }
     equal(&found.order.len(), &logged.len(), "keys")

@@ -14,7 +14,7 @@ use super::stage::{CONSUMERS, Stage};
 use crate::cli::error::CliError;
 
 /// Time for the whole demo. It takes seconds; a slow machine may take longer, and one that hangs is to say so.
-const PATIENCE: Duration = Duration::from_secs(5 * 60);
+const PATIENCE: Duration = Duration::from_mins(5);
 
 /// The pause between two looks at what is waited for.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -44,7 +44,9 @@ impl Patience {
             }
             if self.clock.now() >= self.end {
                 let seconds = PATIENCE.as_secs();
-                return Err(CliError::Failed(format!("{what} took too long: the demo has {seconds} seconds for all")));
+                return Err(CliError::Failed(format!(
+                    "{what} took too long: the demo has {seconds} seconds for all"
+                )));
             }
             std::thread::park_timeout(LOOK_EVERY);
         }
@@ -57,7 +59,8 @@ pub struct Child(process::Child);
 impl Child {
     /// Starts the bus, and connects to it once its consumers run.
     pub fn start(stage: &Stage, patience: &Patience) -> Result<(Self, Client), CliError> {
-        let program = std::env::current_exe().map_err(|error| CliError::Failed(format!("who am I? {error}")))?;
+        let program =
+            std::env::current_exe().map_err(|error| CliError::Failed(format!("who am I? {error}")))?;
         let log = stage.directory.join("run.log");
         let log_file = File::options().create(true).append(true).open(&log).map_err(failed(&log))?;
         let child = Command::new(&program)
@@ -72,12 +75,16 @@ impl Child {
         let mut child = Self(child);
         let client = patience.until("starting the bus", || {
             if let Ok(Some(status)) = child.0.try_wait() {
-                return Err(CliError::Failed(format!("the bus ended at once ({status}): see {}", log.display())));
+                return Err(CliError::Failed(format!(
+                    "the bus ended at once ({status}): see {}",
+                    log.display()
+                )));
             }
             // Until it serves, nobody answers there; then it starts one consumer after the other.
             let Ok(mut client) = Client::connect(&stage.directory) else { return Ok(None) };
             let running = readback::consumers(&mut client)?;
-            let all = running.iter().filter(|consumer| consumer.kind == ConsumerKind::Plugin).count() == CONSUMERS;
+            let all =
+                running.iter().filter(|consumer| consumer.kind == ConsumerKind::Plugin).count() == CONSUMERS;
             Ok(all.then_some(client))
         })?;
         Ok((child, client))
@@ -99,7 +106,9 @@ impl Child {
         let asked = pid.map_or(Ok(()), |pid| kill_process(pid, Signal::TERM));
         asked.map_err(|error| CliError::Failed(format!("the bus could not be told to end: {error}")))?;
         let status = patience.until("ending the bus", || {
-            self.0.try_wait().map_err(|error| CliError::Failed(format!("the bus can't be waited for: {error}")))
+            self.0
+                .try_wait()
+                .map_err(|error| CliError::Failed(format!("the bus can't be waited for: {error}")))
         })?;
         if status.success() {
             return Ok(());

@@ -37,7 +37,12 @@ pub fn demo(demo: &Demo) -> Result<Exit, CliError> {
     let quakes = Quakes::read(&demo.data)?;
     let stage = Stage::set(&demo.plugins, demo.keep.as_deref())?;
     let patience = Patience::new();
-    println!("playing {} events of {} on {}", quakes.events.len(), demo.data.display(), stage.directory.display());
+    println!(
+        "playing {} events of {} on {}",
+        quakes.events.len(),
+        demo.data.display(),
+        stage.directory.display()
+    );
     let (done, found) = play(&stage, &quakes, &patience)?;
     let checks = check(&quakes, &done.into(), &found);
     println!();
@@ -47,7 +52,11 @@ pub fn demo(demo: &Demo) -> Result<Exit, CliError> {
         stage.strike()?;
         return Ok(Exit::Done);
     }
-    eprintln!("error: {off} of {} checks are off; the data directory is kept: {}", checks.len(), stage.directory.display());
+    eprintln!(
+        "error: {off} of {} checks are off; the data directory is kept: {}",
+        checks.len(),
+        stage.directory.display()
+    );
     Ok(Exit::Refused)
 }
 
@@ -68,7 +77,10 @@ fn play(stage: &Stage, quakes: &Quakes, patience: &Patience) -> Result<(Done, Re
         publish(&mut client, "quakes", batch, &mut done)?;
         if number == reload_at {
             stage.replace_alerts()?;
-            println!("the alert plugin's file holds another version, after {} events", (number + 1) * BATCH_EVENTS);
+            println!(
+                "the alert plugin's file holds another version, after {} events",
+                (number + 1) * BATCH_EVENTS
+            );
         }
         if number == kill_at {
             // The reload is to be there before the kill, which else might come first and hide it.
@@ -88,7 +100,8 @@ fn play(stage: &Stage, quakes: &Quakes, patience: &Patience) -> Result<(Done, Re
     let mut aside = Done::default();
     publish(&mut client, "alerts", &[quakes::poison()?], &mut aside)?;
 
-    patience.until("all consumers to be done", || readback::is_done(&mut client, quakes.events.len() as u64))?;
+    patience
+        .until("all consumers to be done", || readback::is_done(&mut client, quakes.events.len() as u64))?;
     let found = ReadBack::read(&mut client)?;
     drop(client);
     child.stop(patience)?;

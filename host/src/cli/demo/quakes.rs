@@ -80,7 +80,8 @@ impl Quakes {
 
 /// An alert that nobody can deliver.
 pub fn poison() -> Result<EventJson, CliError> {
-    let data = r#"{"quake":"demo-poison","place":"nowhere","mag":9.9,"undeliverable":"there is no such recipient"}"#;
+    let data =
+        r#"{"quake":"demo-poison","place":"nowhere","mag":9.9,"undeliverable":"there is no such recipient"}"#;
     let event = Event::new(POISON, "/tidegate/demo", "QuakeAlert.v1")
         .extension("partitionkey", "us")
         .json_text(data)
@@ -91,6 +92,7 @@ pub fn poison() -> Result<EventJson, CliError> {
 
 /// Whether the notifier's recipient is away for an earthquake at its first two attempts: the plugin's own rule.
 pub fn is_away(quake: &str) -> bool {
-    let hash = quake.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    let hash =
+        quake.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
     hash.is_multiple_of(3)
 }

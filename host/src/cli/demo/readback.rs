@@ -63,7 +63,8 @@ pub fn is_done(client: &mut Client, quakes: u64) -> Result<Option<()>, CliError>
     // `alerts` comes before `notifier`, by name: once the one is done, the other's topic is complete.
     let consumers = consumers(client)?;
     let idle = consumers.iter().all(|consumer| consumer.lag_events == 0 && consumer.held == 0);
-    let handled = |name: &str| consumers.iter().find(|consumer| consumer.name == name).map(|it| it.counts.handled);
+    let handled =
+        |name: &str| consumers.iter().find(|consumer| consumer.name == name).map(|it| it.counts.handled);
     let published = records(client, "alerts")?.len() as u64;
     let settled = consumers.iter().find(|consumer| consumer.name == "notifier");
     let settled = settled.is_some_and(|it| it.counts.handled + it.counts.dead_letters == published);
@@ -80,7 +81,11 @@ pub fn consumers(client: &mut Client) -> Result<Vec<ConsumerStatus>, CliError> {
 }
 
 /// Asks for something with one answer.
-pub fn one<T>(client: &mut Client, request: &Request, pick: impl Fn(Answer) -> Option<T>) -> Result<T, CliError> {
+pub fn one<T>(
+    client: &mut Client,
+    request: &Request,
+    pick: impl Fn(Answer) -> Option<T>,
+) -> Result<T, CliError> {
     let mut found = None;
     for answer in client.ask(request)? {
         found = pick(answer?);
@@ -108,15 +113,21 @@ fn records(client: &mut Client, topic: &str) -> Result<Vec<RecordLine>, CliError
 }
 
 /// The values of a consumer's state, by what follows `prefix` in their keys.
-fn state<T: DeserializeOwned>(client: &mut Client, consumer: &str, prefix: &str) -> Result<BTreeMap<String, T>, CliError> {
-    let request = Request::State { consumer: consumer.to_owned(), partition: None, prefix: prefix.to_owned() };
+fn state<T: DeserializeOwned>(
+    client: &mut Client,
+    consumer: &str,
+    prefix: &str,
+) -> Result<BTreeMap<String, T>, CliError> {
+    let request =
+        Request::State { consumer: consumer.to_owned(), partition: None, prefix: prefix.to_owned() };
     let mut entries = BTreeMap::new();
     for answer in client.ask(&request)? {
         let Answer::State(line) = answer? else { continue };
         let key = String::from_utf8_lossy(&line.key);
         let name = key.strip_prefix(prefix).unwrap_or(&key).to_owned();
         let value = serde_json::from_slice(&line.value);
-        let value = value.map_err(|error| CliError::Failed(format!("the state of `{consumer}` at `{key}`: {error}")))?;
+        let value = value
+            .map_err(|error| CliError::Failed(format!("the state of `{consumer}` at `{key}`: {error}")))?;
         if entries.insert(name, value).is_some() {
             return Err(CliError::Failed(format!("the state of `{consumer}` has `{key}` on two partitions")));
         }

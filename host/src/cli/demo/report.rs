@@ -11,8 +11,16 @@ pub fn print(done: &Done, found: &ReadBack, checks: &[Check]) {
     println!("duplicates dropped    {}", done.duplicates);
     println!("restarts after a kill {}", done.restarts);
     println!();
-    let mut consumers =
-        Table::new(["CONSUMER", "VERSION", ">HANDLED", ">RETRIES", ">DEAD LETTERS", ">RELOADS", ">LAG", ">HELD"]);
+    let mut consumers = Table::new([
+        "CONSUMER",
+        "VERSION",
+        ">HANDLED",
+        ">RETRIES",
+        ">DEAD LETTERS",
+        ">RELOADS",
+        ">LAG",
+        ">HELD",
+    ]);
     for (name, consumer) in &found.consumers {
         consumers.push(row![
             name,

@@ -63,7 +63,10 @@ impl Stage {
         let temporary = || std::env::temp_dir().join(format!("tidegate-demo-{}", std::process::id()));
         let directory = keep.map_or_else(temporary, Path::to_owned);
         if directory.join("tidegate.redb").exists() {
-            return Err(CliError::Failed(format!("{} holds a bus already: name another directory", directory.display())));
+            return Err(CliError::Failed(format!(
+                "{} holds a bus already: name another directory",
+                directory.display()
+            )));
         }
         let plugins = directory.join("plugins");
         DirBuilder::new().recursive(true).mode(0o700).create(&plugins).map_err(failed(&plugins))?;

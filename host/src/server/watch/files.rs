@@ -31,13 +31,15 @@ impl Folders {
             }
         };
         let watcher = notify::recommended_watcher(tell)
-            .inspect_err(|error| tracing::warn!(%error, "changes of files are found by looking, every 2 seconds"))
+            .inspect_err(
+                |error| tracing::warn!(%error, "changes of files are found by looking, every 2 seconds"),
+            )
             .ok();
         Self { watcher, names, watched: BTreeSet::new(), refused: BTreeSet::new() }
     }
 
     /// Watches the folders of these files, and no others.
-    pub fn watch(&mut self, files: BTreeSet<PathBuf>) {
+    pub fn watch(&mut self, files: &BTreeSet<PathBuf>) {
         let Some(watcher) = &mut self.watcher else { return };
         let names = files.iter().filter_map(|file| file.file_name()).map(OsString::from).collect();
         *self.names.lock().unwrap_or_else(PoisonError::into_inner) = names;
@@ -74,7 +76,8 @@ fn concerns(names: &Names, event: &notify::Result<notify::Event>) -> bool {
         return false;
     }
     let names = names.lock().unwrap_or_else(PoisonError::into_inner);
-    event.need_rescan() || event.paths.iter().filter_map(|path| path.file_name()).any(|name| names.contains(name))
+    event.need_rescan()
+        || event.paths.iter().filter_map(|path| path.file_name()).any(|name| names.contains(name))
 }
 
 fn folder(file: &Path) -> PathBuf {

@@ -42,7 +42,7 @@ impl Drop for Watcher {
     }
 }
 
-/// Follows the configuration file that `applied` came from, and the plugins that it names, from now on:
+/// [Applies](apply) a configuration, and follows the file that it came from and the plugins that it names from now on:
 ///
 /// - A configuration that has changed is [applied](apply). One that is wrong is refused as a whole and logged with its
 ///   line, and what runs goes on.
@@ -52,9 +52,14 @@ impl Drop for Watcher {
 ///
 /// A file is read once it has not changed for a fifth of a second, so that it isn't read half-written; replacing it by
 /// renaming a finished file is the sure way.
-pub fn watch(bus: &Bus, file: impl Into<PathBuf>, applied: Config) -> Watcher {
-    let follower = Follower { bus: bus.clone(), file: file.into(), config: applied };
-    Watcher { task: Some(bus.runtime().spawn(follower.follow())) }
+pub async fn watch(bus: &Bus, file: impl Into<PathBuf>, config: Config) -> (Applied, Watcher) {
+    let mut follower = Follower { bus: bus.clone(), file: file.into(), config };
+    // The look comes before anything is read, so that no change falls between the two.
+    let quiet = Quiet::new(follower.look());
+    follower.read();
+    let applied = apply(bus, &follower.config).await;
+    let task = bus.runtime().spawn(follower.follow(quiet));
+    (applied, Watcher { task: Some(task) })
 }
 
 struct Follower {
@@ -64,13 +69,12 @@ struct Follower {
 }
 
 impl Follower {
-    async fn follow(mut self) {
+    async fn follow(mut self, mut quiet: Quiet) {
         let stirred = Arc::new(Notify::new());
         let mut folders = Folders::new(Arc::clone(&stirred));
-        let mut quiet = Quiet::new(self.look());
         let clock = Arc::clone(self.bus.clock());
         loop {
-            folders.watch(self.files());
+            folders.watch(&self.files());
             let changed = quiet.look(clock.now(), self.look());
             self.take_over(&changed).await;
             let wait = if quiet.is_waiting() { FILE_QUIET } else { FILES_LOOK_EVERY };
@@ -92,12 +96,7 @@ impl Follower {
 
     async fn take_over(&mut self, changed: &BTreeSet<PathBuf>) {
         if changed.contains(&self.file) {
-            match Config::from_file(&self.file) {
-                Ok(config) => self.config = config,
-                Err(error) => {
-                    tracing::error!(%error, "the configuration is refused, and what runs goes on");
-                }
-            }
+            self.read();
         }
         if changed.is_empty() {
             return;
@@ -108,6 +107,13 @@ impl Follower {
             if changed.contains(&plugin.component) {
                 self.reload(consumer, &plugin.component).await;
             }
+        }
+    }
+
+    fn read(&mut self) {
+        match Config::from_file(&self.file) {
+            Ok(config) => self.config = config,
+            Err(error) => tracing::error!(%error, "the configuration is refused, and what runs goes on"),
         }
     }
 
@@ -126,7 +132,7 @@ impl Follower {
 }
 
 /// Tells what was applied.
-pub(super) fn log(applied: &Applied) {
+fn log(applied: &Applied) {
     for change in &applied.changes {
         tracing::info!("{change}");
     }

@@ -44,7 +44,11 @@ impl Quiet {
     /// Takes note of what the files look like now. Returns those that differ from what they last were when quiet, and
     /// have stayed so for [`FILE_QUIET`]. A file that it sees for the first time is taken over as it is, and one that is
     /// gone is waited for.
-    pub fn look(&mut self, now: Timestamp, files: BTreeMap<PathBuf, Option<Fingerprint>>) -> BTreeSet<PathBuf> {
+    pub fn look(
+        &mut self,
+        now: Timestamp,
+        files: BTreeMap<PathBuf, Option<Fingerprint>>,
+    ) -> BTreeSet<PathBuf> {
         self.settled.retain(|path, _| files.contains_key(path));
         self.changing.retain(|path, _| files.contains_key(path));
         let mut changed = BTreeSet::new();
@@ -99,7 +103,7 @@ mod tests {
 
     #[test]
     fn a_file_that_is_being_written_is_waited_for() {
-        let looks: Vec<_> = (0..10).map(|step| (step * 150, Some(20 + step.unsigned_abs()))).collect();
+        let looks: Vec<_> = (0..10_i64).map(|step| (step * 150, Some(20 + step.unsigned_abs()))).collect();
         assert!(changes(&looks).is_empty());
         let done = [(1500, Some(29)), (1700, Some(29))];
         assert_eq!(changes(&[looks, done.to_vec()].concat()), [1700]);
