@@ -7,3 +7,4 @@ mod durability;
 mod exactly_once;
 mod house;
 mod order;
+mod retries;
