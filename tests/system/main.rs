@@ -2,6 +2,7 @@
 //!
 //! A file is a guarantee of the design, or a thing that users do.
 
+mod dead_letters;
 mod deduplication;
 mod durability;
 mod exactly_once;
