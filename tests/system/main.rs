@@ -7,5 +7,6 @@ mod deduplication;
 mod durability;
 mod exactly_once;
 mod house;
+mod isolation;
 mod order;
 mod retries;
