@@ -9,4 +9,5 @@ mod exactly_once;
 mod house;
 mod isolation;
 mod order;
+mod reload;
 mod retries;
