@@ -4,6 +4,7 @@
 
 mod dead_letters;
 mod deduplication;
+mod determinism;
 mod durability;
 mod exactly_once;
 mod house;
