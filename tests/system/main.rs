@@ -9,6 +9,7 @@ mod durability;
 mod exactly_once;
 mod house;
 mod isolation;
+mod library;
 mod order;
 mod reload;
 mod retries;
