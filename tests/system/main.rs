@@ -13,3 +13,4 @@ mod library;
 mod order;
 mod reload;
 mod retries;
+mod tidy;
