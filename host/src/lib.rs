@@ -11,14 +11,16 @@ mod ids;
 mod limits;
 mod log;
 mod plugin;
+#[cfg(feature = "server")]
+pub mod server;
 #[doc(hidden)]
 pub mod testing;
 
 pub use bus::{
     Blocking, Bus, BusError, ConsumerError, ConsumerKind, ConsumerStatus, Drained, Options, PartitionStatus,
-    PluginStatus, Reader, Record, ReloadOutcome, TopicStatus,
+    PluginStatus, Reader, Record, ReloadOutcome, StateView, TopicStatus,
 };
-pub use clock::{Clock, Random, SystemClock, SystemRandom, Timestamp};
+pub use clock::{Clock, Random, SystemClock, SystemRandom, Timestamp, TimestampError};
 pub use delivery::{LaneState, LaneStatus};
 pub use effects::{Context, EmitError, Outgoing, StateEntry, StateError, StateUnavailable};
 pub use event::{

@@ -3,6 +3,8 @@
 //! What a user may want to change has its default here and its setting in [`Options`](crate::Options), in a topic's or
 //! in a consumer's configuration; the ceilings that keep memory and file sizes predictable are constants.
 
+#![cfg_attr(not(feature = "server"), allow(dead_code, reason = "some bounds are the server's"))]
+
 use std::time::Duration;
 
 /// Largest event that a bus accepts unless told otherwise: 1 MiB. What is larger belongs elsewhere, named by `dataref`.
@@ -131,8 +133,8 @@ pub const MARKED_DELIVERIES: usize = LANE_BATCH_DELIVERIES;
 pub const FAILURE_CODE_BYTES_MAX: usize = 64;
 /// Longest message of a failure; longer ones are cut.
 pub const FAILURE_MESSAGE_BYTES_MAX: usize = 4 << 10;
-/// Longest backtrace kept with a failure; longer ones are cut.
-pub const BACKTRACE_BYTES_MAX: usize = 16 << 10;
+/// Longest backtrace kept with a failure, some forty frames; longer ones are cut. A held event keeps each different one.
+pub const BACKTRACE_BYTES_MAX: usize = 4 << 10;
 
 /// Longest key of a plugin's state.
 pub const STATE_KEY_BYTES_MAX: usize = 1 << 10;
@@ -214,6 +216,19 @@ pub const SETTINGS_BYTES_MAX: usize = 64 << 10;
 pub const FRAME_BYTES_MAX: usize = EVENT_BYTES_CEILING + (1 << 20);
 /// Connections to the control socket at one time.
 pub const CONNECTIONS_MAX: usize = 64;
+/// Answers that a request may run ahead of who takes them.
+pub const ANSWERS_AHEAD: usize = 16;
+/// Time after which a client that says nothing is hung up on: it holds one of the connections.
+pub const CONTROL_IDLE: Duration = Duration::from_mins(5);
+/// Time after which a client that doesn't take its answer is hung up on. A reader in a pager may well take its time.
+pub const CONTROL_STALLED: Duration = Duration::from_hours(1);
+/// Pause after a connection that could not be accepted, so that the fault doesn't keep a thread busy.
+pub const CONTROL_ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Time for which a file has to stay as it is before it is read: whoever writes it is done by then.
+pub const FILE_QUIET: Duration = Duration::from_millis(200);
+/// Time between two looks at the watched files when nothing reports a change: network file systems report none, and a
+/// symbolic link changes elsewhere.
+pub const FILES_LOOK_EVERY: Duration = Duration::from_secs(2);
 /// Longest line of an input file: an event at its ceiling, with its data in base64.
 pub const LINE_BYTES_MAX: usize = EVENT_BYTES_CEILING * 2;
 

@@ -14,7 +14,8 @@ fn counting(
     fail: impl Fn(&tidegate::Delivery) -> Result<(), Failure> + Send + Sync + 'static,
 ) -> impl tidegate::Handler {
     handler_fn(move |delivery, context| {
-        let count = context.get(b"count")?.and_then(|bytes| bytes.try_into().ok()).map_or(0, u32::from_le_bytes);
+        let count =
+            context.get(b"count")?.and_then(|bytes| bytes.try_into().ok()).map_or(0, u32::from_le_bytes);
         context.set(b"count", &(count + 1).to_le_bytes())?;
         context.publish("out", outgoing("Counted.v1"))?;
         fail(delivery)

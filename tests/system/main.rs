@@ -2,6 +2,10 @@
 //!
 //! A file is a guarantee of the design, or a thing that users do.
 
+mod cli_bad_input;
+mod cli_process;
+mod cli_publish;
+mod cli_run;
 mod dead_letters;
 mod deduplication;
 mod determinism;

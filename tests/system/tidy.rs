@@ -215,7 +215,8 @@ fn follow(path: &str, folder: &str, live: &mut BTreeSet<String>) {
 fn no_file_is_longer_than_two_rooms() {
     let long = all_sources().into_iter().filter_map(|source| {
         let lines = source.text.lines().count();
-        (lines > LINES_MAX).then(|| format!("{}: {lines} lines", source.path))
+        let is_generated = source.text.starts_with("// Generated");
+        (lines > LINES_MAX && !is_generated).then(|| format!("{}: {lines} lines", source.path))
     });
     assert_none(&long.collect::<Vec<_>>(), "a file has at most 800 lines");
 }
@@ -251,7 +252,7 @@ fn nothing_is_left_to_do_and_nothing_tells_of_a_machine() {
 
 #[test]
 fn time_and_chance_are_read_in_one_place() {
-    let words = ["SystemTime", "Instant"];
+    let words = ["SystemTime::now", "Instant::now", "Timestamp::now"];
     let found: Vec<_> = sources("host/src")
         .into_iter()
         .filter(|source| source.path != "host/src/clock.rs" && !is_binary(&source.path))

@@ -22,9 +22,20 @@ pub fn lint(workspace: &Workspace) -> Result<()> {
         .env("RUSTDOCFLAGS", "--deny warnings"))
 }
 
-/// All tests. The whole-system tests load the components from `target/plugins`, so those are built first.
+/// All tests. The whole-system tests load the components from `target/plugins` and run the binary, so those are built
+/// first.
 pub fn test(workspace: &Workspace, args: &[String]) -> Result<()> {
     plugins::build(workspace)?;
+    // Of the whole workspace, so that it has the features that its tests have.
+    run(workspace.cargo().args([
+        "build",
+        "--workspace",
+        "--exclude",
+        plugins::GUESTS,
+        "--bin",
+        "tidegate",
+        "--locked",
+    ]))?;
     // The guests have nothing to test natively, and a native library of each would have to be linked.
     run(workspace.cargo().args(["test", "--workspace", "--exclude", plugins::GUESTS, "--locked"]).args(args))
 }

@@ -10,5 +10,11 @@ pub fn run_with(workspace: &Workspace, args: &[String]) -> Result<()> {
     let target = workspace.target();
     run(workspace.cargo().args(["build", "--package", "tidegate", "--locked", "--target-dir"]).arg(&target))?;
     let binary = target.join("debug").join(format!("tidegate{}", std::env::consts::EXE_SUFFIX));
-    run(Command::new(binary).arg("demo").arg("--plugins").arg(workspace.components()).args(args))
+    // The input's default path is within the workspace.
+    run(Command::new(binary)
+        .current_dir(workspace.root())
+        .arg("demo")
+        .arg("--plugins")
+        .arg(workspace.components())
+        .args(args))
 }

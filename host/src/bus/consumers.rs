@@ -87,16 +87,16 @@ impl Bus {
     }
 
     /// Ends a consumer in this process and marks it as detached: progress, state and dead letters stay until it is
-    /// forgotten, and for 7 days it holds retention back as if it ran.
+    /// forgotten, and for 7 days it holds retention back as if it ran. One that doesn't run is marked alike.
     ///
     /// # Errors
     ///
-    /// It isn't running, or the log refuses.
+    /// There is no such consumer, or the log refuses.
     pub async fn unsubscribe(&self, name: &str) -> Result<(), ConsumerError> {
         let _turn = self.inner.roster.change().await;
-        let running =
-            self.inner.roster.take(name).ok_or_else(|| ConsumerError::NotRunning(name.to_owned()))?;
-        running.consumer.stop(UNSUBSCRIBE_WAIT).await;
+        if let Some(running) = self.inner.roster.take(name) {
+            running.consumer.stop(UNSUBSCRIBE_WAIT).await;
+        }
         self.inner.log.detach(name).await?;
         Ok(())
     }
@@ -250,6 +250,14 @@ impl Bus {
             .collect();
         plugins.sort_by(|a, b| a.consumer.cmp(&b.consumer));
         plugins
+    }
+
+    /// What the plugins that run are configured by, by their consumer.
+    #[cfg(feature = "server")]
+    pub(crate) fn plugin_configs(
+        &self,
+    ) -> std::collections::BTreeMap<String, (ConsumerConfig, PluginConfig)> {
+        self.inner.roster.plugin_configs()
     }
 
     pub(super) async fn stop_consumers(&self, deadline: Duration) -> Vec<String> {
@@ -466,6 +474,7 @@ impl Bus {
             kind,
             topics: topics.collect(),
             paused: row.paused,
+            detached: row.detached,
             reloads: row.reloads,
             lag_events: lanes.iter().map(|lane| lane.lag_events).sum(),
             lag: lanes.iter().map(|lane| lane.lag).max().unwrap_or_default(),

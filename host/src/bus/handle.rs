@@ -150,6 +150,12 @@ impl Bus {
         self.inner.log.clock()
     }
 
+    /// The bus's own runtime.
+    #[cfg(feature = "server")]
+    pub(crate) fn runtime(&self) -> &tokio::runtime::Handle {
+        &self.inner.handle
+    }
+
     /// Creates a topic. Where there is one of the same name and number of partitions, it takes over the other settings.
     ///
     /// # Errors
@@ -222,7 +228,7 @@ impl Bus {
         };
         let start = |partition| -> Result<u64, ReadError> {
             let next = log.next_offset(id, partition);
-            Ok(match from {
+            Ok::<_, ReadError>(match from {
                 Position::Earliest => log.low_offset(id, partition),
                 Position::Latest => next,
                 Position::Time(time) => log.offset_at(id, partition, time)?,

@@ -9,6 +9,7 @@ mod handle;
 mod options;
 mod reader;
 mod roster;
+mod state;
 mod status;
 
 pub use blocking::Blocking;
@@ -16,4 +17,5 @@ pub use error::{BusError, ConsumerError};
 pub use handle::{Bus, Drained};
 pub use options::Options;
 pub use reader::{Reader, Record};
+pub use state::StateView;
 pub use status::{ConsumerKind, ConsumerStatus, PartitionStatus, PluginStatus, ReloadOutcome, TopicStatus};

@@ -43,6 +43,17 @@ impl Roster {
         self.running().remove(name)
     }
 
+    /// The configurations of those that plugins run.
+    #[cfg(feature = "server")]
+    pub fn plugin_configs(&self) -> BTreeMap<String, (ConsumerConfig, PluginConfig)> {
+        let running = self.running();
+        let plugins = running.iter().filter_map(|(name, running)| {
+            Some((name.clone(), (running.config.clone(), running.plugin.clone()?)))
+        });
+        plugins.collect()
+    }
+
+    /// Takes out all of them.
     pub fn take_all(&self) -> BTreeMap<String, Running> {
         std::mem::take(&mut *self.running())
     }

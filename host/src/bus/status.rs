@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::config::TopicConfig;
@@ -12,7 +12,7 @@ use crate::handler::ProgramVersion;
 use crate::log::LaneCounts;
 
 /// A topic.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct TopicStatus {
     /// Its name.
@@ -38,7 +38,7 @@ impl TopicStatus {
 }
 
 /// A partition of a topic.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct PartitionStatus {
     /// The first offset that is retained.
@@ -50,7 +50,7 @@ pub struct PartitionStatus {
 }
 
 /// What runs a consumer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum ConsumerKind {
@@ -63,7 +63,7 @@ pub enum ConsumerKind {
 }
 
 /// A consumer.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ConsumerStatus {
     /// Its name.
@@ -81,6 +81,7 @@ pub struct ConsumerStatus {
     /// Events in its topics that it hasn't come to yet. Held ones don't count.
     pub lag_events: u64,
     /// How long ago the log accepted the oldest of them; zero where there is none.
+    #[serde(rename = "lag_seconds", with = "crate::clock::seconds")]
     pub lag: Duration,
     /// Events that wait for a retry, or behind one.
     pub held: u64,
@@ -90,12 +91,14 @@ pub struct ConsumerStatus {
     pub counts: LaneCounts,
     /// Its lanes, by their partition.
     pub lanes: Vec<LaneStatus>,
+    /// Since when no configuration names it and nobody has subscribed.
+    pub detached: Option<Timestamp>,
     /// Why the last candidate for its plugin was refused, until one is accepted.
     pub refused: Option<String>,
 }
 
 /// A consumer's plugin.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct PluginStatus {
     /// The consumer that it runs.
@@ -111,7 +114,7 @@ pub struct PluginStatus {
 }
 
 /// What became of a reload.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "outcome")]
 #[non_exhaustive]
 pub enum ReloadOutcome {

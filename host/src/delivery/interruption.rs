@@ -15,6 +15,14 @@ pub(super) enum Interruption {
     Ended,
 }
 
+impl Interruption {
+    /// The lane itself panicked.
+    pub(super) fn panicked(message: &str) -> Self {
+        tracing::error!(panic = message, "a lane panicked; it starts anew from what is durable");
+        Self::Storage(format!("a fault of tidegate itself, please report it: {message}"))
+    }
+}
+
 impl From<ReadError> for Interruption {
     fn from(error: ReadError) -> Self {
         match error {

@@ -16,7 +16,7 @@ use super::status::{Board, LaneState};
 use crate::clock::{Clock, Timestamp};
 use crate::config::ConsumerConfig;
 use crate::effects::{Context, ContextOwner};
-use crate::handler::{Delivery, Failure, Instance, LaneName, Program};
+use crate::handler::{Delivery, Failure, FailureKind, Instance, LaneName, Program};
 use crate::ids::{LaneId, TopicId};
 use crate::limits::{
     LANE_BATCH_BYTES, LANE_BATCH_DELIVERIES, LANE_BATCH_TIME, LANE_IDLE, MARKED_DELIVERIES,
@@ -98,7 +98,9 @@ impl LaneTask {
 
     /// Runs until it is told to stop, its consumer is gone, or the log is closed.
     pub(super) async fn run(mut self) {
-        while let Err(interruption) = self.work().await {
+        // A lane that panics is our own fault, and no reason for its consumer to stand still for ever: it starts anew from
+        // what is durable, like after a failure of the storage.
+        while let Err(interruption) = caught(self.work(), Interruption::panicked).await {
             // The program may hold on to what it saw of effects that never were.
             self.instance = None;
             let goes_on = match interruption {
@@ -235,7 +237,7 @@ impl LaneTask {
             event: Arc::clone(event),
         };
         let context = desk.context(&self.program.version().version)?;
-        match caught(self.call(&delivery, context)).await {
+        match caught(self.call(&delivery, context), panicked).await {
             Ok(()) => {
                 context.keep();
                 desk.machine.succeeded(subject.target);
@@ -343,6 +345,11 @@ impl LaneTask {
     fn clock(&self) -> &dyn Clock {
         &**self.shared.log.clock()
     }
+}
+
+/// A program that panics has failed its attempt, like a plugin that traps.
+fn panicked(message: &str) -> Failure {
+    Failure::new(FailureKind::Trap, "panic", message)
 }
 
 async fn sleep_until(clock: &dyn Clock, moment: Option<Timestamp>) {

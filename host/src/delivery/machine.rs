@@ -191,11 +191,13 @@ impl Machine {
         if held.attempts.is_empty() {
             held.first_attempt = started;
         }
-        held.attempts.push(Attempt {
-            at: started,
-            failure: failure.clone(),
-            version: self.progress.version.clone(),
-        });
+        let mut attempt =
+            Attempt { at: started, failure: failure.clone(), version: self.progress.version.clone() };
+        // Backtraces are the bulk of what a held event keeps, and most attempts fail like the one before.
+        if held.attempts.iter().any(|before| before.failure.backtrace == attempt.failure.backtrace) {
+            attempt.failure.backtrace = None;
+        }
+        held.attempts.push(attempt);
         match next_attempt(&self.config.retry, &held, now, chance) {
             None => self.bury(subject, held, failure, now),
             Some(due) => {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
 use crate::clock::Timestamp;
@@ -13,7 +13,7 @@ use crate::ids::{ConsumerId, LaneId, TopicId};
 use crate::log::{ConsumerRow, Entry, Lane, LaneCounts, Log, ReadError, Wait};
 
 /// What a lane is doing.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "is", rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum LaneState {
@@ -55,7 +55,7 @@ pub enum LaneState {
 }
 
 /// A lane, as it was last seen.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct LaneStatus {
     /// The partition number.
@@ -67,6 +67,7 @@ pub struct LaneStatus {
     /// Events in its topics that it hasn't come to yet. Held ones don't count.
     pub lag_events: u64,
     /// How long ago the log accepted the oldest of them; zero where there is none.
+    #[serde(rename = "lag_seconds", with = "crate::clock::seconds")]
     pub lag: Duration,
     /// Held events: those that wait for a retry, and those that wait behind them.
     pub held: usize,

@@ -46,7 +46,11 @@ where
 
     fn apply(&mut self, txn: &mut Txn<'_>) -> Result<(), StorageFault> {
         if let Some(run) = self.run.take() {
-            self.answer = Some(run(txn)?);
+            let answer = run(txn)?;
+            if answer.is_err() {
+                txn.wrote_nothing();
+            }
+            self.answer = Some(answer);
         }
         Ok(())
     }

@@ -26,11 +26,13 @@ pub(super) struct Committer {
     queue: Receiver<Admitted>,
     windows: Windows,
     commit_last: u64,
+    /// Whether the ballast is there, or can't be.
+    ballast_settled: bool,
 }
 
 impl Committer {
     pub fn new(shared: Arc<Shared>, queue: Receiver<Admitted>, windows: Windows, commit_last: u64) -> Self {
-        Self { shared, queue, windows, commit_last }
+        Self { shared, queue, windows, commit_last, ballast_settled: false }
     }
 
     /// Works until the queue is closed and empty, and then closes the database.
@@ -91,7 +93,7 @@ impl Committer {
     }
 
     /// Answers the items that a full disk refuses, and returns the others.
-    fn refuse_without_space(&self, group: Vec<Admitted>) -> Vec<Admitted> {
+    fn refuse_without_space(&mut self, group: Vec<Admitted>) -> Vec<Admitted> {
         let min = self.shared.options.free_bytes_min;
         if !group.iter().any(|item| item.change.adds()) {
             return group;
@@ -99,7 +101,7 @@ impl Committer {
         // A disk that doesn't say is taken to have room: a commit that fails says so itself.
         let free = self.shared.medium.free_bytes().unwrap_or(u64::MAX);
         if free >= min {
-            if free >= min.saturating_add(2 * BALLAST_BYTES) {
+            if !self.ballast_settled && free >= min.saturating_add(2 * BALLAST_BYTES) {
                 self.restore_ballast();
             }
             return group;
@@ -109,7 +111,8 @@ impl Committer {
         group
     }
 
-    fn restore_ballast(&self) {
+    fn restore_ballast(&mut self) {
+        self.ballast_settled = true;
         if let Err(error) = self.shared.medium.set_ballast() {
             tracing::debug!(%error, "no ballast could be set aside");
         }
@@ -130,14 +133,19 @@ impl Committer {
                 CommitMode::QuickRepair => transaction.set_quick_repair(true),
                 CommitMode::OnePhase => {}
             }
-            let after = {
+            let (after, is_idle) = {
                 let mut txn = Txn::new(Tables::open(&transaction)?, shared, windows, commit);
                 for item in &mut group {
                     item.change.apply(&mut txn)?;
                 }
-                txn.complete()?
+                let is_idle = txn.idle() == group.len();
+                (txn.complete()?, is_idle)
             };
-            transaction.commit()?;
+            if is_idle {
+                transaction.abort()?;
+            } else {
+                transaction.commit()?;
+            }
             Ok(after)
         }));
         let result = match result {
@@ -156,6 +164,7 @@ impl Committer {
 
     /// Opens the database anew, for as long as it takes. Items that come in meanwhile are refused.
     fn reopen(&mut self) {
+        self.ballast_settled = false;
         if let Err(error) = self.shared.medium.release_ballast() {
             tracing::warn!(%error, "the ballast could not be let go of");
         }

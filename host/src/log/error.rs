@@ -148,6 +148,16 @@ pub enum ReadError {
     /// There is no such consumer.
     #[error("there is no consumer `{0}`")]
     UnknownConsumer(String),
+    /// The consumer has fewer lanes.
+    #[error("consumer `{consumer}` has {lanes} lanes, so there is no partition {partition}")]
+    UnknownLane {
+        /// The consumer.
+        consumer: String,
+        /// The partition asked for.
+        partition: u32,
+        /// How many there are.
+        lanes: u32,
+    },
     /// A row can't be decoded.
     #[error("{what} is damaged: {reason}")]
     Damaged {

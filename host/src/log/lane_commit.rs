@@ -49,6 +49,7 @@ impl Change for CommitLane {
         let row_key = (lane.consumer.0, lane.partition);
         if txn.has_changed(lane) || txn.shared.lane_epoch(lane) != self.commit.epoch {
             self.stale = true;
+            txn.wrote_nothing();
             return Ok(());
         }
         txn.tables.lanes.insert(row_key, schema::encode(&self.commit.progress).as_slice())?;

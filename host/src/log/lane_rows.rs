@@ -67,7 +67,7 @@ pub(crate) enum Target {
 pub struct Attempt {
     /// When it was made.
     pub at: Timestamp,
-    /// Why it failed.
+    /// Why it failed. Its backtrace is left out where an attempt before it has the same one.
     pub failure: Failure,
     /// The version that made it.
     pub version: ProgramVersion,

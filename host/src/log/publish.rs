@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 use super::error::{PublishError, StorageFault};
@@ -10,7 +11,7 @@ use super::txn::{Appended, Change, Txn, Verdict};
 use crate::event::Event;
 
 /// Where a published event is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Published {
     /// The partition.
@@ -53,6 +54,10 @@ impl Change for Publish {
         self.appended.reserve_exact(self.events.len());
         for (topic, event) in &self.events {
             self.appended.push(txn.append(topic, event)?);
+        }
+        // Where the first ones are not durable yet, the item that brings them has something to write.
+        if self.appended.iter().all(|appended| appended.duplicate) {
+            txn.wrote_nothing();
         }
         Ok(())
     }

@@ -4,6 +4,7 @@ use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use redb::ReadableTable;
+use serde::{Deserialize, Serialize};
 
 use super::admin::AdminResult;
 use super::error::{AdminError, ReadError, StorageFault};
@@ -19,7 +20,8 @@ use crate::ids::{ConsumerId, LaneId, TopicId};
 use crate::limits::TOPICS_MAX;
 
 /// A place in a topic, for each of its partitions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Position {
     /// The first event that is retained.
     Earliest,

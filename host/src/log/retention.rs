@@ -40,6 +40,7 @@ pub(super) fn trim(txn: &mut Txn<'_>) -> AdminResult<Trimmed> {
     let topics: Vec<_> = topics.into_iter().filter(|topic| is_bounded(topic.config().retention)).collect();
     let mut trimmed = Trimmed::default();
     if topics.is_empty() {
+        txn.wrote_nothing();
         return Ok(Ok(trimmed));
     }
     let needs = needs(txn)?;
@@ -48,7 +49,7 @@ pub(super) fn trim(txn: &mut Txn<'_>) -> AdminResult<Trimmed> {
         let excess = topic.config().retention.bytes.map_or(0, |bytes| sizes.saturating_sub(bytes));
         for partition in 0..topic.partition_count() {
             if trimmed.more {
-                return Ok(Ok(trimmed));
+                break;
             }
             // Each partition gives its share of what is too much.
             let ends = topic.partitions[partition as usize].ends();
@@ -57,6 +58,9 @@ pub(super) fn trim(txn: &mut Txn<'_>) -> AdminResult<Trimmed> {
             let share = u64::try_from(share).unwrap_or(u64::MAX);
             trim_partition(txn, &topic, partition, share, &needs, &mut trimmed)?;
         }
+    }
+    if trimmed.batches == 0 {
+        txn.wrote_nothing();
     }
     Ok(Ok(trimmed))
 }

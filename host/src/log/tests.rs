@@ -497,3 +497,18 @@ fn many_publishers_share_their_commits() {
     // Two phases sync twice for a commit of its own.
     assert!(disk.syncs() - before < 2 * 800, "{} syncs", disk.syncs() - before);
 }
+
+#[test]
+fn what_writes_nothing_costs_no_commit() {
+    let disk = MemoryMedium::new();
+    let log = open(&disk);
+    topic(&log, "t", TopicConfig::new(1).retention(Retention::keep_bytes(1 << 20)));
+    append(&log, "t", &["a"]);
+    let syncs = disk.syncs();
+    assert!(append(&log, "t", &["a"])[0].duplicate);
+    block_on(log.trim()).unwrap();
+    assert!(block_on(log.set_paused("nobody", true)).is_err());
+    assert_eq!(disk.syncs(), syncs);
+    append(&log, "t", &["b"]);
+    assert!(disk.syncs() > syncs);
+}

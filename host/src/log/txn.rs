@@ -71,6 +71,7 @@ pub(super) struct Txn<'t> {
     identities: BTreeMap<TopicId, StagedIdentities>,
     changed_lanes: BTreeSet<LaneId>,
     after: Vec<After>,
+    idle: usize,
 }
 
 /// Events on their way into a partition.
@@ -110,7 +111,18 @@ impl<'t> Txn<'t> {
             identities: BTreeMap::new(),
             changed_lanes: BTreeSet::new(),
             after: Vec::new(),
+            idle: 0,
         }
+    }
+
+    /// Says of one item that it has written nothing. A group of which all items say so needs no commit.
+    pub fn wrote_nothing(&mut self) {
+        self.idle += 1;
+    }
+
+    /// How many items have written nothing.
+    pub fn idle(&self) -> usize {
+        self.idle
     }
 
     /// Appends an event to its topic, unless it is there already.

@@ -1,0 +1,118 @@
+//! A consumer's state, for people and tools.
+
+use super::Bus;
+use crate::effects::{StateEntry, StateRead};
+use crate::ids::LaneId;
+use crate::limits::{STATE_SCAN_BYTES_MAX, STATE_SCAN_MAX};
+use crate::log::ReadError;
+
+impl Bus {
+    /// The durable state of a consumer on one of its partitions, as it is now. The consumer may run meanwhile: the view
+    /// stays at its moment.
+    ///
+    /// A view that lives long makes the database file grow: drop it soon.
+    ///
+    /// # Errors
+    ///
+    /// There is no such consumer or partition, or the log can't be read.
+    pub fn state(&self, consumer: &str, partition: u32) -> Result<StateView, ReadError> {
+        let log = &self.inner.log;
+        let unknown = || ReadError::UnknownConsumer(consumer.to_owned());
+        let (id, row) = log.consumer(consumer).ok_or_else(unknown)?;
+        if partition >= row.partitions {
+            return Err(ReadError::UnknownLane {
+                consumer: consumer.to_owned(),
+                partition,
+                lanes: row.partitions,
+            });
+        }
+        Ok(StateView(log.state(LaneId { consumer: id, partition })?))
+    }
+}
+
+/// A consumer's state on one partition at one moment.
+pub struct StateView(Box<dyn StateRead>);
+
+impl StateView {
+    /// The value of a key.
+    ///
+    /// # Errors
+    ///
+    /// The log can't be read.
+    pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError> {
+        self.0.get(key).map_err(unreadable)
+    }
+
+    /// Entries whose key begins with `prefix` and lies behind `after`, in ascending order: at most `limit` of them, at
+    /// most 1000, and about 1 MiB. To go on, call it with the last one's key.
+    ///
+    /// # Errors
+    ///
+    /// The log can't be read.
+    pub fn scan(
+        &self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<StateEntry>, ReadError> {
+        /// Values that are read at once, each of which may have the largest size.
+        const STRIDE: usize = 4;
+        let limit = limit.min(STATE_SCAN_MAX);
+        let end = end_of_prefix(prefix);
+        let mut start = match after {
+            Some(after) if after >= prefix => successor(after),
+            _ => prefix.to_vec(),
+        };
+        let mut entries = Vec::new();
+        let mut bytes = 0;
+        while entries.len() < limit && bytes < STATE_SCAN_BYTES_MAX {
+            let some =
+                self.0.scan(&start, end.as_deref(), STRIDE.min(limit - entries.len())).map_err(unreadable)?;
+            let Some((last, _)) = some.last() else { break };
+            start = successor(last);
+            bytes += some.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>();
+            entries.extend(some);
+        }
+        Ok(entries)
+    }
+}
+
+impl std::fmt::Debug for StateView {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StateView").finish_non_exhaustive()
+    }
+}
+
+/// The first key behind this one.
+fn successor(key: &[u8]) -> Vec<u8> {
+    [key, &[0]].concat()
+}
+
+/// The first key behind all that begin with the prefix; `None` where there is none.
+fn end_of_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
+    let last = prefix.iter().rposition(|byte| *byte < u8::MAX)?;
+    let mut end = prefix[..=last].to_vec();
+    end[last] += 1;
+    Some(end)
+}
+
+fn unreadable(error: crate::effects::StateUnavailable) -> ReadError {
+    ReadError::Damaged { what: "the consumer's state".to_owned(), reason: error.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_ends_before_the_first_key_without_it() {
+        for (prefix, end) in [
+            (&b"network/"[..], Some(&b"network0"[..])),
+            (b"", None),
+            (b"a\xff", Some(b"b")),
+            (b"\xff\xff", None),
+        ] {
+            assert_eq!(end_of_prefix(prefix).as_deref(), end, "{prefix:?}");
+        }
+    }
+}

@@ -1,0 +1,409 @@
+//! What the command line understands.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use tidegate::config::{check_name, parse_bytes, parse_duration};
+use tidegate::{Position, Timestamp};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  something was refused or failed; the rest is done
+  2  the command line is wrong
+  3  there is no data directory, or another process has it open and can't be reached
+  4  the database is damaged, or of a newer version
+
+While `tidegate run`, or a program that serves the control socket, has the data directory open, the other commands reach
+it through the socket `control.sock` in that directory. When nobody has it open, they open it themselves.";
+
+/// A durable event bus: publish events, and let sandboxed WebAssembly components consume them.
+#[derive(Debug, Parser)]
+#[command(name = "tidegate", version, after_help = EXIT_CODES, arg_required_else_help = true)]
+pub struct Arguments {
+    /// What holds for all commands.
+    #[command(flatten)]
+    pub global: Global,
+    /// The command.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What holds for all commands.
+#[derive(Clone, Debug, Args)]
+pub struct Global {
+    /// The data directory
+    #[arg(long, global = true, env = "TIDEGATE_DIR", value_name = "DIR", default_value = "./tidegate-data")]
+    pub dir: PathBuf,
+    /// The configuration file [default: tidegate.toml in the data directory]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Print JSON: one value a line
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+/// A command.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make a data directory with a commented configuration file
+    Init(Init),
+    /// Run the bus: the consumers of the configuration, and the control socket
+    Run(Run),
+    /// Publish events: a CloudEvents JSON object on each line, or one event from options
+    Publish(Publish),
+    /// Read a topic
+    Read(Read),
+    /// List topics, or create one
+    Topics(Topics),
+    /// List consumers with progress, lag, held events and retries; pause, resume, move and forget them
+    Consumers(Consumers),
+    /// List plugins, or reload one
+    Plugins(Plugins),
+    /// Dead letters: list, show, redrive, discard
+    Dlq(Dlq),
+    /// Show it all on a week of real earthquakes, and check the result
+    Demo(Demo),
+}
+
+/// `tidegate init`.
+#[derive(Debug, Args)]
+pub struct Init {
+    /// The directory [default: that of --dir]
+    pub directory: Option<PathBuf>,
+}
+
+/// `tidegate run`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The configuration file and the plugin files are followed: a change takes effect at once, without a restart. A consumer
+that is refused, at the start or later, is logged and shown, and all others run.
+
+SIGINT and SIGTERM end it in good order: each consumer finishes its delivery. A second signal ends it at once, which
+loses nothing either: what was not committed is delivered again.")]
+pub struct Run {
+    /// What to log: error, warn, info, debug, trace, or a filter such as `warn,tidegate=debug`
+    #[arg(long, env = "RUST_LOG", value_name = "FILTER", default_value = "info")]
+    pub log: String,
+    /// How long consumers have to finish their deliveries at the end
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    pub grace: Duration,
+}
+
+/// `tidegate publish`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+A wrong event is told with its line, attribute and reason, and the lines before and after it still go in; the exit code
+is then 1. With --atomic none goes in unless all are right.
+
+Publishing the same events again is safe: those that the topic has had, by `source` and `id`, are dropped.")]
+pub struct Publish {
+    /// The topic
+    #[arg(value_parser = name)]
+    pub topic: String,
+    /// The file, or `-` for standard input
+    #[arg(value_name = "FILE", required_unless_present = "kind", conflicts_with = "kind")]
+    pub file: Option<PathBuf>,
+    /// All events in one commit, or none
+    #[arg(long)]
+    pub atomic: bool,
+    /// Publish a single event of this type
+    #[arg(long = "type", value_name = "TYPE", conflicts_with = "atomic")]
+    pub kind: Option<String>,
+    /// Its source, a URI-reference
+    #[arg(long, requires = "kind", default_value = "/tidegate/cli")]
+    pub source: String,
+    /// Its id [default: a new UUID]
+    #[arg(long, requires = "kind")]
+    pub id: Option<String>,
+    /// What it is about; its key, unless there is a partitionkey
+    #[arg(long, requires = "kind")]
+    pub subject: Option<String>,
+    /// Its partition key
+    #[arg(long, requires = "kind")]
+    pub key: Option<String>,
+    /// Its data, as JSON
+    #[arg(long, requires = "kind", value_name = "JSON")]
+    pub data: Option<String>,
+    /// A file with its data, as JSON
+    #[arg(long, requires = "kind", value_name = "FILE", conflicts_with = "data")]
+    pub data_file: Option<PathBuf>,
+}
+
+/// `tidegate read`.
+#[derive(Debug, Args)]
+pub struct Read {
+    /// The topic
+    #[arg(value_parser = name)]
+    pub topic: String,
+    /// One partition; otherwise all of them, in the order in which events became durable
+    #[arg(long, value_name = "NUMBER")]
+    pub partition: Option<u32>,
+    /// Where to begin: `earliest`, `latest`, an offset, or a time such as 2018-01-31T00:00:00Z
+    #[arg(long, value_name = "PLACE", default_value = "earliest", value_parser = position)]
+    pub from: Position,
+    /// End after so many events
+    #[arg(long, value_name = "NUMBER")]
+    pub limit: Option<u64>,
+    /// Go on with what is published from now on
+    #[arg(long)]
+    pub follow: bool,
+}
+
+/// `tidegate topics`.
+#[derive(Debug, Args)]
+pub struct Topics {
+    /// What to do; by default `list`.
+    #[command(subcommand)]
+    pub command: Option<TopicsCommand>,
+}
+
+/// What to do with topics.
+#[derive(Debug, Subcommand)]
+pub enum TopicsCommand {
+    /// List all topics
+    List,
+    /// Create a topic, or give one another retention
+    Create {
+        /// Its name
+        #[arg(value_parser = name)]
+        name: String,
+        /// Its partitions; the number can't be changed later
+        #[arg(long, value_name = "NUMBER", default_value_t = 8)]
+        partitions: u32,
+        /// Remove events that are older, such as `7d`
+        #[arg(long, value_name = "DURATION", value_parser = duration)]
+        retention_age: Option<Duration>,
+        /// Remove the oldest events beyond this size, such as `1GiB`
+        #[arg(long, value_name = "SIZE", value_parser = bytes)]
+        retention_bytes: Option<u64>,
+    },
+}
+
+/// `tidegate consumers`.
+#[derive(Debug, Args)]
+pub struct Consumers {
+    /// What to do; by default `list`.
+    #[command(subcommand)]
+    pub command: Option<ConsumersCommand>,
+}
+
+/// What to do with consumers.
+#[derive(Debug, Subcommand)]
+pub enum ConsumersCommand {
+    /// List all consumers
+    List,
+    /// Show a consumer with its lanes
+    Show {
+        /// The consumer
+        name: String,
+    },
+    /// Show a consumer's state
+    State {
+        /// The consumer
+        name: String,
+        /// One partition; otherwise all
+        #[arg(long, value_name = "NUMBER")]
+        partition: Option<u32>,
+        /// What the keys begin with
+        #[arg(long, default_value = "")]
+        prefix: String,
+    },
+    /// Stop a consumer's deliveries until `resume`, over restarts too
+    Pause {
+        /// The consumer
+        name: String,
+    },
+    /// Let a paused consumer go on
+    Resume {
+        /// The consumer
+        name: String,
+    },
+    /// Move a consumer to another place
+    Seek {
+        /// The consumer
+        name: String,
+        /// Where to: `earliest`, `latest`, an offset, or a time such as 2018-01-31T00:00:00Z
+        #[arg(long, value_name = "PLACE", value_parser = position)]
+        to: Position,
+        /// In one of its topics; otherwise in all
+        #[arg(long)]
+        topic: Option<String>,
+        /// On one of its partitions; otherwise on all
+        #[arg(long, value_name = "NUMBER")]
+        partition: Option<u32>,
+    },
+    /// Remove a consumer with its progress, held events, state and dead letters; it must not be running
+    Forget {
+        /// The consumer
+        name: String,
+        /// Do it, without which nothing is done
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+/// `tidegate plugins`.
+#[derive(Debug, Args)]
+pub struct Plugins {
+    /// What to do; by default `list`.
+    #[command(subcommand)]
+    pub command: Option<PluginsCommand>,
+}
+
+/// What to do with plugins.
+#[derive(Debug, Subcommand)]
+pub enum PluginsCommand {
+    /// List the plugins that run
+    List,
+    /// Take what a plugin's file holds now as the next version
+    Reload {
+        /// The consumer that the plugin runs
+        name: String,
+    },
+}
+
+/// `tidegate dlq`.
+#[derive(Debug, Args)]
+pub struct Dlq {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: DlqCommand,
+}
+
+/// What to do with dead letters.
+#[derive(Debug, Subcommand)]
+pub enum DlqCommand {
+    /// List a consumer's dead letters
+    List {
+        /// The consumer
+        consumer: String,
+        /// Begin behind this id
+        #[arg(long, value_name = "ID", default_value_t = 0)]
+        after: u64,
+        /// End after so many
+        #[arg(long, value_name = "NUMBER", default_value_t = 100)]
+        limit: usize,
+        /// Which: those that fit all of `code=…`, `type=…` and `key=…`
+        #[arg(long, value_name = "FILTER", value_parser = filter)]
+        filter: Vec<Filter>,
+    },
+    /// Show a dead letter with its event and the error of every attempt
+    Show {
+        /// The consumer
+        consumer: String,
+        /// The letter's id
+        id: u64,
+    },
+    /// Put dead letters back to work, for this consumer alone
+    Redrive(Settle),
+    /// Remove dead letters for good
+    Discard {
+        /// Which.
+        #[command(flatten)]
+        settle: Settle,
+        /// Do it, without which nothing is done
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+/// Which dead letters.
+#[derive(Debug, Args)]
+pub struct Settle {
+    /// The consumer
+    pub consumer: String,
+    /// The letters' ids
+    #[arg(value_name = "ID", required_unless_present_any = ["all", "filter"], conflicts_with_all = ["all", "filter"])]
+    pub ids: Vec<u64>,
+    /// All of the consumer's
+    #[arg(long)]
+    pub all: bool,
+    /// Those that fit all of `code=…`, `type=…` and `key=…`
+    #[arg(long, value_name = "FILTER", value_parser = filter)]
+    pub filter: Vec<Filter>,
+    /// Say which, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// What a dead letter has to fit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Filter {
+    /// The failure's code.
+    Code(String),
+    /// The event's type.
+    Type(String),
+    /// The event's key.
+    Key(String),
+}
+
+/// `tidegate demo`.
+#[derive(Debug, Args)]
+pub struct Demo {
+    /// The folder of the built plugins
+    #[arg(long, value_name = "DIR", default_value = "target/plugins")]
+    pub plugins: PathBuf,
+    /// The earthquakes, a CloudEvents JSON object on each line
+    #[arg(long, value_name = "FILE", default_value = "plugins/data/quakes.jsonl")]
+    pub data: PathBuf,
+    /// Keep the data directory here; otherwise it is temporary
+    #[arg(long, value_name = "DIR")]
+    pub keep: Option<PathBuf>,
+}
+
+fn name(text: &str) -> Result<String, String> {
+    check_name(text).map(|()| text.to_owned()).map_err(|error| error.to_string())
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    parse_duration(text).map_err(|error| error.to_string())
+}
+
+fn bytes(text: &str) -> Result<u64, String> {
+    parse_bytes(text).map_err(|error| error.to_string())
+}
+
+fn position(text: &str) -> Result<Position, String> {
+    match text {
+        "earliest" => return Ok(Position::Earliest),
+        "latest" => return Ok(Position::Latest),
+        _ => {}
+    }
+    if let Ok(offset) = text.parse() {
+        return Ok(Position::Offset(offset));
+    }
+    text.parse::<Timestamp>().map(Position::Time).map_err(|_| {
+        "allowed are `earliest`, `latest`, an offset, or a time such as 2018-01-31T00:00:00Z".to_owned()
+    })
+}
+
+fn filter(text: &str) -> Result<Filter, String> {
+    match text.split_once('=') {
+        Some(("code", code)) => Ok(Filter::Code(code.to_owned())),
+        Some(("type", kind)) => Ok(Filter::Type(kind.to_owned())),
+        Some(("key", key)) => Ok(Filter::Key(key.to_owned())),
+        _ => Err("allowed are `code=…`, `type=…` and `key=…`".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_holds_together() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn places_are_read() {
+        assert_eq!(position("earliest"), Ok(Position::Earliest));
+        assert_eq!(position("17"), Ok(Position::Offset(17)));
+        assert_eq!(position("1970-01-01T00:00:01Z"), Ok(Position::Time(Timestamp(1_000_000))));
+        assert!(position("soon").unwrap_err().contains("`latest`"));
+    }
+}

@@ -1,0 +1,57 @@
+//! The command line: what it understands, and a file for each command.
+
+mod access;
+mod arguments;
+mod consumers;
+mod demo;
+mod dlq;
+mod error;
+mod init;
+mod output;
+mod plugins;
+mod publish;
+mod read;
+mod run;
+mod signals;
+mod state;
+mod table;
+mod topics;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use arguments::{Arguments, Command};
+use error::{CliError, Exit};
+use output::Output;
+
+/// Does what the command line says.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let mut output = Output::new(arguments.global.json);
+    let outcome = dispatch(arguments, &mut output).and_then(|exit| output.finish().map(|()| exit));
+    match outcome {
+        Ok(exit) => exit.into(),
+        // Who reads has enough, as `head` does.
+        Err(CliError::OutputClosed) => Exit::Done.into(),
+        Err(error) => {
+            eprintln!("error: {error}");
+            error.exit().into()
+        }
+    }
+}
+
+fn dispatch(arguments: Arguments, output: &mut Output) -> Result<Exit, CliError> {
+    let global = arguments.global;
+    match arguments.command {
+        Command::Init(init) => init::init(&global, &init, output),
+        Command::Run(run) => run::run(&global, &run),
+        Command::Publish(publish) => publish::publish(&global, &publish, output),
+        Command::Read(read) => read::read(&global, &read, output),
+        Command::Topics(topics) => topics::topics(&global, topics.command, output),
+        Command::Consumers(consumers) => consumers::consumers(&global, consumers.command, output),
+        Command::Plugins(plugins) => plugins::plugins(&global, plugins.command, output),
+        Command::Dlq(dlq) => dlq::dlq(&global, dlq.command, output),
+        Command::Demo(demo) => demo::demo(&demo),
+    }
+}

@@ -1,0 +1,218 @@
+//! `tidegate publish`: events from a file, from standard input, or one from options.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, IsTerminal, Read};
+use std::path::Path;
+use std::sync::Arc;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
+use tidegate::server::{Answer, ClientError, EventJson, Request};
+use tidegate::{Event, EventLines, Random, SystemRandom};
+
+use super::access::{self, Access};
+use super::arguments::{Global, Publish};
+use super::error::{CliError, Exit};
+use super::output::Output;
+
+/// Events that go into one commit, unless all do: few enough that a slow disk shows progress.
+const BATCH_EVENTS: usize = 1000;
+
+/// Bytes after which a commit is not filled further.
+const BATCH_BYTES: usize = 1 << 20;
+
+/// What became of the events.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+struct Summary {
+    published: u64,
+    duplicates: u64,
+    refused: u64,
+}
+
+/// Publishes events.
+pub fn publish(global: &Global, publish: &Publish, output: &mut Output) -> Result<Exit, CliError> {
+    let mut access = Access::open(global)?;
+    create_declared(global, &mut access, &publish.topic)?;
+    let publisher = Publisher {
+        access: &mut access,
+        topic: &publish.topic,
+        atomic: publish.atomic,
+        batch: Vec::new(),
+        bytes: 0,
+        summary: Summary::default(),
+    };
+    let summary = match &publish.kind {
+        Some(kind) => publisher.single(&single(publish, kind)?)?,
+        None => publisher.lines(publish.file.as_deref())?,
+    };
+    access.close();
+    if output.is_json() {
+        output.json(&summary)?;
+    } else {
+        output.line(format_args!(
+            "{} published, {} duplicates dropped, {} refused",
+            summary.published, summary.duplicates, summary.refused
+        ))?;
+    }
+    Ok(if summary.refused == 0 { Exit::Done } else { Exit::Refused })
+}
+
+/// Creates the topic where the configuration declares it and nobody has run the bus yet.
+fn create_declared(global: &Global, access: &mut Access, topic: &str) -> Result<(), CliError> {
+    let Access::Local(bus) = access else { return Ok(()) };
+    if bus.topics().iter().any(|status| status.name == topic) {
+        return Ok(());
+    }
+    match access::config(global)?.topics.remove(topic) {
+        Some(config) => access.tell(Request::CreateTopic { name: topic.to_owned(), config }),
+        None => Err(CliError::Failed(format!(
+            "there is no topic `{topic}`: `tidegate topics create {topic}` creates it"
+        ))),
+    }
+}
+
+fn single(publish: &Publish, kind: &str) -> Result<Event, CliError> {
+    let id = publish.id.clone().unwrap_or_else(|| {
+        let (high, low) = (SystemRandom.next_u64(), SystemRandom.next_u64());
+        uuid::Builder::from_random_bytes((u128::from(high) << 64 | u128::from(low)).to_be_bytes())
+            .into_uuid()
+            .to_string()
+    });
+    let mut event = Event::new(id, publish.source.clone(), kind);
+    if let Some(subject) = &publish.subject {
+        event = event.subject(subject);
+    }
+    if let Some(key) = &publish.key {
+        event = event.extension("partitionkey", key.as_str());
+    }
+    let file = publish.data_file.as_deref().map(|path| {
+        std::fs::read_to_string(path).map_err(|source| CliError::File { path: path.to_owned(), source })
+    });
+    if let Some(data) = file.transpose()?.or_else(|| publish.data.clone()) {
+        event = event.json_text(data);
+    }
+    event.build().map_err(|error| CliError::Failed(error.to_string()))
+}
+
+struct Publisher<'a> {
+    access: &'a mut Access,
+    topic: &'a str,
+    atomic: bool,
+    batch: Vec<EventJson>,
+    bytes: usize,
+    summary: Summary,
+}
+
+impl Publisher<'_> {
+    fn single(mut self, event: &Event) -> Result<Summary, CliError> {
+        self.batch.push(EventJson(Arc::new(event.clone())));
+        self.send()?;
+        Ok(self.summary)
+    }
+
+    /// Publishes what stands on the lines of a file. A wrong line is told and left out, or keeps all from going in.
+    fn lines(mut self, file: Option<&Path>) -> Result<Summary, CliError> {
+        let (reader, bar) = open(file)?;
+        let source = file.map_or_else(|| "-".to_owned(), |file| file.display().to_string());
+        for (line, event) in EventLines::new(reader, self.access.event_bytes_max()) {
+            match event {
+                Ok(event) => {
+                    self.bytes += event.size();
+                    self.batch.push(EventJson(Arc::new(event)));
+                    let full = self.batch.len() >= BATCH_EVENTS || self.bytes >= BATCH_BYTES;
+                    if full && !self.atomic {
+                        self.send()?;
+                    }
+                }
+                Err(error) => {
+                    self.summary.refused += 1;
+                    bar.suspend(|| eprintln!("{source}:{line}: {}", with_cause(&error)));
+                }
+            }
+        }
+        bar.finish_and_clear();
+        if self.atomic && self.summary.refused > 0 {
+            eprintln!("nothing is published, as --atomic was asked for and a line is wrong");
+        } else {
+            self.send()?;
+        }
+        Ok(self.summary)
+    }
+
+    fn send(&mut self) -> Result<(), CliError> {
+        if self.batch.is_empty() {
+            return Ok(());
+        }
+        let events = std::mem::take(&mut self.batch);
+        self.bytes = 0;
+        let request = Request::Publish { topic: self.topic.to_owned(), events };
+        let published = self.access.one(request, |answer| match answer {
+            Answer::Published(published) => Some(published),
+            _ => None,
+        });
+        let published = published.map_err(|error| self.so_far(error))?;
+        let duplicates = published.iter().filter(|published| published.duplicate).count() as u64;
+        self.summary.duplicates += duplicates;
+        self.summary.published += published.len() as u64 - duplicates;
+        Ok(())
+    }
+
+    /// What is on the disk already when something goes wrong half-way.
+    fn so_far(&self, error: CliError) -> CliError {
+        let done = self.summary.published + self.summary.duplicates;
+        match error {
+            CliError::Client(error @ (ClientError::Refused(_) | ClientError::Broken(_))) if done > 0 => {
+                CliError::Failed(format!(
+                    "{error}. The first {done} events are published; publishing the whole file again is safe, as those are \
+                     dropped then"
+                ))
+            }
+            error => error,
+        }
+    }
+}
+
+/// The input, with a bar where a person waits for a file.
+fn open(file: Option<&Path>) -> Result<(Box<dyn BufRead>, ProgressBar), CliError> {
+    let path = match file {
+        Some(path) if path != Path::new("-") => path,
+        _ => return Ok((Box::new(BufReader::new(io::stdin())), ProgressBar::hidden())),
+    };
+    let failed = |source| CliError::File { path: path.to_owned(), source };
+    let file = File::open(path).map_err(failed)?;
+    let metadata = file.metadata().map_err(failed)?;
+    let bar = if io::stderr().is_terminal() && metadata.is_file() {
+        let bar = ProgressBar::with_draw_target(Some(metadata.len()), ProgressDrawTarget::stderr());
+        let style = ProgressStyle::with_template("{bar:40} {bytes}/{total_bytes}  {eta}");
+        bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+    } else {
+        ProgressBar::hidden()
+    };
+    let counted = Counted { file, bar: bar.clone() };
+    Ok((Box::new(BufReader::with_capacity(64 << 10, counted)), bar))
+}
+
+/// A file that moves its bar.
+struct Counted {
+    file: File,
+    bar: ProgressBar,
+}
+
+impl Read for Counted {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read(buffer)?;
+        self.bar.inc(read as u64);
+        Ok(read)
+    }
+}
+
+fn with_cause(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    if let Some(cause) = error.source() {
+        let cause = cause.to_string();
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}

@@ -1,0 +1,59 @@
+//! `tidegate read`: a topic's events, one a line.
+
+use tidegate::Data;
+use tidegate::server::{Answer, RecordLine, Request};
+
+use super::access::Access;
+use super::arguments::{Global, Read};
+use super::error::{CliError, Exit};
+use super::output::{Output, moment, one_line};
+
+/// Characters of an event's data that its line shows.
+const DATA_CHARS: usize = 120;
+
+/// Prints a topic's events.
+pub fn read(global: &Global, read: &Read, output: &mut Output) -> Result<Exit, CliError> {
+    let mut access = Access::open(global)?;
+    let mut exit = Exit::Done;
+    let request = Request::Read {
+        topic: read.topic.clone(),
+        partition: read.partition,
+        from: read.from,
+        limit: read.limit,
+        follow: read.follow,
+    };
+    access.ask(request, |answer| {
+        match answer {
+            Answer::Record(record) if output.is_json() => output.json(&record)?,
+            Answer::Record(record) => output.line(line(&record))?,
+            Answer::Damaged { reason } => {
+                exit = Exit::Refused;
+                eprintln!("damaged: {reason}");
+            }
+            _ => {}
+        }
+        // Someone watches, or a pipe wants each event as it comes.
+        if read.follow { output.flush() } else { Ok(()) }
+    })?;
+    access.close();
+    Ok(exit)
+}
+
+fn line(record: &RecordLine) -> String {
+    let event = &record.event.0;
+    let data = match event.data() {
+        None => String::new(),
+        Some(Data::Json(text) | Data::Text(text)) => one_line(text, DATA_CHARS),
+        Some(Data::Binary(bytes)) => format!("{} bytes", bytes.len()),
+    };
+    let line = format!(
+        "{}/{}  {}  {}  {}  {}  {data}",
+        record.partition,
+        record.offset,
+        moment(record.appended),
+        one_line(event.kind(), DATA_CHARS),
+        one_line(event.id(), DATA_CHARS),
+        one_line(event.key(), DATA_CHARS),
+    );
+    line.trim_end().to_owned()
+}

@@ -1,0 +1,72 @@
+//! `tidegate topics`.
+
+use tidegate::TopicStatus;
+use tidegate::config::{Retention, TopicConfig, format_bytes, format_duration};
+use tidegate::server::{Answer, Request};
+
+use super::access::Access;
+use super::arguments::{Global, TopicsCommand};
+use super::error::{CliError, Exit};
+use super::output::{Output, moment, size};
+use super::table::{Table, row};
+
+/// Lists topics, or creates one.
+pub fn topics(
+    global: &Global,
+    command: Option<TopicsCommand>,
+    output: &mut Output,
+) -> Result<Exit, CliError> {
+    let mut access = Access::open(global)?;
+    match command.unwrap_or(TopicsCommand::List) {
+        TopicsCommand::List => list(&mut access, output)?,
+        TopicsCommand::Create { name, partitions, retention_age, retention_bytes } => {
+            let mut retention = Retention::default();
+            retention.age = retention_age;
+            retention.bytes = retention_bytes;
+            let config = TopicConfig::new(partitions).retention(retention);
+            access.tell(Request::CreateTopic { name: name.clone(), config })?;
+            output
+                .line(format_args!("topic `{name}` has {partitions} partitions and {}", kept(&retention)))?;
+        }
+    }
+    access.close();
+    Ok(Exit::Done)
+}
+
+fn list(access: &mut Access, output: &mut Output) -> Result<(), CliError> {
+    let topics = all(access)?;
+    if output.is_json() {
+        return topics.iter().try_for_each(|topic| output.json(topic));
+    }
+    let mut table = Table::new(["TOPIC", ">PARTITIONS", ">EVENTS", ">SIZE", "CREATED", "RETENTION"]);
+    for topic in &topics {
+        table.push(row![
+            topic.name,
+            topic.partitions.len(),
+            topic.events(),
+            size(topic.bytes()),
+            moment(topic.created),
+            kept(&topic.config.retention),
+        ]);
+    }
+    table
+        .print(output, "no topics: `tidegate topics create NAME` creates one, or the configuration file does")
+}
+
+/// All topics.
+pub fn all(access: &mut Access) -> Result<Vec<TopicStatus>, CliError> {
+    access.one(Request::Topics, |answer| match answer {
+        Answer::Topics(topics) => Some(topics),
+        _ => None,
+    })
+}
+
+fn kept(retention: &Retention) -> String {
+    let age = retention.age.map(|age| format!("keeps {}", format_duration(age)));
+    let bytes = retention.bytes.map(|bytes| format!("keeps {}", format_bytes(bytes)));
+    match (age, bytes) {
+        (None, None) => "keeps all".to_owned(),
+        (Some(one), None) | (None, Some(one)) => one,
+        (Some(age), Some(bytes)) => format!("{age}, {bytes}"),
+    }
+}

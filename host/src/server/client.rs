@@ -1,0 +1,88 @@
+//! The other end of the control socket. It blocks: what uses it is a command.
+
+use std::io::{self, BufReader};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+use super::control::SOCKET;
+use super::protocol::Reply;
+use super::socket_path::SocketPath;
+use super::{Answer, ClientError, Hello, Refusal, Request, Welcome, frame};
+
+/// A connection to the bus that another process has open.
+#[derive(Debug)]
+pub struct Client {
+    stream: BufReader<UnixStream>,
+    welcome: Welcome,
+}
+
+impl Client {
+    /// Connects to the control socket in a data directory.
+    ///
+    /// # Errors
+    ///
+    /// Nobody answers there, or somebody of another version.
+    pub fn connect(directory: &Path) -> Result<Self, ClientError> {
+        let path = directory.join(SOCKET);
+        let connected = match SocketPath::of(directory, SOCKET) {
+            Ok(Some(address)) => UnixStream::connect(address.path()),
+            Ok(None) => Err(io::Error::new(io::ErrorKind::InvalidInput, "the path is too long for a socket")),
+            Err(error) => Err(error),
+        };
+        let mut stream = connected.map_err(|source| ClientError::Unreachable { path, source })?;
+        // A server without a place for us answers and hangs up, maybe before it has heard us.
+        let greeted = frame::write(&mut stream, &Hello::ours());
+        let mut stream = BufReader::new(stream);
+        let welcome = frame::read::<Result<Welcome, Refusal>>(&mut stream);
+        match (greeted, welcome) {
+            (_, Ok(Ok(welcome))) => Ok(Self { stream, welcome }),
+            (_, Ok(Err(refusal))) => Err(ClientError::Version(refusal.message)),
+            (Err(error), Err(_)) | (Ok(()), Err(error)) => Err(ClientError::Broken(error)),
+        }
+    }
+
+    /// What the other side has said of itself.
+    pub fn welcome(&self) -> &Welcome {
+        &self.welcome
+    }
+
+    /// Asks for something. The answers come one by one from what this returns.
+    ///
+    /// # Errors
+    ///
+    /// The connection broke.
+    pub fn ask(&mut self, request: &Request) -> Result<Answers<'_>, ClientError> {
+        frame::write(self.stream.get_mut(), request)?;
+        Ok(Answers { client: self, ended: false })
+    }
+}
+
+/// The answers to one request. Drop the client, too, to end a request before its end.
+#[derive(Debug)]
+pub struct Answers<'a> {
+    client: &'a mut Client,
+    ended: bool,
+}
+
+impl Iterator for Answers<'_> {
+    type Item = Result<Answer, ClientError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.ended {
+            return None;
+        }
+        match frame::read(&mut self.client.stream) {
+            Ok(Reply::Answer(answer)) => return Some(Ok(answer)),
+            Ok(Reply::Done) => self.ended = true,
+            Ok(Reply::Refused(refusal)) => {
+                self.ended = true;
+                return Some(Err(refusal.into()));
+            }
+            Err(error) => {
+                self.ended = true;
+                return Some(Err(error.into()));
+            }
+        }
+        None
+    }
+}

@@ -1,0 +1,160 @@
+//! Carrying out a request on a bus.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use super::records::{self, Read};
+use super::{Answer, Refusal, Request, StateLine};
+use crate::bus::Bus;
+use crate::event::Event;
+use crate::limits::{LETTERS_MAX, STATE_SCAN_MAX};
+
+/// Carries out a request on a bus. Its answers go into `answers`, which bounds how far it runs ahead of who takes them;
+/// where nobody takes them any more, it ends.
+///
+/// # Errors
+///
+/// The bus refused; answers may have come before.
+pub async fn execute(bus: &Bus, request: Request, answers: mpsc::Sender<Answer>) -> Result<(), Refusal> {
+    match carry_out(bus, request, &Outlet(answers)).await {
+        Ok(()) | Err(Ended::HungUp) => Ok(()),
+        Err(Ended::Refused(refusal)) => Err(refusal),
+    }
+}
+
+/// Where answers go.
+pub(super) struct Outlet(mpsc::Sender<Answer>);
+
+impl Outlet {
+    pub async fn answer(&self, answer: Answer) -> Result<(), Ended> {
+        self.0.send(answer).await.map_err(|_| Ended::HungUp)
+    }
+}
+
+/// Why a request came to its end early.
+pub(super) enum Ended {
+    Refused(Refusal),
+    HungUp,
+}
+
+impl From<Refusal> for Ended {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl<E: std::error::Error> From<Failed<E>> for Ended {
+    fn from(Failed(error): Failed<E>) -> Self {
+        Self::Refused(Refusal::of(&error))
+    }
+}
+
+/// An error of the bus, on its way to become a refusal.
+struct Failed<E>(E);
+
+async fn carry_out(bus: &Bus, request: Request, outlet: &Outlet) -> Result<(), Ended> {
+    match request {
+        Request::Topics => outlet.answer(Answer::Topics(bus.topics())).await,
+        Request::CreateTopic { name, config } => Ok(bus.create_topic(&name, config).await.map_err(Failed)?),
+        Request::Publish { topic, events } => {
+            let events = events.into_iter().map(|event| (topic.as_str(), owned(event.0))).collect();
+            let published = bus.publish_all(events).await.map_err(Failed)?;
+            outlet.answer(Answer::Published(published)).await
+        }
+        Request::Read { topic, partition, from, limit, follow } => {
+            records::read(bus, Read { topic, partition, from, limit, follow }, outlet).await
+        }
+        Request::Consumers => outlet.answer(Answer::Consumers(bus.consumers().map_err(Failed)?)).await,
+        Request::Pause { consumer } => Ok(bus.pause(&consumer).await.map_err(Failed)?),
+        Request::Resume { consumer } => Ok(bus.resume(&consumer).await.map_err(Failed)?),
+        Request::Seek { consumer, topic, partition, to } => {
+            Ok(bus.seek(&consumer, topic.as_deref(), partition, to).await.map_err(Failed)?)
+        }
+        Request::Forget { consumer } => Ok(bus.forget(&consumer).await.map_err(Failed)?),
+        Request::State { consumer, partition, prefix } => {
+            state(bus, &consumer, partition, prefix.as_bytes(), outlet).await
+        }
+        Request::Plugins => outlet.answer(Answer::Plugins(bus.plugins())).await,
+        Request::Reload { consumer } => {
+            outlet.answer(Answer::Reloaded(bus.reload(&consumer).await.map_err(Failed)?)).await
+        }
+        Request::DeadLetters { consumer, after, limit } => {
+            letters(bus, &consumer, after, limit, outlet).await
+        }
+        Request::DeadLetter { consumer, letter } => {
+            let found = bus.dead_letter(&consumer, letter).map_err(Failed)?;
+            let found = found.ok_or_else(|| Refusal {
+                message: format!("consumer `{consumer}` has no dead letter {letter}: `tidegate dlq list {consumer}` lists them"),
+            })?;
+            outlet.answer(Answer::Letter(Box::new(found.into()))).await
+        }
+        Request::Redrive { consumer, letters } => {
+            Ok(bus.redrive(&consumer, letters).await.map_err(Failed)?)
+        }
+        Request::Discard { consumer, letters } => {
+            Ok(bus.discard(&consumer, letters).await.map_err(Failed)?)
+        }
+    }
+}
+
+/// The event itself; a copy where someone else has it too.
+fn owned(event: Arc<Event>) -> Event {
+    Arc::unwrap_or_clone(event)
+}
+
+async fn letters(
+    bus: &Bus,
+    consumer: &str,
+    mut after: u64,
+    limit: usize,
+    outlet: &Outlet,
+) -> Result<(), Ended> {
+    /// Letters in memory at once, each of which may hold an event of the largest size.
+    const STRIDE: usize = 16;
+    const { assert!(STRIDE <= LETTERS_MAX, "a call lists so many") };
+    let mut left = limit;
+    while left > 0 {
+        let some = bus.dead_letters(consumer, after, STRIDE.min(left)).map_err(Failed)?;
+        let Some(last) = some.last() else { break };
+        after = last.id;
+        left -= some.len();
+        for letter in some {
+            outlet.answer(Answer::Letter(Box::new(letter.into()))).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn state(
+    bus: &Bus,
+    consumer: &str,
+    partition: Option<u32>,
+    prefix: &[u8],
+    outlet: &Outlet,
+) -> Result<(), Ended> {
+    let partitions = match partition {
+        Some(partition) => partition..partition + 1,
+        None => 0..lanes(bus, consumer)?,
+    };
+    for partition in partitions {
+        let view = bus.state(consumer, partition).map_err(Failed)?;
+        let mut after: Option<Vec<u8>> = None;
+        loop {
+            let entries = view.scan(prefix, after.as_deref(), STATE_SCAN_MAX).map_err(Failed)?;
+            let Some((last, _)) = entries.last() else { break };
+            after = Some(last.clone());
+            for (key, value) in entries {
+                outlet.answer(Answer::State(StateLine { partition, key, value })).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn lanes(bus: &Bus, consumer: &str) -> Result<u32, Ended> {
+    let consumers = bus.consumers().map_err(Failed)?;
+    let found = consumers.iter().find(|status| status.name == consumer);
+    let unknown = || Refusal::of(&crate::log::ReadError::UnknownConsumer(consumer.to_owned()));
+    Ok(u32::try_from(found.ok_or_else(unknown)?.lanes.len()).unwrap_or(u32::MAX))
+}

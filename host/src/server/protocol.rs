@@ -1,0 +1,377 @@
+//! What goes over the control socket.
+//!
+//! The client begins with a [`Hello`] and gets a [`Welcome`], or a [`Refusal`] where the versions don't fit. To each
+//! [`Request`] come any number of [`Answer`]s, then the end of them, which says whether the bus refused. A client that
+//! hangs up ends what it asked for.
+
+use data_encoding::BASE64;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use crate::bus::{ConsumerStatus, PluginStatus, Record, ReloadOutcome, TopicStatus};
+use crate::clock::Timestamp;
+use crate::config::TopicConfig;
+use crate::event::Event;
+use crate::handler::{Failure, ProgramVersion};
+use crate::limits::EVENT_BYTES_CEILING;
+use crate::log::{Attempt, DeadLetter, Position, Published};
+
+/// The version of the protocol. Two sides of different versions don't talk.
+pub const PROTOCOL: u32 = 1;
+
+/// What a client says first.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Hello {
+    /// Its [`PROTOCOL`].
+    pub protocol: u32,
+    /// The version of its tidegate.
+    pub version: String,
+}
+
+impl Hello {
+    /// That of this build.
+    pub(super) fn ours() -> Self {
+        Self { protocol: PROTOCOL, version: env!("CARGO_PKG_VERSION").to_owned() }
+    }
+}
+
+/// What the server says to a client that it can talk with.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Welcome {
+    /// The server's [`PROTOCOL`].
+    pub protocol: u32,
+    /// The version of its tidegate.
+    pub version: String,
+    /// The number of its process.
+    pub process: u32,
+    /// The largest event that its bus accepts, in bytes of [`Event::size`].
+    pub event_bytes_max: usize,
+}
+
+/// What can be asked of a bus.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Request {
+    /// All topics. Answered by [`Answer::Topics`].
+    Topics,
+    /// Creates a topic, or gives one other settings.
+    CreateTopic {
+        /// Its name.
+        name: String,
+        /// Its settings.
+        config: TopicConfig,
+    },
+    /// Publishes events in one commit. Answered by [`Answer::Published`].
+    Publish {
+        /// The topic.
+        topic: String,
+        /// The events.
+        events: Vec<EventJson>,
+    },
+    /// Reads a topic: to what is durable when it is asked, or for ever. Answered by many [`Answer::Record`] and
+    /// [`Answer::Damaged`].
+    Read {
+        /// The topic.
+        topic: String,
+        /// One of its partitions, or all.
+        partition: Option<u32>,
+        /// Where to begin.
+        from: Position,
+        /// After how many events to end.
+        limit: Option<u64>,
+        /// Whether to go on with what is published from now on.
+        follow: bool,
+    },
+    /// All consumers. Answered by [`Answer::Consumers`].
+    Consumers,
+    /// See [`Bus::pause`](crate::Bus::pause).
+    Pause {
+        /// The consumer.
+        consumer: String,
+    },
+    /// See [`Bus::resume`](crate::Bus::resume).
+    Resume {
+        /// The consumer.
+        consumer: String,
+    },
+    /// See [`Bus::seek`](crate::Bus::seek).
+    Seek {
+        /// The consumer.
+        consumer: String,
+        /// One of its topics, or all.
+        topic: Option<String>,
+        /// One of its partitions, or all.
+        partition: Option<u32>,
+        /// Where to.
+        to: Position,
+    },
+    /// See [`Bus::forget`](crate::Bus::forget).
+    Forget {
+        /// The consumer.
+        consumer: String,
+    },
+    /// Reads a consumer's state. Answered by many [`Answer::State`].
+    State {
+        /// The consumer.
+        consumer: String,
+        /// One of its partitions, or all.
+        partition: Option<u32>,
+        /// What the keys begin with.
+        prefix: String,
+    },
+    /// The plugins that run. Answered by [`Answer::Plugins`].
+    Plugins,
+    /// See [`Bus::reload`](crate::Bus::reload). Answered by [`Answer::Reloaded`].
+    Reload {
+        /// The consumer whose plugin it is.
+        consumer: String,
+    },
+    /// See [`Bus::dead_letters`](crate::Bus::dead_letters). Answered by many [`Answer::Letter`].
+    DeadLetters {
+        /// The consumer.
+        consumer: String,
+        /// The id behind which to begin.
+        after: u64,
+        /// After how many to end.
+        limit: usize,
+    },
+    /// One dead letter. Answered by [`Answer::Letter`].
+    DeadLetter {
+        /// The consumer.
+        consumer: String,
+        /// The letter's id.
+        letter: u64,
+    },
+    /// See [`Bus::redrive`](crate::Bus::redrive).
+    Redrive {
+        /// The consumer.
+        consumer: String,
+        /// The ids of the letters.
+        letters: Vec<u64>,
+    },
+    /// See [`Bus::discard`](crate::Bus::discard).
+    Discard {
+        /// The consumer.
+        consumer: String,
+        /// The ids of the letters.
+        letters: Vec<u64>,
+    },
+}
+
+/// An answer, or one of many to a request.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Answer {
+    /// All topics, by name.
+    Topics(Vec<TopicStatus>),
+    /// Where the events are, in their order.
+    Published(Vec<Published>),
+    /// An event.
+    Record(RecordLine),
+    /// Events that can't be read any more; those behind them follow.
+    Damaged {
+        /// Which, and why.
+        reason: String,
+    },
+    /// All consumers, by name.
+    Consumers(Vec<ConsumerStatus>),
+    /// An entry of a consumer's state.
+    State(StateLine),
+    /// The plugins that run, by their consumer.
+    Plugins(Vec<PluginStatus>),
+    /// What became of a reload.
+    Reloaded(ReloadOutcome),
+    /// A dead letter.
+    Letter(Box<Letter>),
+}
+
+/// What follows a request.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Reply {
+    /// One answer.
+    Answer(Answer),
+    /// There is no other, and what was asked is done.
+    Done,
+    /// There is no other, and the bus refused.
+    Refused(Refusal),
+}
+
+/// Why a bus refused a request, in words for people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct Refusal {
+    /// What happened, to which thing, and what to do.
+    pub message: String,
+}
+
+impl Refusal {
+    /// A refusal in the words of an error and its causes.
+    pub(super) fn of(error: &dyn std::error::Error) -> Self {
+        Self { message: error.to_string() }
+    }
+}
+
+/// An event that travels in the JSON format of `CloudEvents`, to the byte. Only JSON carries it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EventJson(pub Arc<Event>);
+
+impl Serialize for EventJson {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let raw = RawValue::from_string(self.0.to_json_line()).map_err(serde::ser::Error::custom)?;
+        raw.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for EventJson {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = Box::<RawValue>::deserialize(deserializer)?;
+        // The bus has its own bound, which it applies when it accepts the event.
+        let event = Event::from_json(raw.get(), EVENT_BYTES_CEILING).map_err(serde::de::Error::custom)?;
+        Ok(Self(Arc::new(event)))
+    }
+}
+
+/// An event with its place.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct RecordLine {
+    /// The partition.
+    pub partition: u32,
+    /// The offset within the partition.
+    pub offset: u64,
+    /// When the log accepted the event.
+    pub appended: Timestamp,
+    /// The commit that made it durable.
+    pub commit: u64,
+    /// The event.
+    pub event: EventJson,
+}
+
+impl From<Record> for RecordLine {
+    fn from(record: Record) -> Self {
+        Self {
+            partition: record.partition,
+            offset: record.offset,
+            appended: record.appended,
+            commit: record.commit,
+            event: EventJson(record.event),
+        }
+    }
+}
+
+/// An entry of a consumer's state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct StateLine {
+    /// The partition.
+    pub partition: u32,
+    /// The key.
+    #[serde(with = "base64")]
+    pub key: Vec<u8>,
+    /// The value.
+    #[serde(with = "base64")]
+    pub value: Vec<u8>,
+}
+
+/// A dead letter.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Letter {
+    /// Counts up within the bus.
+    pub id: u64,
+    /// When the event was given up on.
+    pub at: Timestamp,
+    /// The event's topic.
+    pub topic: String,
+    /// The event's partition.
+    pub partition: u32,
+    /// The event's offset; of a gap the first that is missing.
+    pub offset: u64,
+    /// Of a gap the last that is missing; otherwise the same as `offset`.
+    pub offset_last: u64,
+    /// When the log accepted the event.
+    pub appended: Timestamp,
+    /// Why it was given up on: the last failure.
+    pub reason: Failure,
+    /// Every failed attempt, in order.
+    pub attempts: Vec<Attempt>,
+    /// When the first attempt was made.
+    pub first_attempt: Timestamp,
+    /// The version that made the last attempt.
+    pub version: ProgramVersion,
+    /// Whether it had been redriven before.
+    pub redriven: bool,
+    /// The event; `None` where it is damaged or gone.
+    pub event: Option<EventJson>,
+}
+
+impl From<DeadLetter> for Letter {
+    fn from(letter: DeadLetter) -> Self {
+        Self {
+            id: letter.id,
+            at: letter.at,
+            topic: letter.topic,
+            partition: letter.partition,
+            offset: letter.offset,
+            offset_last: letter.offset_last,
+            appended: letter.appended,
+            reason: letter.reason,
+            attempts: letter.attempts,
+            first_attempt: letter.first_attempt,
+            version: letter.version,
+            redriven: letter.redriven,
+            event: letter.event.map(EventJson),
+        }
+    }
+}
+
+mod base64 {
+    use super::{BASE64, Cow, Deserialize, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&BASE64.encode_display(bytes))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        let text = Cow::<str>::deserialize(deserializer)?;
+        BASE64.decode(text.as_bytes()).map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_travels_to_the_byte() {
+        let text =
+            r#"{"specversion":"1.0","id":"1","source":"/s","type":"t","data":{"mag": 2.30, "é":"\u0000"}}"#;
+        let request = Request::Publish {
+            topic: "quakes".to_owned(),
+            events: vec![EventJson(Arc::new(Event::from_json(text, 1000).unwrap()))],
+        };
+        let json = serde_json::to_string(&request).unwrap();
+        assert!(json.contains(text), "{json}");
+        let Request::Publish { events, .. } = serde_json::from_str(&json).unwrap() else { panic!("{json}") };
+        assert_eq!(events[0].0.to_json(), text);
+    }
+
+    #[test]
+    fn a_wrong_event_is_refused_with_its_attribute() {
+        let json = r#"{"publish":{"topic":"a","events":[{"specversion":"1.0","id":"1","source":"/s"}]}}"#;
+        let error = serde_json::from_str::<Request>(json).unwrap_err();
+        assert!(error.to_string().contains("`type` is missing"), "{error}");
+    }
+
+    #[test]
+    fn state_of_any_bytes_survives() {
+        let line = StateLine { partition: 3, key: vec![0, 255, 1], value: (0..=255).collect() };
+        let json = serde_json::to_string(&line).unwrap();
+        assert_eq!(serde_json::from_str::<StateLine>(&json).unwrap(), line);
+    }
+}

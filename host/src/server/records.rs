@@ -1,0 +1,60 @@
+//! Reading a topic for a request: to what is durable when it is asked, or for ever.
+
+use super::execute::{Ended, Outlet};
+use super::{Answer, Refusal};
+use crate::bus::{Bus, Reader, Record};
+use crate::log::{Position, ReadError};
+
+/// What [`Request::Read`](super::Request::Read) asks.
+pub(super) struct Read {
+    pub topic: String,
+    pub partition: Option<u32>,
+    pub from: Position,
+    pub limit: Option<u64>,
+    pub follow: bool,
+}
+
+/// Answers with the events one by one.
+pub(super) async fn read(bus: &Bus, asked: Read, outlet: &Outlet) -> Result<(), Ended> {
+    let ends = Ends::of(bus, &asked.topic);
+    let mut reader =
+        bus.read(&asked.topic, asked.partition, asked.from).map_err(|error| Refusal::of(&error))?;
+    let mut left = asked.limit.unwrap_or(u64::MAX);
+    while left > 0 {
+        let record = if asked.follow { next(&mut reader).await } else { reader.try_next() };
+        match record {
+            Ok(Some(record)) if asked.follow || ends.covers(&record) => {
+                outlet.answer(Answer::Record(record.into())).await?;
+                left -= 1;
+            }
+            Ok(_) => break,
+            Err(error @ ReadError::Damaged { .. }) => {
+                outlet.answer(Answer::Damaged { reason: error.to_string() }).await?;
+            }
+            Err(error) => return Err(Refusal::of(&error).into()),
+        }
+    }
+    Ok(())
+}
+
+async fn next(reader: &mut Reader) -> Result<Option<Record>, ReadError> {
+    reader.next().await.map(Some)
+}
+
+/// How far each partition goes when reading begins. Without it, reading a topic that others publish to might never end.
+///
+/// Events come in the order of their commits, so behind the first that was not there, none was.
+struct Ends(Vec<u64>);
+
+impl Ends {
+    fn of(bus: &Bus, topic: &str) -> Self {
+        let topic = bus.topics().into_iter().find(|status| status.name == topic);
+        let partitions = topic.map(|topic| topic.partitions).unwrap_or_default();
+        Self(partitions.iter().map(|partition| partition.next_offset).collect())
+    }
+
+    /// Whether the event was there.
+    fn covers(&self, record: &Record) -> bool {
+        self.0.get(record.partition as usize).is_some_and(|end| record.offset < *end)
+    }
+}

@@ -1,0 +1,142 @@
+//! Following a configuration file and the plugins that it names, while the bus runs.
+
+mod files;
+mod quiet;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+
+use super::{Applied, apply};
+use crate::bus::{Bus, ReloadOutcome};
+use crate::config::Config;
+use crate::limits::{FILE_QUIET, FILES_LOOK_EVERY};
+use files::Folders;
+use quiet::{Fingerprint, Quiet};
+
+/// Follows files, until this is dropped or [`shutdown`](Self::shutdown).
+#[derive(Debug)]
+pub struct Watcher {
+    task: Option<JoinHandle<()>>,
+}
+
+impl Watcher {
+    /// Ends it. A change that is being made is cut off between two of its steps.
+    pub async fn shutdown(mut self) {
+        if let Some(task) = self.task.take() {
+            task.abort();
+            // It was told to end, or has ended with the bus: either way it is over.
+            drop(task.await);
+        }
+    }
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        if let Some(task) = &self.task {
+            task.abort();
+        }
+    }
+}
+
+/// [Applies](apply) a configuration, and follows the file that it came from and the plugins that it names from now on:
+///
+/// - A configuration that has changed is [applied](apply). One that is wrong is refused as a whole and logged with its
+///   line, and what runs goes on.
+/// - A plugin whose file has changed is [reloaded](Bus::reload). One that is refused is logged, shown with the consumer,
+///   and tried again when its file changes again; what runs goes on.
+/// - A consumer that could not be started is tried again when the configuration or its plugin's file changes.
+///
+/// A file is read once it has not changed for a fifth of a second, so that it isn't read half-written; replacing it by
+/// renaming a finished file is the sure way.
+pub async fn watch(bus: &Bus, file: impl Into<PathBuf>, config: Config) -> (Applied, Watcher) {
+    let mut follower = Follower { bus: bus.clone(), file: file.into(), config };
+    // The look comes before anything is read, so that no change falls between the two.
+    let quiet = Quiet::new(follower.look());
+    follower.read();
+    let applied = apply(bus, &follower.config).await;
+    let task = bus.runtime().spawn(follower.follow(quiet));
+    (applied, Watcher { task: Some(task) })
+}
+
+struct Follower {
+    bus: Bus,
+    file: PathBuf,
+    config: Config,
+}
+
+impl Follower {
+    async fn follow(mut self, mut quiet: Quiet) {
+        let stirred = Arc::new(Notify::new());
+        let mut folders = Folders::new(Arc::clone(&stirred));
+        let clock = Arc::clone(self.bus.clock());
+        loop {
+            folders.watch(&self.files());
+            let changed = quiet.look(clock.now(), self.look());
+            self.take_over(&changed).await;
+            let wait = if quiet.is_waiting() { FILE_QUIET } else { FILES_LOOK_EVERY };
+            tokio::select! {
+                () = clock.sleep_until(clock.now().after(wait)) => {}
+                () = stirred.notified(), if !quiet.is_waiting() => {}
+            }
+        }
+    }
+
+    fn files(&self) -> BTreeSet<PathBuf> {
+        let plugins = self.config.consumers.values().map(|(_, plugin)| plugin.component.clone());
+        plugins.chain([self.file.clone()]).collect()
+    }
+
+    fn look(&self) -> BTreeMap<PathBuf, Option<Fingerprint>> {
+        self.files().into_iter().map(|path| (path.clone(), Fingerprint::of(&path))).collect()
+    }
+
+    async fn take_over(&mut self, changed: &BTreeSet<PathBuf>) {
+        if changed.contains(&self.file) {
+            self.read();
+        }
+        if changed.is_empty() {
+            return;
+        }
+        log(&apply(&self.bus, &self.config).await);
+        let running = self.bus.plugin_configs();
+        for (consumer, (_, plugin)) in &running {
+            if changed.contains(&plugin.component) {
+                self.reload(consumer, &plugin.component).await;
+            }
+        }
+    }
+
+    fn read(&mut self) {
+        match Config::from_file(&self.file) {
+            Ok(config) => self.config = config,
+            Err(error) => tracing::error!(%error, "the configuration is refused, and what runs goes on"),
+        }
+    }
+
+    async fn reload(&self, consumer: &str, file: &Path) {
+        match self.bus.reload(consumer).await {
+            Ok(ReloadOutcome::Switched { from, to }) => {
+                let (from, to) = (from.version, to.version);
+                tracing::info!(consumer, file = %file.display(), from, to, "another version of the plugin runs");
+            }
+            Ok(ReloadOutcome::Unchanged { .. }) => {}
+            Err(error) => {
+                tracing::error!(consumer, %error, "the plugin's new file is refused, and the version that runs goes on");
+            }
+        }
+    }
+}
+
+/// Tells what was applied.
+fn log(applied: &Applied) {
+    for change in &applied.changes {
+        tracing::info!("{change}");
+    }
+    for refused in &applied.refused {
+        tracing::error!("{refused}");
+    }
+}
