@@ -43,7 +43,7 @@ impl Source {
 
 /// Whether `word` stands in `code` on its own, and not as a part of a longer name.
 fn has_word(code: &str, word: &str) -> bool {
-    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '.';
     code.match_indices(word).any(|(at, _)| {
         !code[..at].chars().next_back().is_some_and(is_part)
             && !code[at + word.len()..].chars().next().is_some_and(is_part)
@@ -117,10 +117,9 @@ fn imported(places: &[&str], forbidden: &[&str]) -> Vec<String> {
 
 #[test]
 fn only_the_log_names_redb() {
-    let found: Vec<_> = outside(&["host/src/log/", "tests/system/tidy.rs"])
-        .flat_map(|source| source.mentions(&["redb"]))
-        .filter(|line| !line.contains("\"tidegate.redb\""))
-        .collect();
+    // One test of bad input writes a database of a newer format, which no tidegate can.
+    let allowed = ["host/src/log/", "tests/system/tidy.rs", "tests/system/cli_bad_input.rs"];
+    let found: Vec<_> = outside(&allowed).flat_map(|source| source.mentions(&["redb"])).collect();
     assert_none(&found, "redb lives in host/src/log alone");
     assert!(sources("host/src/log").iter().any(|source| !source.mentions(&["redb"]).is_empty()));
 }
