@@ -16,7 +16,7 @@ use crate::house::{
 };
 
 const SECOND: Duration = Duration::from_secs(1);
-const HOUR: Duration = Duration::from_secs(60 * 60);
+const HOUR: Duration = Duration::from_hours(1);
 
 /// What was handled.
 type Handled = Arc<Mutex<Vec<Delivery>>>;

@@ -88,7 +88,7 @@ fn now_is_when_the_event_was_appended_and_at_a_retry_when_that_was_due() {
     let bus = house.open();
     topic(&bus, "in");
     publish(&bus, "in", "a", "k");
-    house.clock.advance(Duration::from_secs(60));
+    house.clock.advance(Duration::from_mins(1));
     let retry = RetryPolicy::default().attempts(3).backoff(Duration::from_secs(9), Duration::from_secs(9));
     let config = ConsumerConfig::new(["in"]).retry(retry);
     let seen = Arc::new(std::sync::Mutex::new(Vec::new()));

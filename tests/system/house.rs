@@ -51,7 +51,7 @@ impl House {
     ///
     /// It is not so within a day of the clock.
     pub fn until(&self, is_so: impl Fn() -> bool) {
-        let end = self.clock.now().after(Duration::from_secs(24 * 60 * 60));
+        let end = self.clock.now().after(Duration::from_hours(24));
         while !is_so() {
             assert!(self.clock.now() < end, "what is waited for doesn't come");
             self.clock.advance(Duration::from_millis(1));

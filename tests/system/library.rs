@@ -193,23 +193,25 @@ fn shutting_down_drains_and_frees_the_directory() {
     again.shutdown(SHUTDOWN);
 }
 
+/// Says that it has begun, and never ends.
+struct Endless(tokio::sync::mpsc::Sender<()>);
+impl Handler for Endless {
+    async fn handle(
+        &self,
+        _: &tidegate::Delivery,
+        _: &mut tidegate::Context,
+    ) -> Result<(), tidegate::Failure> {
+        self.0.send(()).await.unwrap();
+        std::future::pending().await
+    }
+}
+
 #[test]
 fn a_consumer_that_does_not_end_in_time_is_cut_off_and_named() {
     let folder = TempDir::new().unwrap();
     let bus = open(folder.path());
     topic(&bus, "in");
     publish(&bus, "in", "a", "k");
-    struct Endless(tokio::sync::mpsc::Sender<()>);
-    impl Handler for Endless {
-        async fn handle(
-            &self,
-            _: &tidegate::Delivery,
-            _: &mut tidegate::Context,
-        ) -> Result<(), tidegate::Failure> {
-            self.0.send(()).await.unwrap();
-            std::future::pending().await
-        }
-    }
     let (began, mut has_begun) = tokio::sync::mpsc::channel(1);
     bus.subscribe("endless", at_once(), Endless(began)).unwrap();
     has_begun.blocking_recv().unwrap();

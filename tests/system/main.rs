@@ -2,6 +2,8 @@
 //!
 //! A file is a guarantee of the design, or a thing that users do.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
 mod cli_bad_input;
 mod cli_process;
 mod cli_publish;

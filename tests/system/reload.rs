@@ -187,7 +187,7 @@ fn after_a_restart_the_accepted_version_runs_whatever_lies_in_the_plugin_folder(
     bus.reload("c").unwrap();
     let changes: [&dyn Fn(); 4] =
         [&|| file.holds(b"garbage"), &|| file.becomes("state_v2"), &|| file.becomes("bad_describe"), &|| {
-            std::fs::remove_file(file.path()).unwrap()
+            std::fs::remove_file(file.path()).unwrap();
         }];
     for (n, change) in changes.into_iter().enumerate() {
         change();
