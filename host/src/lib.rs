@@ -1,4 +1,32 @@
 //! tidegate: an embedded, durable event bus.
+//!
+//! Events go into a partitioned log in one file. Consumers are sandboxed WebAssembly components or Rust handlers, and
+//! each gets order for each key, retries, a dead-letter queue and exactly-once effects.
+//!
+//! # Where to begin
+//!
+//! - [`Bus`] opens a data directory; [`Bus::blocking`] is the same for programs without async. Its page has an example.
+//! - [`Event`] is a `CloudEvents` 1.0 event, built, checked, read from JSON and written to it.
+//! - [`Bus::publish`] and [`Bus::publish_all`] return when the events are on the disk; [`Bus::read`] reads them back.
+//! - [`Bus::subscribe`] runs a consumer by a [`Handler`], [`Bus::subscribe_plugin`] by a component. What a delivery
+//!   changes goes through its [`Context`], and commits with its progress or not at all.
+//! - [`config`] has the settings of the bus, of topics, consumers and plugins, each with its bounds and default.
+//! - Errors are an enum for each kind of call: [`BusError`], [`PublishError`], [`ReadError`], [`AdminError`],
+//!   [`ConsumerError`]. Each says what is durable when it comes.
+//!
+//! The bus runs on threads of its own and works with any async runtime, or none. Nothing in it is global: several buses
+//! live in one process, each on its own data directory.
+//!
+//! # Features
+//!
+//! - `cli` (default): the `tidegate` command. It brings `server`.
+//! - `server`: the control socket for other processes, the configuration file, and following it while the bus runs.
+//!
+//! Without either, the library is all there is: the bus, native handlers and plugins.
+//!
+//! # More
+//!
+//! The repository has the guides: `ARCHITECTURE.md`, and in `docs/` the storage format, delivery, plugins and operations.
 
 mod bus;
 mod clock;
@@ -31,3 +59,8 @@ pub use log::{
     AdminError, Attempt, DeadLetter, LaneCounts, Medium, OpenError, Position, PublishError, Published,
     ReadError, StorageFault, Trimmed,
 };
+
+/// The examples of the README, run as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
