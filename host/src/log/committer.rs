@@ -143,9 +143,9 @@ impl Committer {
             };
             if is_idle {
                 transaction.abort()?;
-            } else {
-                transaction.commit()?;
+                return Ok(Vec::new());
             }
+            transaction.commit()?;
             Ok(after)
         }));
         let result = match result {

@@ -1,6 +1,7 @@
 //! One commit in the making: what the items of a group write, and what memory learns once that is durable.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::batch::BatchBuilder;
@@ -86,6 +87,8 @@ struct StagedPartition {
 /// Identities on their way into a topic's window.
 struct StagedIdentities {
     bounds: Dedup,
+    /// Those that leave the window with this commit.
+    expired: HashSet<Identity>,
     places: HashMap<Identity, Place>,
     /// In the order in which they came.
     rows: Vec<(Identity, Place)>,
@@ -127,16 +130,28 @@ impl<'t> Txn<'t> {
 
     /// Appends an event to its topic, unless it is there already.
     pub fn append(&mut self, topic: &Arc<Topic>, event: &Event) -> Result<Appended, StorageFault> {
-        let staged = self.identities.entry(topic.id).or_insert_with(|| StagedIdentities {
-            bounds: topic.config().dedup,
-            places: HashMap::new(),
-            rows: Vec::new(),
-        });
+        let staged = match self.identities.entry(topic.id) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => {
+                let bounds = topic.config().dedup;
+                let len = self.windows.get(&topic.id).map_or(0, Window::len);
+                // Before anything is looked up: what is too old doesn't count, however long nothing came.
+                let expired = Window::expire(&mut self.tables, topic.id, bounds, self.now, len)?;
+                entry.insert(StagedIdentities {
+                    bounds,
+                    expired: expired.into_iter().collect(),
+                    places: HashMap::new(),
+                    rows: Vec::new(),
+                })
+            }
+        };
         let identity =
             (staged.bounds.count > 0).then(|| hash::identity(self.shared.hash_key, topic.id, event));
         let known = identity.and_then(|identity| {
-            let staged = staged.places.get(&identity).copied();
-            staged.or_else(|| self.windows.get(&topic.id)?.get(identity))
+            let recent = staged.places.get(&identity).copied();
+            recent.or_else(|| {
+                self.windows.get(&topic.id)?.get(identity).filter(|_| !staged.expired.contains(&identity))
+            })
         });
         if let Some(place) = known {
             return Ok(Appended { place, duplicate: true });
@@ -216,16 +231,14 @@ impl<'t> Txn<'t> {
 
     /// Adds identities to a topic's window, and lets the oldest go.
     fn remember(&mut self, topic: TopicId, staged: StagedIdentities) -> Result<(), StorageFault> {
-        let StagedIdentities { bounds, rows, .. } = staged;
-        let expired = match self.windows.get(&topic) {
-            Some(window) => window.expire(&mut self.tables, topic, bounds, self.now, rows.len())?,
-            None => Vec::new(),
-        };
+        let StagedIdentities { bounds, mut expired, rows, .. } = staged;
+        let len = self.windows.get(&topic).map_or(0, Window::len).saturating_sub(expired.len()) + rows.len();
+        expired.extend(Window::expire(&mut self.tables, topic, bounds, self.now, len)?);
         let row = window::row(self.now, &rows);
         self.tables.identities.insert((topic.0, self.commit), row.as_slice())?;
         self.after(move |_, windows| {
             let window = windows.entry(topic).or_default();
-            window.forget(&expired);
+            window.forget(expired);
             for (identity, place) in rows {
                 window.insert(identity, place);
             }

@@ -72,6 +72,11 @@ impl Window {
             .insert(identity, (place.partition, (place.offset >> 32) as u32, (place.offset & HALF) as u32));
     }
 
+    /// How many identities it has.
+    pub fn len(&self) -> usize {
+        self.places.len()
+    }
+
     /// Adds the identities of a row.
     pub fn load(&mut self, row: &[u8]) {
         for (identity, place) in entries(row) {
@@ -80,17 +85,16 @@ impl Window {
     }
 
     /// Finds the oldest rows that the window does not need any more, removes them from the database, and returns their
-    /// identities, for [`forget`](Self::forget) once that is durable. `added` identities are on their way in.
+    /// identities, for [`forget`](Self::forget) once that is durable. It has `count` identities, or will have them.
     pub fn expire(
-        &self,
         tables: &mut Tables<'_>,
         topic: TopicId,
         bounds: Dedup,
         now: Timestamp,
-        added: usize,
+        count: usize,
     ) -> Result<Vec<Identity>, StorageFault> {
         let oldest_kept = now.before(bounds.age);
-        let mut count = (self.places.len() + added) as u64;
+        let mut count = count as u64;
         let mut rows = Vec::new();
         let mut expired = Vec::new();
         for row in tables.identities.range((topic.0, 0)..=(topic.0, u64::MAX))?.take(EXPIRED_ROWS_MAX) {
@@ -111,9 +115,9 @@ impl Window {
     }
 
     /// Forgets identities that are expired.
-    pub fn forget(&mut self, expired: &[Identity]) {
+    pub fn forget(&mut self, expired: impl IntoIterator<Item = Identity>) {
         for identity in expired {
-            self.places.remove(identity);
+            self.places.remove(&identity);
         }
     }
 }
