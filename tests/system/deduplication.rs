@@ -37,7 +37,7 @@ fn the_same_id_of_another_source_or_in_another_topic_is_another_event() {
 fn the_window_ends_by_age() {
     let house = House::new();
     let bus = house.open();
-    let hour = Duration::from_secs(60 * 60);
+    let hour = Duration::from_hours(1);
     bus.create_topic("in", TopicConfig::new(1).dedup(Dedup::new(hour, 1000))).unwrap();
     publish(&bus, "in", "a", "k");
     house.clock.advance(hour / 2);

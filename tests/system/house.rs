@@ -7,7 +7,9 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tidegate::config::{ConsumerConfig, Grants, PluginConfig, RetryPolicy, TopicConfig};
 use tidegate::testing::{ManualClock, MemoryMedium, SeededRandom};
-use tidegate::{Blocking, Bus, BusError, Clock, Event, Options, Position, Record, Timestamp};
+use tidegate::{
+    Blocking, Bus, BusError, Clock, ConsumerStatus, DeadLetter, Event, Options, Position, Record, Timestamp,
+};
 
 /// The time at which the clocks of the tests start.
 pub const START: Timestamp = Timestamp(1_518_000_000_000_000);
@@ -49,12 +51,27 @@ impl House {
     ///
     /// It is not so within a day of the clock.
     pub fn until(&self, is_so: impl Fn() -> bool) {
-        let end = self.clock.now().after(Duration::from_secs(24 * 60 * 60));
+        let end = self.clock.now().after(Duration::from_hours(24));
         while !is_so() {
             assert!(self.clock.now() < end, "what is waited for doesn't come");
             self.clock.advance(Duration::from_millis(1));
             std::thread::yield_now();
         }
+    }
+
+    /// Waits with the clock standing still until this is so.
+    ///
+    /// # Panics
+    ///
+    /// It is not so at any of very many looks.
+    pub fn settles(&self, is_so: impl Fn() -> bool) {
+        for _ in 0..2_000_000 {
+            if is_so() {
+                return;
+            }
+            std::thread::yield_now();
+        }
+        panic!("what is waited for doesn't come while the clock stands at {}", self.clock.now());
     }
 
     /// Cuts the power under a bus, and opens it again on what had reached the disk.
@@ -117,4 +134,20 @@ pub fn all(bus: &Blocking, topic: &str) -> Vec<Record> {
 /// The ids of all events of a topic.
 pub fn ids(bus: &Blocking, topic: &str) -> Vec<String> {
     all(bus, topic).iter().map(|record| record.event.id().to_owned()).collect()
+}
+
+/// What there is to see of a consumer.
+pub fn consumer(bus: &Blocking, name: &str) -> ConsumerStatus {
+    let consumers = bus.bus().consumers().unwrap();
+    consumers.into_iter().find(|consumer| consumer.name == name).unwrap()
+}
+
+/// How many events a consumer has handled.
+pub fn handled(bus: &Blocking, name: &str) -> u64 {
+    consumer(bus, name).counts.handled
+}
+
+/// The dead letters of a consumer.
+pub fn letters(bus: &Blocking, name: &str) -> Vec<DeadLetter> {
+    bus.bus().dead_letters(name, 0, 1000).unwrap()
 }

@@ -2,12 +2,21 @@
 //!
 //! A file is a guarantee of the design, or a thing that users do.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
 mod cli_bad_input;
 mod cli_process;
 mod cli_publish;
 mod cli_run;
+mod dead_letters;
 mod deduplication;
+mod determinism;
 mod durability;
 mod exactly_once;
 mod house;
+mod isolation;
+mod library;
 mod order;
+mod reload;
+mod retries;
+mod tidy;

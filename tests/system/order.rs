@@ -138,7 +138,7 @@ fn a_consumer_may_park_a_key_behind_its_dead_letter_until_an_operator_settles_it
     for id in ["a1", "a2", "b1"] {
         publish(&bus, "in", id, &id[..1]);
     }
-    while handled.lock().unwrap().len() < 1 || bus.bus().consumers().unwrap()[0].held < 2 {
+    while handled.lock().unwrap().is_empty() || bus.bus().consumers().unwrap()[0].held < 2 {
         std::thread::yield_now();
     }
     assert_eq!(*handled.lock().unwrap(), ["b1"]);

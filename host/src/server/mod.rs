@@ -1,7 +1,7 @@
 //! Serving a bus to other processes of the same machine and owner: the control socket, and following a configuration file.
 //!
 //! A program that embeds the bus serves the socket with [`serve_control`]; the `tidegate` commands then work on its data
-//! directory while it runs. What they ask is a [`Request`], which [`execute`] carries out, on the same bus or behind the
+//! directory while it runs. What they ask is a [`Request`], which [`execute()`] carries out, on the same bus or behind the
 //! socket alike.
 
 mod apply;

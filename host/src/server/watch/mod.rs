@@ -42,9 +42,9 @@ impl Drop for Watcher {
     }
 }
 
-/// [Applies](apply) a configuration, and follows the file that it came from and the plugins that it names from now on:
+/// [Applies](apply()) a configuration, and follows the file that it came from and the plugins that it names from now on:
 ///
-/// - A configuration that has changed is [applied](apply). One that is wrong is refused as a whole and logged with its
+/// - A configuration that has changed is [applied](apply()). One that is wrong is refused as a whole and logged with its
 ///   line, and what runs goes on.
 /// - A plugin whose file has changed is [reloaded](Bus::reload). One that is refused is logged, shown with the consumer,
 ///   and tried again when its file changes again; what runs goes on.
