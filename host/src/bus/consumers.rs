@@ -101,8 +101,9 @@ impl Bus {
         Ok(())
     }
 
-    /// Gives a plugin's consumer another configuration: a changed component, grants, limits or settings between two
-    /// deliveries, anything else by ending its lanes in good order and starting them anew.
+    /// Gives a plugin's consumer another configuration: other topics or settings, another component, other grants or
+    /// limits. The component's file is read again. Its lanes end in good order, each after its current delivery, and
+    /// begin anew. Where nothing differs, nothing is done.
     ///
     /// # Errors
     ///
