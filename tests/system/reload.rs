@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use tempfile::TempDir;
-use tidegate::config::{Grants, PluginConfig, RetryPolicy, TopicConfig};
+use tidegate::config::{ConsumerConfig, Grants, PluginConfig, RetryPolicy, TopicConfig};
 use tidegate::{Blocking, ConsumerError, ReloadOutcome};
 use tidegate_guests::{Count, NOT_A_COMPONENT};
 
@@ -242,4 +242,40 @@ fn only_a_running_plugin_can_be_reloaded() {
     assert!(matches!(bus.reload("c"), Err(ConsumerError::NotRunning(name)) if name == "c"));
     bus.subscribe("c", at_once(), tidegate::handler_fn(|_, _| Ok(()))).unwrap();
     assert!(matches!(bus.reload("c"), Err(ConsumerError::Native(name)) if name == "c"));
+}
+
+#[test]
+fn another_configuration_takes_topics_away_and_brings_them_without_delivering_anything_again() {
+    let house = House::new();
+    let bus = house.open();
+    topics(&bus);
+    topic(&bus, "more");
+    let file = File::of("counter");
+    bus.subscribe_plugin("c", ConsumerConfig::new(["in", "more"]), file.plugin()).unwrap();
+    for n in 0..20 {
+        publish(&bus, ["in", "more"][n % 2], &format!("{n}"), "k");
+    }
+    bus.caught_up("c").unwrap();
+    for topics in [vec!["in"], vec!["in", "more"]] {
+        bus.reconfigure_plugin("c", ConsumerConfig::new(topics), file.plugin()).unwrap();
+        publish(&bus, "in", &format!("after {}", handled(&bus, "c")), "k");
+        bus.caught_up("c").unwrap();
+    }
+    // A topic that is taken back is read as a new one, from the configuration's start: here the earliest.
+    assert_eq!(handled(&bus, "c"), 20 + 2 + 10);
+    assert_eq!(counts(&bus).len(), 22, "and what it publishes again is recognized by its id");
+}
+
+#[test]
+fn a_pause_that_the_configuration_takes_back_ends() {
+    let house = House::new();
+    let bus = house.open();
+    topics(&bus);
+    let file = File::of("counter");
+    bus.subscribe_plugin("c", at_once().paused(true), file.plugin()).unwrap();
+    publish(&bus, "in", "a", "k");
+    assert!(consumer(&bus, "c").paused);
+    bus.reconfigure_plugin("c", at_once(), file.plugin()).unwrap();
+    bus.caught_up("c").unwrap();
+    assert_eq!(handled(&bus, "c"), 1);
 }

@@ -88,6 +88,20 @@ impl Blocking {
         block_on(self.bus.subscribe_plugin(name, config, plugin))
     }
 
+    /// See [`Bus::reconfigure_plugin`].
+    ///
+    /// # Errors
+    ///
+    /// The same.
+    pub fn reconfigure_plugin(
+        &self,
+        name: &str,
+        config: ConsumerConfig,
+        plugin: PluginConfig,
+    ) -> Result<(), ConsumerError> {
+        block_on(self.bus.reconfigure_plugin(name, config, plugin))
+    }
+
     /// See [`Bus::unsubscribe`].
     ///
     /// # Errors

@@ -126,10 +126,13 @@ impl Bus {
         let bytes = read_component(name, &plugin.component)?;
         let program = self.load(name, &plugin.component, Arc::clone(&bytes), &plugin).await?;
         self.check_state_version(name, &plugin.component, &program)?;
-        self.check_topics(name, &config).await?;
+        self.inner.log.check_registration(name, &config.topics)?;
         self.accept(name, &program, &bytes).await?;
         if let Some(running) = self.inner.roster.take(name) {
             running.consumer.stop(UNSUBSCRIBE_WAIT).await;
+        }
+        if running_config.is_some_and(|before| before.paused) && !config.paused {
+            self.inner.log.set_paused(name, false).await?;
         }
         let authority = Authority::Granted(plugin.grants.clone());
         self.start(name, config, Some(plugin), program, authority).await
@@ -408,11 +411,6 @@ impl Bus {
             }),
             _ => Ok(()),
         }
-    }
-
-    /// Refuses topics that don't exist or don't pair up, before anything is stopped for them.
-    async fn check_topics(&self, name: &str, config: &ConsumerConfig) -> Result<(), ConsumerError> {
-        self.register(name, config).await.map(drop)
     }
 
     /// Keeps a component and makes it the consumer's accepted version.

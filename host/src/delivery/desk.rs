@@ -46,8 +46,9 @@ impl Desk {
 
     /// Lets go of what was read ahead.
     pub(super) fn rewind(&mut self) {
-        let topics = self.shared.topics.iter();
-        self.merge = Merge::new(topics.map(|topic| (*topic, self.machine.next(*topic))));
+        // A topic without a place is none of the consumer's any more, as its rows know and this task not yet.
+        let place = |topic: &TopicId| Some((*topic, Some(self.machine.next(*topic)?)));
+        self.merge = Merge::new(self.shared.topics.iter().filter_map(place));
     }
 
     /// Has the topics read again where they were read to their end.

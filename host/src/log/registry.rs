@@ -11,6 +11,7 @@ use super::error::{AdminError, ReadError, StorageFault};
 use super::lane_rows::{Held, Progress, Wait};
 use super::read;
 use super::schema::{self, ConsumerRow, TopicRow, meta};
+use super::shared::Shared;
 use super::topics::{Ends, Topic};
 use super::txn::Txn;
 use crate::clock::Timestamp;
@@ -87,30 +88,25 @@ pub(super) fn register(
         Err(refused) => return Ok(Err(refused)),
     };
     let ids: Vec<TopicId> = topics.iter().map(|topic| topic.id).collect();
-    let (id, row) = match known(txn, name)? {
-        Some((id, row)) if row.partitions != partitions => {
-            return Ok(Err(AdminError::Invalid(format!(
-                "consumer {id}, `{name}`, has {} lanes and its topics now have {partitions} partitions: use another \
-                 name, or forget it first",
-                row.partitions
-            ))));
+    let (id, row) = if let Some((id, row)) = known(txn, name)? {
+        if let Err(refused) = same_partitions(name, &row, partitions) {
+            return Ok(Err(refused));
         }
-        Some((id, row)) => (id, ConsumerRow { topics: ids, detached: None, ..row }),
-        None => {
-            let id = ConsumerId(txn.tables.take_id(meta::NEXT_CONSUMER)?);
-            let row = ConsumerRow {
-                name: name.into(),
-                topics: ids,
-                partitions,
-                registered: txn.now,
-                paused: false,
-                detached: None,
-                program: ProgramVersion::default(),
-                state_version: None,
-                reloads: 0,
-            };
-            (id, row)
-        }
+        (id, ConsumerRow { topics: ids, detached: None, ..row })
+    } else {
+        let id = ConsumerId(txn.tables.take_id(meta::NEXT_CONSUMER)?);
+        let row = ConsumerRow {
+            name: name.into(),
+            topics: ids,
+            partitions,
+            registered: txn.now,
+            paused: false,
+            detached: None,
+            program: ProgramVersion::default(),
+            state_version: None,
+            reloads: 0,
+        };
+        (id, row)
     };
     for partition in 0..partitions {
         let lane = LaneId { consumer: id, partition };
@@ -252,6 +248,25 @@ pub(super) fn forget(txn: &mut Txn<'_>, name: &str) -> AdminResult<()> {
     }
     txn.after(move |shared, _| drop(shared.consumers_mut().remove(&id)));
     Ok(Ok(()))
+}
+
+/// Checks, as far as it can be known before, that a consumer could be registered for these topics.
+pub(super) fn check(shared: &Shared, name: &str, topics: &[Arc<Topic>]) -> Result<(), AdminError> {
+    let partitions = equal_partitions(name, topics)?;
+    match shared.consumer(name) {
+        Some((_, row)) => same_partitions(name, &row, partitions),
+        None => Ok(()),
+    }
+}
+
+fn same_partitions(name: &str, row: &ConsumerRow, partitions: u32) -> Result<(), AdminError> {
+    if row.partitions == partitions {
+        return Ok(());
+    }
+    Err(AdminError::Invalid(format!(
+        "consumer `{name}` has {} lanes and its topics now have {partitions} partitions: use another name, or forget it first",
+        row.partitions
+    )))
 }
 
 fn equal_partitions(name: &str, topics: &[Arc<Topic>]) -> Result<u32, AdminError> {

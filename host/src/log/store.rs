@@ -257,6 +257,16 @@ impl Log {
         self.administer(true, move |txn| registry::register(txn, &name, &topics, start)).await
     }
 
+    /// Checks, as far as it can be known before, that [`register`](Self::register) would not refuse.
+    ///
+    /// # Errors
+    ///
+    /// See [`AdminError`].
+    pub fn check_registration(&self, name: &str, topics: &[String]) -> Result<(), AdminError> {
+        let topics = topics.iter().map(|topic| self.named(topic)).collect::<Result<Vec<_>, _>>()?;
+        registry::check(&self.shared, name, &topics)
+    }
+
     /// Pauses a consumer, or lets it go on.
     ///
     /// # Errors
