@@ -315,3 +315,84 @@ fn a_reader_that_follows_gets_what_is_published_later() {
     }
     assert_eq!(follower.join().unwrap(), ["a", "b", "c"]);
 }
+
+/// Says that it has begun, and ends when it is told to.
+struct Patient {
+    began: tokio::sync::mpsc::Sender<()>,
+    end: Arc<tokio::sync::Notify>,
+}
+
+impl Handler for Patient {
+    async fn handle(
+        &self,
+        _: &tidegate::Delivery,
+        _: &mut tidegate::Context,
+    ) -> Result<(), tidegate::Failure> {
+        self.began.send(()).await.unwrap();
+        self.end.notified().await;
+        Ok(())
+    }
+}
+
+#[test]
+fn unsubscribing_waits_for_the_delivery_outside_of_any_async_runtime() {
+    // With the machine's clock, whose waits need the bus's own runtime.
+    let folder = TempDir::new().unwrap();
+    let bus = open(folder.path());
+    topic(&bus, "in");
+    let (began, mut has_begun) = tokio::sync::mpsc::channel(1);
+    let end = Arc::new(tokio::sync::Notify::new());
+    bus.subscribe("c", at_once(), Patient { began, end: Arc::clone(&end) }).unwrap();
+    publish(&bus, "in", "a", "k");
+    has_begun.blocking_recv().unwrap();
+    let unsubscribing = thread::spawn({
+        let bus = bus.clone();
+        move || bus.unsubscribe("c")
+    });
+    while consumer(&bus, "c").kind != ConsumerKind::Detached {
+        thread::yield_now();
+    }
+    end.notify_one();
+    unsubscribing.join().unwrap().unwrap();
+    assert_eq!(handled(&bus, "c"), 1);
+}
+
+#[test]
+fn who_waits_for_events_or_for_a_consumer_is_told_of_the_end() {
+    let house = House::new();
+    let bus = house.open();
+    topic(&bus, "in");
+    bus.subscribe("c", at_once().paused(true), handler_fn(|_, _| Ok(()))).unwrap();
+    publish(&bus, "in", "a", "k");
+    let caught_up = thread::spawn({
+        let bus = bus.clone();
+        move || bus.caught_up("c")
+    });
+    let mut reader = bus.bus().read("in", None, Position::Latest).unwrap();
+    let next = thread::spawn(move || {
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(reader.next())
+    });
+    bus.shutdown(SHUTDOWN);
+    assert!(matches!(caught_up.join().unwrap(), Err(ConsumerError::NotRunning(_))));
+    assert!(matches!(next.join().unwrap(), Err(ReadError::Closed)));
+}
+
+#[test]
+fn a_shutdown_does_not_wait_for_a_publisher_that_nobody_polls() {
+    let house = House::new();
+    let bus = house.open();
+    topic(&bus, "in");
+    let large = "x".repeat(900_000);
+    let publish = |id: usize| {
+        let event = Event::new(id.to_string(), "/tests", "T").text("text/plain", large.clone());
+        Box::pin(bus.bus().publish_all(vec![("in", event.build().unwrap())]))
+    };
+    // More than may wait for the committer: some of them are begun, and none is polled again.
+    let mut begun: Vec<_> = (0..60).map(publish).collect();
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    for publish in &mut begun {
+        let _ = publish.as_mut().poll(&mut context);
+    }
+    bus.shutdown(SHUTDOWN);
+    house.open();
+}

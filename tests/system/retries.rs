@@ -91,6 +91,7 @@ fn attempts_are_bounded_in_number_and_the_last_one_makes_a_dead_letter() {
     let policy = RetryPolicy::default().attempts(3).backoff(millis(1), millis(1));
     bus.subscribe("c", retrying(policy), failing()).unwrap();
     house.until(|| consumer(&bus, "c").dead_letters == 1);
+    bus.caught_up("c").unwrap();
     let letter = &letters(&bus, "c")[0];
     assert_eq!(letter.attempts.len(), 3);
     assert_eq!(letter.reason.kind, FailureKind::Transient);

@@ -47,6 +47,11 @@ impl Components {
         File::open(&self.folder)?.sync_all()
     }
 
+    /// Removes a component.
+    pub fn remove(&self, hash: &str) -> io::Result<()> {
+        std::fs::remove_file(self.path(hash))
+    }
+
     /// Removes all components but these.
     pub fn retain(&self, hashes: &[String]) -> io::Result<()> {
         for entry in std::fs::read_dir(&self.folder)? {

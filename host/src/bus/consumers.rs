@@ -95,7 +95,7 @@ impl Bus {
     pub async fn unsubscribe(&self, name: &str) -> Result<(), ConsumerError> {
         let _turn = self.inner.roster.change().await;
         if let Some(running) = self.inner.roster.take(name) {
-            running.consumer.stop(UNSUBSCRIBE_WAIT).await;
+            self.stop(running).await;
         }
         self.inner.log.detach(name).await?;
         Ok(())
@@ -129,7 +129,7 @@ impl Bus {
         self.inner.log.check_registration(name, &config.topics)?;
         self.accept(name, &program, &bytes).await?;
         if let Some(running) = self.inner.roster.take(name) {
-            running.consumer.stop(UNSUBSCRIBE_WAIT).await;
+            self.stop(running).await;
         }
         if running_config.is_some_and(|before| before.paused) && !config.paused {
             self.inner.log.set_paused(name, false).await?;
@@ -146,10 +146,16 @@ impl Bus {
     ///
     /// See [`ConsumerError`]. The candidate is refused then, and the running version goes on.
     pub async fn reload(&self, name: &str) -> Result<ReloadOutcome, ConsumerError> {
-        let _turn = self.inner.roster.change().await;
+        let turn = self.inner.roster.change().await;
         let plugin = self.running_plugin(name)?;
         let outcome = self.switch_to_file(name, &plugin).await;
         self.note_outcome(name, &outcome);
+        let switched = self.inner.roster.with(name, |running| running.consumer.switched());
+        // Others need not wait for the lanes.
+        drop(turn);
+        if let (Ok(_), Some(switched)) = (&outcome, switched) {
+            switched.await;
+        }
         outcome
     }
 
@@ -162,8 +168,8 @@ impl Bus {
     /// It isn't running.
     pub async fn caught_up(&self, name: &str) -> Result<(), ConsumerError> {
         let caught_up = self.inner.roster.with(name, |running| running.consumer.caught_up());
-        caught_up.ok_or_else(|| ConsumerError::NotRunning(name.to_owned()))?.await;
-        Ok(())
+        let not_running = || ConsumerError::NotRunning(name.to_owned());
+        if caught_up.ok_or_else(not_running)?.await { Ok(()) } else { Err(not_running()) }
     }
 
     /// Stops a consumer's deliveries until [`resume`](Self::resume), over restarts too. It comes to the end of its
@@ -264,8 +270,14 @@ impl Bus {
         self.inner.roster.plugin_configs()
     }
 
+    /// Ends a consumer's lanes, on the bus's own threads: what was begun is done whatever becomes of the caller.
+    async fn stop(&self, running: Running) {
+        let stop = async move { running.consumer.stop(UNSUBSCRIBE_WAIT).await };
+        // A runtime that is gone has ended the lanes as well.
+        drop(self.inner.handle.spawn(stop).await);
+    }
+
     pub(super) async fn stop_consumers(&self, deadline: Duration) -> Vec<String> {
-        let _turn = self.inner.roster.change().await;
         let running = self.inner.roster.take_all();
         let stops: Vec<_> = running
             .into_iter()
@@ -367,12 +379,21 @@ impl Bus {
     fn accepted(&self, name: &str, row: &ConsumerRow) -> Result<Option<Component>, ConsumerError> {
         let components = &self.inner.components;
         let path = components.path(&row.program.hash);
-        let bytes = components.get(&row.program.hash).map_err(|source| ConsumerError::File {
+        let failed = |source| ConsumerError::File {
             consumer: name.to_owned(),
             path: path.clone(),
             source: Arc::new(source),
-        })?;
-        Ok(bytes.map(|bytes| (path, bytes)))
+        };
+        let bytes = components.get(&row.program.hash).map_err(failed)?;
+        Ok(match bytes {
+            Some(bytes) if component_hash(&bytes) == row.program.hash => Some((path.clone(), bytes)),
+            Some(_) => {
+                tracing::error!(path = %path.display(), "the accepted component is damaged; the plugin's file is taken");
+                components.remove(&row.program.hash).map_err(failed)?;
+                None
+            }
+            None => None,
+        })
     }
 
     async fn load(
@@ -426,6 +447,8 @@ impl Bus {
         Ok(())
     }
 
+    /// Has a consumer go over to what its plugin's file holds. Lanes go over after their delivery, which may take as long
+    /// as a delivery may.
     async fn switch_to_file(
         &self,
         name: &str,
@@ -433,7 +456,7 @@ impl Bus {
     ) -> Result<ReloadOutcome, ConsumerError> {
         let path = &plugin.component;
         let bytes = read_component(name, path)?;
-        let from = self.inner.log.consumer(name).map(|(_, row)| row.program).unwrap_or_default();
+        let from = self.inner.roster.with(name, |running| running.consumer.version()).unwrap_or_default();
         if component_hash(&bytes) == from.hash {
             return Ok(ReloadOutcome::Unchanged { version: from });
         }
@@ -441,13 +464,7 @@ impl Bus {
         self.check_state_version(name, path, &candidate)?;
         self.accept(name, &candidate, &bytes).await?;
         let to = candidate.version().clone();
-        let switch = |running: &mut Running| {
-            running.consumer.switch(candidate);
-            running.consumer.switched()
-        };
-        if let Some(switched) = self.inner.roster.with(name, switch) {
-            switched.await;
-        }
+        self.inner.roster.with(name, |running| running.consumer.switch(candidate)).unwrap_or(());
         Ok(ReloadOutcome::Switched { from, to })
     }
 

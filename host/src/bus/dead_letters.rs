@@ -5,8 +5,8 @@ use crate::ids::ConsumerId;
 use crate::log::{AdminError, DeadLetter, ReadError};
 
 impl Bus {
-    /// Dead letters of a consumer with ids above `after`, in ascending order, at most `limit` of them and at most 1000.
-    /// To go on, call it with the last one's id.
+    /// Dead letters of a consumer with ids above `after`, in ascending order, at most `limit` of them, at most 1000 and at
+    /// most about 8 MiB; empty only where there are none. To go on, call it with the last one's id.
     ///
     /// # Errors
     ///

@@ -99,7 +99,10 @@ impl Reader {
             if let Some(record) = self.try_next()? {
                 return Ok(record);
             }
-            self.watcher.changed().await;
+            tokio::select! {
+                () = self.watcher.changed() => {}
+                () = self.log.closed() => return Err(ReadError::Closed),
+            }
         }
     }
 }

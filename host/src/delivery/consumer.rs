@@ -9,10 +9,10 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::lane::{Control, LaneTask, Shared};
-use super::status::{Board, LaneState, LaneStatus, Report};
+use super::status::{Board, LaneState, LaneStatus, Report, stored};
 use crate::config::ConsumerConfig;
 use crate::effects::{Authority, ContextOwner};
-use crate::handler::Program;
+use crate::handler::{Program, ProgramVersion};
 use crate::ids::{ConsumerId, LaneId, TopicId};
 use crate::log::Log;
 
@@ -112,8 +112,9 @@ impl Consumer {
         }
     }
 
-    /// Ends when the lanes are done with every event that is durable now: handled, or dead letters.
-    pub(crate) fn caught_up(&self) -> impl Future<Output = ()> + use<> {
+    /// Ends when the lanes are done with every event that is durable now: handled, or dead letters. Returns whether they
+    /// are; otherwise they have been stopped before.
+    pub(crate) fn caught_up(&self) -> impl Future<Output = bool> + use<> {
         let shared = Arc::clone(&self.shared);
         let next = |partition| {
             let topics = shared.topics.iter();
@@ -131,8 +132,15 @@ impl Consumer {
                     && report.epoch >= epochs[partition as usize]
                     && ends[partition as usize].iter().all(has_come_to)
             };
-            shared.board.all(is_done).await;
+            let was_stopped = |report: &Report| report.state == LaneState::Stopped;
+            shared.board.all(|partition, report| is_done(partition, report) || was_stopped(report)).await;
+            (0..).zip(shared.board.reports()).all(|(partition, report)| is_done(partition, &report))
         }
+    }
+
+    /// The version of the program that the lanes run, or are going over to.
+    pub(crate) fn version(&self) -> ProgramVersion {
+        self.control.borrow().program.version().clone()
     }
 
     /// Has each lane stand still after its batch.
@@ -152,7 +160,7 @@ impl Consumer {
         let clock = self.shared.log.clock();
         let mut end = clock.sleep_until(clock.now().after(grace));
         let mut cut_off = 0;
-        for mut task in self.tasks {
+        for (partition, mut task) in (0..).zip(self.tasks) {
             tokio::select! {
                 biased;
                 _ = &mut task => {}
@@ -162,6 +170,8 @@ impl Consumer {
                     task.abort();
                     // A task that panicked is as much at its end as one that was cancelled.
                     cut_off += usize::from(task.await.is_err_and(|error| error.is_cancelled()));
+                    // It can't say so itself any more.
+                    self.shared.board.stopped(partition);
                 }
             }
         }
@@ -173,7 +183,15 @@ impl Consumer {
         let reports = (0_u32..).zip(self.shared.board.reports()).zip(&self.tasks);
         reports
             .map(|((partition, report), task)| {
-                let mut status = report.status(&self.shared.log, partition);
+                let log = &self.shared.log;
+                let mut status = match report.state {
+                    // It hasn't said anything yet; what the log has is where it starts.
+                    LaneState::Starting => {
+                        stored(log, LaneId { consumer: self.id, partition }).unwrap_or(report)
+                    }
+                    _ => report,
+                }
+                .status(log, partition);
                 if task.is_finished() {
                     status.state = LaneState::Stopped;
                 }

@@ -98,14 +98,14 @@ pub(super) struct Report {
 }
 
 impl Report {
-    /// What a lane that doesn't run has in the log.
-    fn stored(lane: Lane) -> Self {
+    /// What a lane has in the log, as one says it that has just been started.
+    fn of(lane: Lane) -> Self {
         let waiting = |wait: Wait| match wait {
             Wait::Until(due) => Some(due),
             Wait::Behind | Wait::Operator => None,
         };
         Self {
-            state: LaneState::Stopped,
+            state: LaneState::Starting,
             next: lane.progress.next,
             held: lane.held.len(),
             parked: lane.held.values().filter(|held| held.wait == Wait::Operator).count(),
@@ -149,6 +149,11 @@ impl Report {
     }
 }
 
+/// What the log has of a lane.
+pub(super) fn stored(log: &Log, lane: LaneId) -> Result<Report, ReadError> {
+    log.lane(lane).map(Report::of)
+}
+
 /// The lanes of a consumer that doesn't run in this process, as the log has them.
 ///
 /// # Errors
@@ -159,8 +164,11 @@ pub(crate) fn stored_status(
     id: ConsumerId,
     row: &ConsumerRow,
 ) -> Result<Vec<LaneStatus>, ReadError> {
-    let lane =
-        |partition| Ok(Report::stored(log.lane(LaneId { consumer: id, partition })?).status(log, partition));
+    let lane = |partition| {
+        let mut report = stored(log, LaneId { consumer: id, partition })?;
+        report.state = LaneState::Stopped;
+        Ok(report.status(log, partition))
+    };
     (0..row.partitions).map(lane).collect()
 }
 
@@ -180,6 +188,11 @@ impl Board {
     pub(super) fn report(&self, partition: u32, change: impl FnOnce(&mut Report)) {
         change(&mut self.lane(partition));
         self.changed.notify_waiters();
+    }
+
+    /// Notes that a lane has ended.
+    pub(super) fn stopped(&self, partition: u32) {
+        self.report(partition, |report| report.state = LaneState::Stopped);
     }
 
     /// All reports, by partition.

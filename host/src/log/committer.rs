@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::Receiver;
+use crossbeam_channel::{Receiver, select};
 use redb::Database;
 
 use super::admission::Admitted;
@@ -13,17 +13,21 @@ use super::open;
 use super::schema::Tables;
 use super::shared::{Health, Shared};
 use super::txn::{Txn, Verdict, Windows};
-use crate::config::CommitMode;
 use crate::limits::{BALLAST_BYTES, COMMIT_BYTES_MAX};
 
 /// How long the committer waits before it tries again to open a database that failed, while items may still come in
 /// and be refused.
 const REOPEN_WAIT: Duration = Duration::from_millis(200);
 
+/// What is never sent: a channel of it only tells of its end.
+pub(super) enum Never {}
+
 /// See the module.
 pub(super) struct Committer {
     shared: Arc<Shared>,
     queue: Receiver<Admitted>,
+    /// Disconnected when it is to end.
+    end: Receiver<Never>,
     windows: Windows,
     commit_last: u64,
     /// Whether the ballast is there, or can't be.
@@ -31,21 +35,34 @@ pub(super) struct Committer {
 }
 
 impl Committer {
-    pub fn new(shared: Arc<Shared>, queue: Receiver<Admitted>, windows: Windows, commit_last: u64) -> Self {
-        Self { shared, queue, windows, commit_last, ballast_settled: false }
+    pub fn new(
+        shared: Arc<Shared>,
+        queue: Receiver<Admitted>,
+        end: Receiver<Never>,
+        windows: Windows,
+        commit_last: u64,
+    ) -> Self {
+        Self { shared, queue, end, windows, commit_last, ballast_settled: false }
     }
 
-    /// Works until the queue is closed and empty, and then closes the database.
+    /// Works until it is told to end and the queue is empty, and then closes the database. The queue alone doesn't tell: a
+    /// publisher that nobody polls any more holds its place in it for ever.
     pub fn run(mut self) {
-        let mut next = self.queue.recv().ok();
-        while let Some(first) = next.take() {
+        while let Some(first) = self.next() {
             let group = self.gather(first);
             if !self.commit(group) {
                 self.reopen();
             }
-            next = self.queue.recv().ok();
         }
         self.close();
+    }
+
+    /// The next item, as soon as there is one; `None` at the end.
+    fn next(&self) -> Option<Admitted> {
+        select! {
+            recv(self.queue) -> item => item.ok(),
+            recv(self.end) -> _ => self.queue.try_recv().ok(),
+        }
     }
 
     /// Everything that waits, as far as one commit takes it.
@@ -128,11 +145,7 @@ impl Committer {
         let (shared, windows) = (&self.shared, &self.windows);
         // A panic within redb poisons its transaction: it counts as a failed commit, and the database is opened anew.
         let result = catch_unwind(AssertUnwindSafe(|| {
-            let mut transaction = database.begin_write()?;
-            match shared.options.commit {
-                CommitMode::QuickRepair => transaction.set_quick_repair(true),
-                CommitMode::OnePhase => {}
-            }
+            let transaction = open::begin_write(database, shared.options.commit)?;
             let (after, is_idle) = {
                 let mut txn = Txn::new(Tables::open(&transaction)?, shared, windows, commit);
                 for item in &mut group {
@@ -181,11 +194,14 @@ impl Committer {
                 }
                 Err(error) => tracing::error!(%error, "the storage can't be opened anew; trying again"),
             }
-            // A closed queue ends the attempts.
-            match self.queue.recv_timeout(REOPEN_WAIT) {
-                Ok(item) => item.change.finish(&Verdict::Reopening),
-                Err(crossbeam_channel::RecvTimeoutError::Timeout) => {}
-                Err(crossbeam_channel::RecvTimeoutError::Disconnected) => return,
+            // Whoever closes the log ends the attempts.
+            select! {
+                recv(self.queue) -> item => match item {
+                    Ok(item) => item.change.finish(&Verdict::Reopening),
+                    Err(_) => return,
+                },
+                recv(self.end) -> _ => return,
+                default(REOPEN_WAIT) => {}
             }
         }
     }
@@ -195,7 +211,7 @@ impl Committer {
         let Some(database) = self.shared.take_database(Health::Closed) else {
             return;
         };
-        if let Err(error) = open::mark(&database, false) {
+        if let Err(error) = open::mark(&database, self.shared.options.commit, false) {
             tracing::warn!(%error, "the database could not be marked as closed; the next start checks its lanes");
         }
     }

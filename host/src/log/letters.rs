@@ -11,8 +11,10 @@ use super::shared::Shared;
 use super::txn::Txn;
 use crate::clock::Timestamp;
 use crate::ids::{ConsumerId, LaneId};
+use crate::limits::COMMIT_BYTES_MAX;
 
-/// At most `limit` letters of a consumer with ids above `after`, in ascending order.
+/// At most `limit` letters of a consumer with ids above `after`, in ascending order, and about as many bytes as one commit
+/// takes; empty only where there are none.
 pub(super) fn list(
     shared: &Shared,
     consumer: ConsumerId,
@@ -20,9 +22,14 @@ pub(super) fn list(
     limit: usize,
 ) -> Result<Vec<DeadLetter>, ReadError> {
     let table = shared.begin_read()?.open_table(DEAD_LETTERS)?;
-    let mut letters = Vec::new();
+    let mut letters: Vec<DeadLetter> = Vec::new();
+    let mut bytes = 0;
     for row in table.range((consumer.0, after.saturating_add(1))..=(consumer.0, u64::MAX))?.take(limit) {
         let (key, row) = row?;
+        bytes += row.value().len();
+        if bytes > COMMIT_BYTES_MAX && !letters.is_empty() {
+            break;
+        }
         letters.push(schema::decode(row.value(), || what(key.value().1))?);
     }
     Ok(letters)
@@ -67,9 +74,19 @@ pub(super) fn settle(txn: &mut Txn<'_>, consumer: &str, letters: &[u64], fate: F
         return Ok(Err(AdminError::UnknownConsumer(consumer.to_owned())));
     };
     let mut found = Vec::with_capacity(letters.len());
+    let mut bytes = 0;
     for letter in letters {
         match find(txn, id, *letter)? {
-            Ok(Some(letter)) => found.push(letter),
+            Ok(Some(letter)) => {
+                bytes += letter.event.as_ref().map_or(0, |event| event.size());
+                if bytes > COMMIT_BYTES_MAX && !found.is_empty() {
+                    return Ok(Err(AdminError::Invalid(format!(
+                        "these dead letters have more than the {COMMIT_BYTES_MAX} bytes that one commit takes: take \
+                         them in several calls"
+                    ))));
+                }
+                found.push(letter);
+            }
             Ok(None) => {
                 return Ok(Err(AdminError::UnknownDeadLetter {
                     consumer: consumer.to_owned(),

@@ -46,6 +46,20 @@ impl FileMedium {
     pub fn new(directory: &Path) -> Self {
         Self { directory: directory.to_owned(), database: directory.join(DATABASE) }
     }
+
+    /// Waits for its turn to make a database in the directory; it ends when the file is dropped.
+    fn creation_turn(&self) -> io::Result<File> {
+        let directory = File::open(&self.directory)?;
+        rustix::fs::flock(&directory, rustix::fs::FlockOperation::LockExclusive)?;
+        Ok(directory)
+    }
+}
+
+fn remove_if_there(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 impl Medium for FileMedium {
@@ -55,11 +69,18 @@ impl Medium for FileMedium {
 
     /// A new database gets its name once it is whole, so that an empty or short file under that name is always damage.
     fn open(&self, builder: &Builder) -> Result<Database, DatabaseError> {
-        let exists = self.database.try_exists().map_err(redb::StorageError::Io)?;
-        if exists {
+        let exists = || self.database.try_exists().map_err(redb::StorageError::Io);
+        if exists()? {
+            return builder.open(&self.database);
+        }
+        // Of two processes that find no database, one makes it and the other finds it made.
+        let _turn = self.creation_turn().map_err(redb::StorageError::Io)?;
+        if exists()? {
             return builder.open(&self.database);
         }
         let prepared = self.directory.join(PREPARED);
+        // What an earlier attempt left unfinished holds nothing that was acknowledged.
+        remove_if_there(&prepared).map_err(redb::StorageError::Io)?;
         let database = builder.create(&prepared)?;
         std::fs::rename(&prepared, &self.database)
             .and_then(|()| File::open(&self.directory)?.sync_all())
@@ -73,10 +94,7 @@ impl Medium for FileMedium {
     }
 
     fn release_ballast(&self) -> io::Result<()> {
-        match std::fs::remove_file(self.directory.join(BALLAST)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
+        remove_if_there(&self.directory.join(BALLAST))
     }
 
     fn set_ballast(&self) -> io::Result<()> {

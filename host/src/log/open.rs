@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use redb::{Builder, Database, DatabaseError, ReadableDatabase, ReadableTable};
+use redb::{Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, WriteTransaction};
 
 use super::batch::Batch;
 use super::error::{OpenError, ReadError, StorageFault};
@@ -17,6 +17,7 @@ use super::topics::{Ends, Topic};
 use super::txn::Windows;
 use super::window::Window;
 use crate::clock::{Random, Timestamp};
+use crate::config::CommitMode;
 use crate::ids::{ConsumerId, TopicId};
 
 /// The database and what belongs to all of it.
@@ -43,9 +44,9 @@ pub(super) fn open(
 ) -> Result<Opened, OpenError> {
     let database = open_database(options, medium)?;
     let storage = |source: StorageFault| OpenError::Storage { path: medium.path().to_owned(), source };
-    check_format(&database, medium)?;
+    guarded(medium, || check_format(&database, medium))??;
     let mut opened = Opened { database, seed: 0, hash_key: [0; 16], unclean: false };
-    prepare(&mut opened, random).map_err(storage)?;
+    guarded(medium, || prepare(&mut opened, options, random))?.map_err(storage)?;
     Ok(opened)
 }
 
@@ -53,9 +54,11 @@ pub(super) fn open(
 pub(super) fn reopen(shared: &Shared) -> Result<Reopened, OpenError> {
     let database = open_database(&shared.options, &*shared.medium)?;
     let path = || shared.medium.path().to_owned();
-    mark(&database, true).map_err(|source| OpenError::Storage { path: path(), source })?;
-    let (windows, commit_last) = load(shared, &database)
-        .map_err(|error| OpenError::Damaged { path: path(), reason: error.to_string() })?;
+    let marked = guarded(&*shared.medium, || mark(&database, shared.options.commit, true))?;
+    marked.map_err(|source| OpenError::Storage { path: path(), source })?;
+    let loaded = guarded(&*shared.medium, || load(shared, &database))?;
+    let (windows, commit_last) =
+        loaded.map_err(|error| OpenError::Damaged { path: path(), reason: error.to_string() })?;
     Ok(Reopened { database, windows, commit_last })
 }
 
@@ -63,22 +66,35 @@ fn open_database(options: &LogOptions, medium: &dyn Medium) -> Result<Database, 
     let path = || medium.path().to_owned();
     let mut builder = Builder::new();
     builder.set_cache_size(options.cache_bytes);
-    // A file that is damaged in a way that redb doesn't expect may make it panic.
-    let opened = catch_unwind(AssertUnwindSafe(|| medium.open(&builder)));
-    match opened {
-        Ok(Ok(database)) => Ok(database),
-        Ok(Err(DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch)) => {
+    match guarded(medium, || medium.open(&builder))? {
+        Ok(database) => Ok(database),
+        Err(DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch) => {
             Err(OpenError::InUse { path: path() })
         }
-        Ok(Err(DatabaseError::Storage(redb::StorageError::Io(source)))) if !means_damage(&source) => {
+        Err(DatabaseError::Storage(redb::StorageError::Io(source))) if !means_damage(&source) => {
             Err(OpenError::Io { path: path(), source: Arc::new(source) })
         }
-        Ok(Err(error)) => Err(OpenError::Damaged { path: path(), reason: error.to_string() }),
-        Err(_) => Err(OpenError::Damaged {
-            path: path(),
-            reason: "the database panicked while opening it".to_owned(),
-        }),
+        Err(error) => Err(OpenError::Damaged { path: path(), reason: error.to_string() }),
     }
+}
+
+/// Begins a transaction that commits as the bus is set to: a single commit without quick repair would make the next
+/// opening after a crash verify the whole file.
+pub(super) fn begin_write(database: &Database, mode: CommitMode) -> Result<WriteTransaction, StorageFault> {
+    let mut transaction = database.begin_write()?;
+    match mode {
+        CommitMode::QuickRepair => transaction.set_quick_repair(true),
+        CommitMode::OnePhase => {}
+    }
+    Ok(transaction)
+}
+
+/// Does something with a database that may be damaged in a way that redb doesn't expect, and so may panic.
+pub(super) fn guarded<T>(medium: &dyn Medium, work: impl FnOnce() -> T) -> Result<T, OpenError> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(|_| OpenError::Damaged {
+        path: medium.path().to_owned(),
+        reason: "the database panicked while it was opened".to_owned(),
+    })
 }
 
 /// Whether an I/O error comes of the file's content: it ends too early, or makes no sense.
@@ -110,8 +126,8 @@ fn stored_format(database: &Database) -> Result<Option<u32>, StorageFault> {
 }
 
 /// Makes the tables and the bus's own numbers where there are none, and marks the database as open.
-fn prepare(opened: &mut Opened, random: &dyn Random) -> Result<(), StorageFault> {
-    let transaction = opened.database.begin_write()?;
+fn prepare(opened: &mut Opened, options: &LogOptions, random: &dyn Random) -> Result<(), StorageFault> {
+    let transaction = begin_write(&opened.database, options.commit)?;
     {
         let mut tables = Tables::open(&transaction)?;
         tables.meta.insert(meta::FORMAT, FORMAT.to_le_bytes().as_slice())?;
@@ -143,8 +159,8 @@ fn drawn_once(
 }
 
 /// Marks the database as open, or as closed in good order.
-pub(super) fn mark(database: &Database, open: bool) -> Result<(), StorageFault> {
-    let transaction = database.begin_write()?;
+pub(super) fn mark(database: &Database, mode: CommitMode, open: bool) -> Result<(), StorageFault> {
+    let transaction = begin_write(database, mode)?;
     transaction.open_table(META)?.insert(meta::OPEN, [u8::from(open)].as_slice())?;
     transaction.commit()?;
     Ok(())

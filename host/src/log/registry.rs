@@ -126,8 +126,9 @@ pub(super) fn register(
         }
         if stored.as_ref() != Some(&progress) {
             put_progress(txn, lane, &progress)?;
-            txn.change_lane(lane);
         }
+        // In any case: who ran this lane before and isn't at its end yet can't commit any more.
+        txn.change_lane(lane);
     }
     put_consumer(txn, id, row.clone())?;
     Ok(Ok((id, row)))

@@ -39,7 +39,7 @@ pub(super) fn trim(txn: &mut Txn<'_>) -> AdminResult<Trimmed> {
     let topics: Vec<_> = txn.shared.topics().sorted();
     let topics: Vec<_> = topics.into_iter().filter(|topic| is_bounded(topic.config().retention)).collect();
     let mut trimmed = Trimmed::default();
-    if topics.is_empty() {
+    if topics.is_empty() || std::mem::replace(&mut txn.trimmed, true) {
         txn.wrote_nothing();
         return Ok(Ok(trimmed));
     }
@@ -86,14 +86,18 @@ fn trim_partition(
     let oldest_kept = age.map_or(Timestamp(i64::MIN), |age| txn.now.before(age));
     let (mut low, mut bytes_removed) = (ends.low, 0);
     let mut rows = Vec::new();
-    for row in txn.tables.batches.range((topic.id.0, partition, 0)..(topic.id.0, partition, ends.next))? {
+    let mut batches =
+        txn.tables.batches.range((topic.id.0, partition, 0)..(topic.id.0, partition, ends.next))?.peekable();
+    while let Some(row) = batches.next() {
         let (key, row) = row?;
         let first = key.value().2;
-        // A damaged batch is as old as the one after it: it goes when it is the oldest.
-        let (count, appended) = match Batch::parse(row.value()) {
-            Ok(batch) => (u64::from(batch.count), batch.appended),
-            Err(_) => (1, Timestamp(i64::MIN)),
+        let after = match batches.peek() {
+            Some(Ok((key, _))) => key.value().2,
+            _ => ends.next,
         };
+        // A damaged batch is as old as the one after it: it goes when it is the oldest.
+        let count = after - first;
+        let appended = Batch::parse(row.value()).map_or(Timestamp(i64::MIN), |batch| batch.appended);
         let is_old = appended < oldest_kept;
         if !(is_old || bytes_removed < excess) || (first + count > needed && !retention.force) {
             break;
@@ -109,6 +113,7 @@ fn trim_partition(
         trimmed.events += count;
         trimmed.bytes += row.value().len() as u64;
     }
+    drop(batches);
     if rows.is_empty() {
         return Ok(());
     }

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
+use crossbeam_channel::Sender;
 use tokio::sync::oneshot;
 
 use super::admin::{Admin, AdminResult};
 use super::admission::{self, Admission, Closed};
-use super::committer::Committer;
+use super::committer::{Committer, Never};
 use super::error::{AdminError, CommitError, OpenError, PublishError, ReadError};
 use super::lane_commit::CommitLane;
 use super::lane_rows::{DeadLetter, Lane, LaneCommit};
@@ -59,6 +60,8 @@ pub(crate) struct PartitionInfo {
 pub(crate) struct Log {
     shared: Arc<Shared>,
     admission: Mutex<Option<Admission>>,
+    /// Dropped to end the committer.
+    end: Mutex<Option<Sender<Never>>>,
     committer: Mutex<Option<JoinHandle<()>>>,
     unclean: bool,
 }
@@ -87,11 +90,18 @@ impl Log {
             opened.hash_key,
             opened.database,
         ));
-        let loaded = shared.database().and_then(|database| open::load(&shared, &database));
+        let loaded = shared.database().and_then(|database| {
+            let loaded = open::guarded(&*shared.medium, || open::load(&shared, &database));
+            loaded.map_err(|error| ReadError::Damaged {
+                what: "the database".to_owned(),
+                reason: error.to_string(),
+            })?
+        });
         let (windows, commit_last) =
             loaded.map_err(|error| OpenError::Damaged { path: path.clone(), reason: error.to_string() })?;
         let (admission, queue) = admission::queue();
-        let committer = Committer::new(Arc::clone(&shared), queue, windows, commit_last);
+        let (end, ended) = crossbeam_channel::bounded(0);
+        let committer = Committer::new(Arc::clone(&shared), queue, ended, windows, commit_last);
         let thread = std::thread::Builder::new()
             .name("tidegate-commit".to_owned())
             .spawn(move || committer.run())
@@ -99,6 +109,7 @@ impl Log {
         Ok(Self {
             shared,
             admission: Mutex::new(Some(admission)),
+            end: Mutex::new(Some(end)),
             committer: Mutex::new(Some(thread)),
             unclean,
         })
@@ -110,6 +121,7 @@ impl Log {
         if let Some(admission) = self.admission.lock().unwrap_or_else(PoisonError::into_inner).take() {
             admission.close();
         }
+        self.end.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = self.committer.lock().unwrap_or_else(PoisonError::into_inner).take() {
             // The committer catches what panics in it; should one come through all the same, the log is closed.
             drop(thread.join());
@@ -149,6 +161,12 @@ impl Log {
             Ok(Health::Usable) => Ok(()),
             _ => Err(ReadError::Closed),
         }
+    }
+
+    /// Ends when the log is closed.
+    pub async fn closed(&self) {
+        // A sender that is gone says the same.
+        drop(self.shared.health().wait_for(|health| *health == Health::Closed).await);
     }
 
     /// Publishes events of any topics: all become durable in one commit, or none.
@@ -254,7 +272,9 @@ impl Log {
     ) -> Result<(ConsumerId, ConsumerRow), AdminError> {
         let topics = topics.iter().map(|topic| self.named(topic)).collect::<Result<Vec<_>, _>>()?;
         let name = name.to_owned();
-        self.administer(true, move |txn| registry::register(txn, &name, &topics, start)).await
+        // One that is known needs no room, and a full disk is no reason to keep it from freeing some.
+        let is_new = self.shared.consumer(&name).is_none();
+        self.administer(is_new, move |txn| registry::register(txn, &name, &topics, start)).await
     }
 
     /// Checks, as far as it can be known before, that [`register`](Self::register) would not refuse.

@@ -73,6 +73,8 @@ pub(super) struct Txn<'t> {
     changed_lanes: BTreeSet<LaneId>,
     after: Vec<After>,
     idle: usize,
+    /// Whether retention has run within this commit: memory, which it measures by, doesn't know of that yet.
+    pub trimmed: bool,
 }
 
 /// Events on their way into a partition.
@@ -115,6 +117,7 @@ impl<'t> Txn<'t> {
             changed_lanes: BTreeSet::new(),
             after: Vec::new(),
             idle: 0,
+            trimmed: false,
         }
     }
 
@@ -216,9 +219,7 @@ impl<'t> Txn<'t> {
             });
         }
         for (topic, staged) in std::mem::take(&mut self.identities) {
-            if !staged.rows.is_empty() {
-                self.remember(topic, staged)?;
-            }
+            self.remember(topic, staged)?;
         }
         if appends {
             let mut row = [0; 16];
@@ -234,8 +235,10 @@ impl<'t> Txn<'t> {
         let StagedIdentities { bounds, mut expired, rows, .. } = staged;
         let len = self.windows.get(&topic).map_or(0, Window::len).saturating_sub(expired.len()) + rows.len();
         expired.extend(Window::expire(&mut self.tables, topic, bounds, self.now, len)?);
-        let row = window::row(self.now, &rows);
-        self.tables.identities.insert((topic.0, self.commit), row.as_slice())?;
+        if !rows.is_empty() {
+            let row = window::row(self.now, &rows);
+            self.tables.identities.insert((topic.0, self.commit), row.as_slice())?;
+        }
         self.after(move |_, windows| {
             let window = windows.entry(topic).or_default();
             window.forget(expired);
