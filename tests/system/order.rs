@@ -41,12 +41,10 @@ fn handled_before_and_after_the_retry(config: ConsumerConfig, ids: &[&str]) -> (
     }
     bus.subscribe("c", config.retry(far_retry()), flaky(&handled, &["a1"])).unwrap();
     let waits = |state: &tidegate::LaneState| matches!(state, tidegate::LaneState::Waiting { .. });
-    while !bus.bus().consumers().unwrap()[0].lanes.iter().all(|lane| waits(&lane.state)) {
-        std::thread::yield_now();
-    }
+    house.settles(|| bus.bus().consumers().unwrap()[0].lanes.iter().all(|lane| waits(&lane.state)));
     let before = handled.lock().unwrap().clone();
     house.clock.advance(Duration::from_secs(100));
-    bus.caught_up("c").unwrap();
+    house.settles(|| handled.lock().unwrap().len() == ids.len());
     let after = handled.lock().unwrap().clone();
     (before, after)
 }
@@ -87,9 +85,7 @@ fn a_lane_that_holds_as_many_events_as_it_may_stops_and_says_so() {
     let config = ConsumerConfig::new(["in"]).held_max(2).retry(far_retry());
     bus.subscribe("c", config, flaky(&handled, &["a1"])).unwrap();
     let stalled = tidegate::LaneState::Stalled { held_max: 2 };
-    while bus.bus().consumers().unwrap()[0].lanes[0].state != stalled {
-        std::thread::yield_now();
-    }
+    house.settles(|| bus.bus().consumers().unwrap()[0].lanes[0].state == stalled);
     assert_eq!(*handled.lock().unwrap(), [""; 0], "`b1` is not taken either");
     house.clock.advance(Duration::from_secs(100));
     bus.caught_up("c").unwrap();
@@ -107,9 +103,7 @@ fn held_events_and_their_order_survive_a_restart() {
     }
     let config = || ConsumerConfig::new(["in"]).retry(far_retry());
     bus.subscribe("c", config(), flaky(&handled, &["a1"])).unwrap();
-    while bus.bus().consumers().unwrap()[0].held < 2 {
-        std::thread::yield_now();
-    }
+    house.settles(|| bus.bus().consumers().unwrap()[0].held == 2);
     let bus = house.cut_power(bus);
     bus.subscribe("c", config(), flaky(&handled, &["a1"])).unwrap();
     house.clock.advance(Duration::from_secs(100));
@@ -138,9 +132,7 @@ fn a_consumer_may_park_a_key_behind_its_dead_letter_until_an_operator_settles_it
     for id in ["a1", "a2", "b1"] {
         publish(&bus, "in", id, &id[..1]);
     }
-    while handled.lock().unwrap().is_empty() || bus.bus().consumers().unwrap()[0].held < 2 {
-        std::thread::yield_now();
-    }
+    house.settles(|| !handled.lock().unwrap().is_empty() && bus.bus().consumers().unwrap()[0].held == 2);
     assert_eq!(*handled.lock().unwrap(), ["b1"]);
     *mended.lock().unwrap() = true;
     let letter = bus.bus().dead_letters("c", 0, 10).unwrap()[0].id;
