@@ -59,7 +59,6 @@ pub(super) struct Window {
 impl Window {
     /// Where the event of this identity is.
     pub fn get(&self, identity: Identity) -> Option<Place> {
-        // Offsets in halves keep the entry at the alignment of its identity's neighbours: 12 bytes instead of 16.
         self.places.get(&identity).map(|(partition, high, low)| Place {
             partition: *partition,
             offset: (u64::from(*high) << 32) | u64::from(*low),
