@@ -38,6 +38,8 @@ mod handler;
 mod ids;
 mod limits;
 mod log;
+#[cfg(any(feature = "outbox-sqlite", feature = "outbox-postgres"))]
+pub mod outbox;
 mod plugin;
 #[cfg(feature = "server")]
 pub mod server;

@@ -6,6 +6,7 @@ mod error;
 #[cfg(feature = "server")]
 mod file;
 mod name;
+mod outbox;
 mod plugin;
 mod topic;
 mod units;
@@ -16,6 +17,7 @@ pub use error::ConfigError;
 #[cfg(feature = "server")]
 pub use file::{Config, ConfigFileError};
 pub use name::{NameError, check_name};
+pub use outbox::{AfterPublish, OutboxConfig, OutboxDatabase, PostgresUrl};
 pub use plugin::{Grants, PluginConfig, PluginLimits};
 pub use topic::{Dedup, Retention, TopicConfig};
 pub use units::{UnitError, format_bytes, format_duration, parse_bytes, parse_duration};
