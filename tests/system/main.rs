@@ -19,4 +19,6 @@ mod library;
 mod order;
 mod reload;
 mod retries;
+mod sequences;
 mod tidy;
+mod transactions;

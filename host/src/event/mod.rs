@@ -20,4 +20,5 @@ pub use error::{EventError, JsonError};
 pub(crate) use media_type::is_json;
 pub use lines::{EventLines, LineError};
 pub use model::Event;
+pub(crate) use model::SEQUENCE;
 pub use parts::EventParts;

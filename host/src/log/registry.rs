@@ -38,13 +38,8 @@ pub enum Position {
 pub(super) fn create_topic(txn: &mut Txn<'_>, name: &str, config: TopicConfig) -> AdminResult<TopicId> {
     let known = txn.shared.topics().named(name).cloned();
     if let Some(topic) = known {
-        if topic.partition_count() != config.partitions {
-            return Ok(Err(AdminError::Invalid(format!(
-                "topic `{name}` has {} partitions and can't get {}: the number is fixed, since keys would change their \
-                 partition; create another topic",
-                topic.partition_count(),
-                config.partitions
-            ))));
+        if let Err(refused) = same_fixed(name, &topic.config(), &config) {
+            return Ok(Err(refused));
         }
         let row = TopicRow { name: Arc::clone(&topic.name), config: config.clone(), created: topic.created };
         txn.tables.topics.insert(topic.id.0, schema::encode(&row).as_slice())?;
@@ -61,7 +56,7 @@ pub(super) fn create_topic(txn: &mut Txn<'_>, name: &str, config: TopicConfig) -
         if let Ok(row) = schema::decode::<TopicRow>(row.value(), String::new)
             && &*row.name == name
         {
-            return Ok(Ok(TopicId(id.value())));
+            return Ok(same_fixed(name, &row.config, &config).map(|()| TopicId(id.value())));
         }
     }
     let id = TopicId(txn.tables.take_id(meta::NEXT_TOPIC)?);
@@ -73,6 +68,28 @@ pub(super) fn create_topic(txn: &mut Txn<'_>, name: &str, config: TopicConfig) -
         shared.topics_mut().insert(Arc::new(topic));
     });
     Ok(Ok(id))
+}
+
+/// Checks that a topic's settings differ only in what can be changed.
+fn same_fixed(name: &str, is: &TopicConfig, wanted: &TopicConfig) -> Result<(), AdminError> {
+    if is.partitions != wanted.partitions {
+        return Err(AdminError::Invalid(format!(
+            "topic `{name}` has {} partitions and can't get {}: the number is fixed, since keys would change their \
+             partition; create another topic",
+            is.partitions, wanted.partitions
+        )));
+    }
+    if is.sequence != wanted.sequence {
+        let (does, cannot) = if is.sequence {
+            ("numbers the events of each key", "stop")
+        } else {
+            ("doesn't number the events of each key", "begin")
+        };
+        return Err(AdminError::Invalid(format!(
+            "topic `{name}` {does} and can't {cannot} to (`sequence`): the numbers would have gaps; create another topic"
+        )));
+    }
+    Ok(())
 }
 
 /// Registers a consumer, or brings one up to what its configuration says now. It starts at `start` in topics that it has
