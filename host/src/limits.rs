@@ -225,7 +225,7 @@ pub const OUTBOXES_MAX: usize = 64;
 /// Topics that an outbox's configuration lists.
 pub const OUTBOX_TOPICS_MAX: usize = 256;
 /// Rows that an outbox relay publishes in one commit.
-pub const OUTBOX_ROWS_MAX: usize = 256;
+pub const OUTBOX_ROWS_MAX: u32 = 256;
 /// Bytes of rows after which an outbox relay reads no more into one commit. One row of the bus's largest event passes.
 pub const OUTBOX_BYTES_MAX: usize = 1 << 20;
 /// What a row may have beside what its event takes, such as the quotes of its extensions in JSON. A row that is larger than
@@ -258,8 +258,6 @@ pub const OUTBOX_STEP_MAX: Duration = Duration::from_secs(30);
 /// Time that an outbox relay waits for SQLite's write lock: an application's transaction is shorter, or the relay says
 /// that it waits.
 pub const OUTBOX_BUSY_MAX: Duration = Duration::from_secs(5);
-/// Questions that wait for an outbox relay to come to the end of its step.
-pub const OUTBOX_ASKS_MAX: usize = 16;
 /// Longest text that says how to reach a database, and so the largest file that it is read from.
 pub const OUTBOX_URL_BYTES_MAX: usize = 8 << 10;
 

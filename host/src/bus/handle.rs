@@ -63,6 +63,8 @@ pub(super) struct Inner {
     pub components: Components,
     pub roster: Roster,
     pub lanes: Lanes,
+    #[cfg(any(feature = "outbox-sqlite", feature = "outbox-postgres"))]
+    pub outboxes: crate::outbox::Roster,
     pub handle: tokio::runtime::Handle,
     directory: PathBuf,
     config: BusConfig,
@@ -122,6 +124,8 @@ impl Bus {
             components,
             roster: Roster::default(),
             lanes,
+            #[cfg(any(feature = "outbox-sqlite", feature = "outbox-postgres"))]
+            outboxes: crate::outbox::Roster::default(),
             handle,
             directory,
             config: options.config,
@@ -243,6 +247,8 @@ impl Bus {
     /// for the disk is written; the data directory is free for another process when this returns. Whatever is called
     /// later, on any handle, is refused.
     pub async fn shutdown(&self, deadline: Duration) -> Drained {
+        #[cfg(any(feature = "outbox-sqlite", feature = "outbox-postgres"))]
+        self.stop_outboxes(deadline).await;
         let cut_off = self.stop_consumers(deadline).await;
         let log = Arc::clone(&self.inner.log);
         let (done, closed) = tokio::sync::oneshot::channel();

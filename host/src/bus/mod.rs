@@ -7,6 +7,8 @@ mod dead_letters;
 mod error;
 mod handle;
 mod options;
+#[cfg(any(feature = "outbox-sqlite", feature = "outbox-postgres"))]
+mod outboxes;
 mod reader;
 mod roster;
 mod snapshot;

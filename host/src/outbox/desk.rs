@@ -9,7 +9,7 @@ use super::store::{self, Store, StoreError};
 use super::{Backlog, FailedRow, FailedRows, OutboxCounts, OutboxError, OutboxState, OutboxStatus};
 use crate::clock::{BoxFuture, Clock, SystemClock};
 use crate::config::{OutboxConfig, OutboxDatabase};
-use crate::limits::OUTBOX_STEP_MAX;
+use crate::limits::{OUTBOX_FAILED_ROWS_MAX, OUTBOX_STEP_MAX};
 use crate::log::Log;
 
 /// Makes the outbox in a database. Returns whether it did: one that is there stays as it is. It blocks for as long as the
@@ -57,20 +57,28 @@ pub fn failed_rows(database: &OutboxDatabase, rows_max: u32) -> Result<Vec<Faile
 ///
 /// # Errors
 ///
-/// The database can't be used, or has no outbox. With [`FailedRows::All`] some rows may be back at work.
+/// The database can't be used, or has no outbox. Of more than 1000 rows some may be back at work.
 pub fn retry(database: &OutboxDatabase, which: FailedRows) -> Result<u64, OutboxError> {
     on_a_thread(database, move |mut store| {
         Box::pin(async move {
             let clock = SystemClock::new();
             within(&clock, store.connect()).await?;
             let mut retried = 0;
-            loop {
-                let some = within(&clock, store.retry(which.clone())).await?;
-                retried += some;
-                if some == 0 || which != FailedRows::All {
-                    return Ok(retried);
+            match which {
+                FailedRows::At(positions) => {
+                    for some in positions.chunks(OUTBOX_FAILED_ROWS_MAX as usize) {
+                        retried += within(&clock, store.retry(FailedRows::At(some.to_vec()))).await?;
+                    }
                 }
+                FailedRows::All => loop {
+                    let some = within(&clock, store.retry(FailedRows::All)).await?;
+                    if some == 0 {
+                        break;
+                    }
+                    retried += some;
+                },
             }
+            Ok(retried)
         })
     })
 }
@@ -189,7 +197,8 @@ fn on_a_thread<T: Send>(
         Ok(outcome)
     };
     let outcome = std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new().name("tidegate-outbox-desk".to_owned()).spawn_scoped(scope, run)?;
+        let thread =
+            std::thread::Builder::new().name("tidegate-outbox-desk".to_owned()).spawn_scoped(scope, run)?;
         match thread.join() {
             Ok(outcome) => outcome,
             Err(_) => Err(std::io::Error::other("it has panicked")),

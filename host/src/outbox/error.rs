@@ -2,7 +2,6 @@
 
 use thiserror::Error;
 
-use super::history::Mismatch;
 use super::ledger::LedgerError;
 use super::store::{DatabaseFault, StoreError};
 use crate::config::{ConfigError, NameError};
@@ -37,7 +36,9 @@ pub enum OutboxError {
     #[error("outbox `{0}` isn't running")]
     NotRunning(String),
     /// More outboxes than a bus runs.
-    #[error("the bus runs {max} outboxes already, which is all that it can: stop one first, or use one for several topics")]
+    #[error(
+        "the bus runs {max} outboxes already, which is all that it can: stop one first, or use one for several topics"
+    )]
     TooMany {
         /// The bound.
         max: usize,
@@ -58,7 +59,9 @@ pub enum OutboxError {
         database: String,
     },
     /// The outbox was made by a newer version. Nothing was changed.
-    #[error("{database}: the outbox has format {found}, and this tidegate knows up to {known}: use a newer tidegate")]
+    #[error(
+        "{database}: the outbox has format {found}, and this tidegate knows up to {known}: use a newer tidegate"
+    )]
     NewerFormat {
         /// The database.
         database: String,
@@ -103,10 +106,6 @@ impl OutboxError {
                 Self::Parted { outbox: outbox.to_owned(), database, reason: error.to_string() }
             }
         }
-    }
-
-    pub(super) fn of_mismatch(mismatch: &Mismatch, outbox: &str, database: String) -> Self {
-        Self::Parted { outbox: outbox.to_owned(), database, reason: mismatch.to_string() }
     }
 
     pub(super) fn of_ledger(error: &LedgerError, outbox: &str) -> Self {

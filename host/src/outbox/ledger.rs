@@ -7,7 +7,7 @@ use thiserror::Error;
 use super::history::Entry;
 use super::row::{Failure, Outbound};
 use crate::clock::Random;
-use crate::log::redb::{ReadableTable, TableDefinition, TableError};
+use crate::log::redb::{TableDefinition, TableError};
 use crate::log::{Log, PublishError, Published, ReadError, TransactionError};
 
 /// Tables of outboxes in the bus's database: apart from its own and from the application's.
@@ -80,7 +80,11 @@ impl Ledger {
     }
 
     /// Makes events and the entry durable together.
-    pub async fn commit(&self, entry: Entry, events: Arc<Vec<Outbound>>) -> Result<Vec<Published>, LedgerError> {
+    pub async fn commit(
+        &self,
+        entry: Entry,
+        events: Arc<Vec<Outbound>>,
+    ) -> Result<Vec<Published>, LedgerError> {
         let name = self.name.clone();
         let outcome = self.log.transact(SPACE, move |transaction| {
             let mut published = Vec::with_capacity(events.len());
@@ -117,7 +121,9 @@ fn refused(outbound: &Outbound, error: PublishError) -> Refused {
 
 fn describe(error: &TransactionError<Refused>) -> String {
     match error {
-        TransactionError::InDoubt(fault) => format!("the commit failed and may still have reached the disk: {fault}"),
+        TransactionError::InDoubt(fault) => {
+            format!("the commit failed and may still have reached the disk: {fault}")
+        }
         TransactionError::Reopening => "the storage failed and is being opened anew".to_owned(),
         TransactionError::TooSlow { .. } => "the transaction took too long".to_owned(),
         _ => "the transaction was not committed".to_owned(),

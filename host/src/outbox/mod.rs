@@ -26,12 +26,13 @@ mod step;
 mod store;
 mod view;
 
-pub use desk::{create_tables, failed_rows, retry};
 pub(crate) use desk::{adopt, inspect};
+pub use desk::{create_tables, failed_rows, retry};
 pub use error::OutboxError;
 pub(crate) use roster::Roster;
 pub(crate) use running::{Running, Setup};
 pub use status::{Backlog, FailedRow, FailedRows, OutboxCounts, OutboxState, OutboxStatus};
+pub(crate) use step::Crash;
 pub use step::OutboxStep;
 pub use store::DatabaseFault;
 

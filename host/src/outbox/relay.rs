@@ -83,7 +83,7 @@ impl Relay {
         loop {
             let worked = caught(self.work(&mut failures)).await;
             let Err(Interruption::Trouble(state, trouble)) = worked else { break };
-            self.note_trouble(state, trouble);
+            self.note_trouble(state, &trouble);
             let wait = OUTBOX_RETRY_BASE.saturating_mul(1 << failures.min(16)).min(OUTBOX_RETRY_MAX);
             failures += 1;
             if self.wait(wait).await.is_err() {
@@ -129,8 +129,11 @@ impl Relay {
         let (token, position) = match (course, entry) {
             (Course::Begin, _) | (_, None) => {
                 let token = self.ledger.token();
-                let entry =
-                    Entry { outbox: history.outbox.clone(), token: token.clone(), position: history.position };
+                let entry = Entry {
+                    outbox: history.outbox.clone(),
+                    token: token.clone(),
+                    position: history.position,
+                };
                 self.ledger.commit(entry, Arc::default()).await?;
                 self.after(OutboxStep::Introduced)?;
                 self.step(|store| store.introduce(token.clone())).await?;
@@ -228,7 +231,9 @@ impl Relay {
 
     /// Removes kept rows that are old enough, some at a time.
     async fn purge(&mut self, progress: &mut Progress) -> Worked<()> {
-        let (AfterPublish::Keep, Some(age)) = (self.config.after, self.config.keep_for) else { return Ok(()) };
+        let (AfterPublish::Keep, Some(age)) = (self.config.after, self.config.keep_for) else {
+            return Ok(());
+        };
         let now = self.clock.now();
         if now < progress.purge_due {
             return Ok(());
@@ -294,18 +299,18 @@ impl Relay {
     }
 
     /// Shows what is wrong, and logs it once.
-    fn note_trouble(&self, state: OutboxState, trouble: String) {
+    fn note_trouble(&self, state: OutboxState, trouble: &str) {
         let mut is_news = false;
         self.view.update(|seen| {
-            is_news = seen.trouble.as_ref() != Some(&trouble);
+            is_news = seen.trouble.as_deref() != Some(trouble);
             seen.state = state;
-            seen.trouble = Some(trouble.clone());
+            seen.trouble = Some(trouble.to_owned());
         });
         let outbox = &self.name;
-        match (is_news, state) {
-            (true, OutboxState::Refused) => tracing::error!(outbox, trouble, "the outbox isn't published from"),
-            (true, _) => tracing::warn!(outbox, trouble, "the outbox can't be published from for now"),
-            (false, _) => {}
+        if is_news && state == OutboxState::Refused {
+            tracing::error!(outbox, trouble, "the outbox isn't published from");
+        } else if is_news {
+            tracing::warn!(outbox, trouble, "the outbox can't be published from for now");
         }
     }
 

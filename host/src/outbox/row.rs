@@ -93,13 +93,10 @@ impl Row {
     }
 }
 
-fn event(
-    columns: Columns,
-    config: &OutboxConfig,
-    event_bytes_max: usize,
-) -> Result<(String, Event), String> {
+fn event(columns: Columns, config: &OutboxConfig, event_bytes_max: usize) -> Result<(String, Event), String> {
     let topic = columns.topic.or_else(|| config.topic.clone());
-    let topic = topic.ok_or("the row names no topic, and the outbox's configuration has no `topic` either")?;
+    let topic =
+        topic.ok_or("the row names no topic, and the outbox's configuration has no `topic` either")?;
     check_name(&topic).map_err(|error| format!("`topic`: {error}"))?;
     if !config.allows(&topic) {
         return Err(format!("topic `{topic}` is not among the `topics` of the outbox's configuration"));
@@ -148,13 +145,10 @@ fn read_extensions(text: &str) -> Result<Vec<(String, Attribute)>, String> {
             Value::Bool(value) => Attribute::Boolean(value),
             Value::Null => return None,
             Value::Number(number) => {
-                match number.as_i64().and_then(|number| i32::try_from(number).ok()) {
-                    Some(number) => Attribute::Integer(number),
-                    None => {
-                        let problem = format!("`{name}` is {number}, and an integer has 32 bits");
-                        return Some(Err(wrong(&problem)));
-                    }
-                }
+                let Some(number) = number.as_i64().and_then(|number| i32::try_from(number).ok()) else {
+                    return Some(Err(wrong(&format!("`{name}` is {number}, and an integer has 32 bits"))));
+                };
+                Attribute::Integer(number)
             }
             Value::Array(_) | Value::Object(_) => {
                 return Some(Err(wrong(&format!("`{name}` is a list or an object"))));
@@ -192,7 +186,9 @@ mod tests {
             subject: Some("customer-4".to_owned()),
             partitionkey: Some("k".to_owned()),
             data: Some(r#"{"eur": 12.50}"#.to_owned()),
-            extensions: Some(r#"{"priority": 3, "test": true, "traceparent": "00-1", "none": null}"#.to_owned()),
+            extensions: Some(
+                r#"{"priority": 3, "test": true, "traceparent": "00-1", "none": null}"#.to_owned(),
+            ),
             ..columns()
         };
         let outbound = made(named, &config().topic("orders")).unwrap();

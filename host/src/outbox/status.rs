@@ -101,6 +101,6 @@ pub struct FailedRow {
 pub enum FailedRows {
     /// All of them.
     All,
-    /// Those at these positions, at most 1000.
+    /// Those at these positions.
     At(Vec<u64>),
 }

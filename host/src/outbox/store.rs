@@ -11,7 +11,7 @@ use crate::clock::{BoxFuture, Timestamp};
 use crate::config::{AfterPublish, ConfigError, OutboxDatabase};
 
 /// An outbox in a database. Each call is one transaction at most, and none is left open.
-pub(super) trait Store: Send {
+pub(super) trait Store: Send + Sync {
     /// What it is, for people, without what is secret.
     fn describe(&self) -> String;
 
@@ -58,7 +58,7 @@ pub(super) trait Store: Send {
 /// How much is read at once.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ReadBounds {
-    pub rows: usize,
+    pub rows: u32,
     /// Bytes after which no other row is read.
     pub bytes: usize,
     /// Bytes above which a row isn't fetched.
@@ -165,12 +165,15 @@ pub(super) fn signed(number: u64) -> i64 {
 /// The database's settings are wrong, or this build knows no such database.
 pub(super) fn open(database: &OutboxDatabase) -> Result<Box<dyn Store>, ConfigError> {
     database.validate()?;
+    if let Some(unsupported) = database.unsupported() {
+        return Err(unsupported);
+    }
     match database {
         #[cfg(feature = "outbox-sqlite")]
         OutboxDatabase::Sqlite(path) => Ok(Box::new(super::sqlite::Sqlite::new(path.clone()))),
         #[cfg(feature = "outbox-postgres")]
         OutboxDatabase::Postgres(url) => Ok(Box::new(super::postgres::Postgres::new(url.clone()))),
         #[cfg(not(all(feature = "outbox-sqlite", feature = "outbox-postgres")))]
-        other => Err(other.unsupported()),
+        _ => unreachable!("all that this build supports are above"),
     }
 }

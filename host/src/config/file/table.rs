@@ -159,7 +159,12 @@ impl<'a> Entry<'a> {
         }
     }
 
-    fn refuse(&self, allowed: &str) -> ConfigFileError {
+    /// The refusal of a value that may be secret.
+    pub(super) fn refuse_secret(&self, allowed: &str) -> ConfigFileError {
+        self.document.refuse(ConfigError::invalid(self.path.clone(), "something else", allowed))
+    }
+
+    pub(super) fn refuse(&self, allowed: &str) -> ConfigFileError {
         let written = self.document.text(self.value.span());
         let excerpt: String = written.chars().take(EXCERPT_CHARS).take_while(|c| *c != '\n').collect();
         let value =

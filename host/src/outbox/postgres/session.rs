@@ -112,18 +112,15 @@ impl Session {
         );
         let parameters: [Parameter<'_>; 4] = [
             (&signed(after), Type::INT8),
-            (&(bounds.rows as i64), Type::INT8),
-            (&(bounds.bytes as i64), Type::INT8),
-            (&(bounds.row_bytes as i64), Type::INT8),
+            (&i64::from(bounds.rows), Type::INT8),
+            (&signed(bounds.bytes as u64), Type::INT8),
+            (&signed(bounds.row_bytes as u64), Type::INT8),
         ];
         let found = self.client.query_typed(&select, &parameters).await?;
         let row = |row: &tokio_postgres::Row| -> Result<Row, StoreError> {
             let bytes = unsigned(row.try_get(1)?);
-            let content = if bytes > bounds.row_bytes as u64 {
-                Content::TooLarge { bytes }
-            } else {
-                content(row)?
-            };
+            let content =
+                if bytes > bounds.row_bytes as u64 { Content::TooLarge { bytes } } else { content(row)? };
             Ok(Row { position: unsigned(row.try_get(0)?), content })
         };
         found.iter().map(row).collect()
@@ -170,8 +167,7 @@ impl Session {
                    AND position <= (SELECT position FROM tidegate.outbox_relay) \
                  ORDER BY position LIMIT $2)"
         );
-        let parameters: [Parameter<'_>; 2] =
-            [(&before.0, Type::INT8), (&i64::from(rows_max), Type::INT8)];
+        let parameters: [Parameter<'_>; 2] = [(&before.0, Type::INT8), (&i64::from(rows_max), Type::INT8)];
         let transaction = begin(&mut self.client).await?;
         let purged = transaction.execute_typed(&purge, &parameters).await?;
         transaction.commit().await?;
@@ -213,7 +209,8 @@ impl Session {
     /// Without a position, a row gets the next one at the commit.
     pub async fn retry(&mut self, which: &FailedRows) -> Result<u64, StoreError> {
         let transaction = begin(&mut self.client).await?;
-        let update = "UPDATE tidegate.outbox SET failed = NULL, position = NULL WHERE failed IS NOT NULL AND position";
+        let update =
+            "UPDATE tidegate.outbox SET failed = NULL, position = NULL WHERE failed IS NOT NULL AND position";
         let retried = match which {
             FailedRows::At(positions) => {
                 let positions: Vec<i64> = positions.iter().copied().map(signed).collect();

@@ -21,7 +21,9 @@ impl Postgres {
     }
 
     fn session(&mut self) -> Result<&mut Session, StoreError> {
-        self.session.as_mut().ok_or_else(|| StoreError::away_because("there is no connection to the database"))
+        self.session
+            .as_mut()
+            .ok_or_else(|| StoreError::away_because("there is no connection to the database"))
     }
 }
 

@@ -15,7 +15,9 @@ pub(super) fn read(url: &PostgresUrl) -> Result<Config, StoreError> {
     let text = match url {
         PostgresUrl::Text(text) => text.clone(),
         PostgresUrl::Env(name) => std::env::var(name).map_err(|error| {
-            StoreError::away_because(format!("the environment variable `{name}`, which is to hold the URL: {error}"))
+            StoreError::away_because(format!(
+                "the environment variable `{name}`, which is to hold the URL: {error}"
+            ))
         })?,
         PostgresUrl::File(path) => {
             let mut text = String::new();
@@ -26,7 +28,10 @@ pub(super) fn read(url: &PostgresUrl) -> Result<Config, StoreError> {
                     if fits { Ok(()) } else { Err(io::Error::other("it is too long for a URL")) }
                 });
             read.map_err(|error| {
-                StoreError::away_because(format!("the file {}, which is to hold the URL: {error}", path.display()))
+                StoreError::away_because(format!(
+                    "the file {}, which is to hold the URL: {error}",
+                    path.display()
+                ))
             })?;
             text
         }

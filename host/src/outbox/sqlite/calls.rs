@@ -44,7 +44,8 @@ impl FileId {
 }
 
 /// Text columns, in the order in which they are read.
-const COLUMNS: &str = "id, topic, type, subject, partitionkey, source, time, datacontenttype, dataschema, extensions, data";
+const COLUMNS: &str =
+    "id, topic, type, subject, partitionkey, source, time, datacontenttype, dataschema, extensions, data";
 
 /// All that a row's columns take, without reading them.
 const SIZE: &str = "octet_length(id) + coalesce(octet_length(topic), 0) + octet_length(type) \
@@ -91,7 +92,8 @@ impl Session {
 
     pub fn create(&mut self) -> Result<bool, StoreError> {
         self.write(|transaction| {
-            let there = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'tidegate_outbox_relay'";
+            let there =
+                "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'tidegate_outbox_relay'";
             if transaction.query_row(there, [], |row| row.get::<_, i64>(0))? > 0 {
                 return Ok(false);
             }
@@ -170,7 +172,8 @@ impl Session {
         self.write(|transaction| {
             let update = "UPDATE tidegate_outbox_relay SET claimed = ?1 WHERE settled = ?2";
             only(transaction.execute(update, [&claim.token, &claim.settled])?)?;
-            let mut update = transaction.prepare("UPDATE tidegate_outbox SET failed = ?1 WHERE position = ?2")?;
+            let mut update =
+                transaction.prepare("UPDATE tidegate_outbox SET failed = ?1 WHERE position = ?2")?;
             for failure in &claim.failures {
                 update.execute(params![failure.reason, signed(failure.position)])?;
             }
@@ -295,8 +298,17 @@ fn millis(moment: Timestamp) -> i64 {
 /// A row's columns, which may hold anything: `SQLite` doesn't hold a column to its type.
 fn content(row: &rusqlite::Row<'_>) -> Result<Content, StoreError> {
     const NAMES: [&str; 11] = [
-        "id", "topic", "type", "subject", "partitionkey", "source", "time", "datacontenttype", "dataschema",
-        "extensions", "data",
+        "id",
+        "topic",
+        "type",
+        "subject",
+        "partitionkey",
+        "source",
+        "time",
+        "datacontenttype",
+        "dataschema",
+        "extensions",
+        "data",
     ];
     let mut texts: [Option<String>; NAMES.len()] = Default::default();
     let mut data_binary = None;
@@ -307,7 +319,9 @@ fn content(row: &rusqlite::Row<'_>) -> Result<Content, StoreError> {
             ValueRef::Real(number) => texts[at] = Some(number.to_string()),
             ValueRef::Text(bytes) => match std::str::from_utf8(bytes) {
                 Ok(text) => texts[at] = Some(text.to_owned()),
-                Err(error) => return Ok(Content::Unreadable { reason: format!("`{name}` is no UTF-8: {error}") }),
+                Err(error) => {
+                    return Ok(Content::Unreadable { reason: format!("`{name}` is no UTF-8: {error}") });
+                }
             },
             ValueRef::Blob(bytes) if name == "data" => data_binary = Some(bytes.to_vec()),
             ValueRef::Blob(_) => {
@@ -319,22 +333,13 @@ fn content(row: &rusqlite::Row<'_>) -> Result<Content, StoreError> {
         ValueRef::Null => {}
         ValueRef::Blob(bytes) | ValueRef::Text(bytes) => data_binary = Some(bytes.to_vec()),
         ValueRef::Integer(_) | ValueRef::Real(_) => {
-            return Ok(Content::Unreadable { reason: "`data_binary` is a number, and has to be a BLOB".to_owned() });
+            return Ok(Content::Unreadable {
+                reason: "`data_binary` is a number, and has to be a BLOB".to_owned(),
+            });
         }
     }
-    let [
-        id,
-        topic,
-        kind,
-        subject,
-        partitionkey,
-        source,
-        time,
-        datacontenttype,
-        dataschema,
-        extensions,
-        data,
-    ] = texts;
+    let [id, topic, kind, subject, partitionkey, source, time, datacontenttype, dataschema, extensions, data] =
+        texts;
     Ok(Content::Columns(Box::new(Columns {
         id: id.unwrap_or_default(),
         topic,

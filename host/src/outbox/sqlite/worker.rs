@@ -49,7 +49,9 @@ impl Worker {
         match self.jobs.try_send(job) {
             Ok(()) => {}
             Err(TrySendError::Full(_)) => {
-                return Err(StoreError::away_because("a call on the database that was given up is still being made"));
+                return Err(StoreError::away_because(
+                    "a call on the database that was given up is still being made",
+                ));
             }
             Err(TrySendError::Disconnected(_)) => return Err(ended()),
         }

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::clock::Timestamp;
-use crate::config::{CommitMode, OnDeadLetter, Order, Start};
+use crate::config::{AfterPublish, CommitMode, OnDeadLetter, Order, OutboxDatabase, PostgresUrl, Start};
 
 const FULL: &str = r#"
 [bus]
@@ -28,6 +28,17 @@ grants = { publish = ["alerts"], state = true, log = true }
 limits = { memory = "32MiB", deadline = "250ms" }
 settings = { threshold = 5.0, since = 2018-01-31, areas = ["ak", "us"], nested = { on = true, n = 0x10 } }
 paused = true
+[outboxes.shop]
+sqlite = "shop.db"
+source = "/shop"
+topic = "quakes"
+topics = ["alerts"]
+after = "keep"
+keep_for = "7d"
+poll = "20ms"
+[outboxes.till]
+postgres = { env = "TILL_URL" }
+source = "/till"
 "#;
 
 fn read(text: &str) -> Result<Config, ConfigFileError> {
@@ -66,6 +77,15 @@ fn every_setting_is_read() {
         .limits(PluginLimits::default().memory_bytes(32 << 20).deadline(Duration::from_millis(250)))
         .settings(settings);
     assert_eq!(config.consumers["alerts"], (consumer, plugin));
+    let outbox = OutboxConfig::sqlite("etc/shop.db", "/shop")
+        .topic("quakes")
+        .topics(["alerts"])
+        .after(AfterPublish::Keep)
+        .keep_for(Duration::from_hours(7 * 24))
+        .poll(Duration::from_millis(20));
+    assert_eq!(config.outboxes["shop"], outbox);
+    let url = PostgresUrl::Env("TILL_URL".to_owned());
+    assert_eq!(config.outboxes["till"], OutboxConfig::new(OutboxDatabase::Postgres(url), "/till"));
 }
 
 #[test]
@@ -97,6 +117,7 @@ fn the_template_is_read_as_it_is_and_with_all_its_settings() {
     let (consumer, plugin) = &full.consumers["example"];
     assert_eq!(*consumer, ConsumerConfig::new(["events"]));
     assert_eq!(*plugin, PluginConfig::new("plugins/example.wasm"));
+    assert_eq!(full.outboxes["example"], OutboxConfig::sqlite("shop.db", "/shop").topic("events"));
 }
 
 #[test]
@@ -174,6 +195,25 @@ fn a_value_out_of_its_bounds_is_refused_with_its_line_its_path_and_the_bounds() 
             ("\"plugins/quake_alerts.wasm\"", "\"\""),
             "etc/tidegate.toml:14: `consumers.alerts.plugin` is empty; allowed is the path",
         ),
+        (
+            ("source = \"/till\"", "sqlite = \"till.db\""),
+            "`outboxes.till.postgres` is something else; allowed is either `sqlite` or `postgres`",
+        ),
+        (("source = \"/till\"", ""), "`outboxes.till.source` is missing; it is the `source` of the events"),
+        (("sqlite = \"shop.db\"", ""), "`outboxes.shop.sqlite` is missing; it is the path"),
+        (("{ env = \"TILL_URL\" }", "7"), "`outboxes.till.postgres` is something else; allowed is a URL"),
+        (("{ env = \"TILL_URL\" }", "{}"), "`outboxes.till.postgres` is something else; allowed is a URL"),
+        (("\"TILL_URL\"", "\"\""), "`outboxes.till.postgres` is empty or no name; allowed is the name of an"),
+        (
+            ("after = \"keep\"", "after = \"burn\""),
+            "`outboxes.shop.after` is `\"burn\"`; allowed is `delete` or `keep`",
+        ),
+        (
+            ("after = \"keep\"\n", ""),
+            "`outboxes.shop.keep_for` is set; allowed is only beside `after = \"keep\"`",
+        ),
+        (("poll = \"20ms\"", "poll = \"2h\""), "`outboxes.shop.poll` is 2h; allowed is 1ms to 1h"),
+        (("\"/till\"", "\"no URI\""), "`outboxes.till.source` is \"no URI\"; allowed is a URI-reference"),
         (
             ("[topics.alerts]", "[topics.\"a b\"]"),
             "etc/tidegate.toml:11: `topics.\"a b\"` is \"a b\"; allowed is a name of",
