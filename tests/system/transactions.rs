@@ -16,6 +16,8 @@ use crate::house::{House, SHUTDOWN, event, handled, ids, open, publish, topic};
 const ORDERS: TableDefinition<&str, u64> = TableDefinition::new("orders");
 /// A name that one of the bus's own tables has as well.
 const TOPICS: TableDefinition<u32, &[u8]> = TableDefinition::new("topics");
+/// Another one.
+const KEYS: MultimapTableDefinition<&str, &str> = MultimapTableDefinition::new("keys");
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
@@ -125,8 +127,8 @@ fn what_fails_takes_nobody_else_down() {
     let bus = house.open();
     topic(&bus, "t");
     // While the first closure runs, events and a closure that fails come to wait: they share a commit.
-    let (inside, is_inside) = mpsc::channel::<()>();
-    let (go, on) = mpsc::channel::<()>();
+    let (inside, is_inside) = mpsc::sync_channel::<()>(1);
+    let (go, on) = mpsc::sync_channel::<()>(1);
     thread::scope(|scope| {
         let first = scope.spawn(|| {
             bus.transaction(move |transaction| {
@@ -207,7 +209,6 @@ fn own_tables_cannot_collide_with_those_of_the_bus() {
     let house = House::new();
     let bus = house.open();
     topic(&bus, "t");
-    const KEYS: MultimapTableDefinition<&str, &str> = MultimapTableDefinition::new("keys");
     bus.transaction(|transaction| {
         transaction.open_table(TOPICS)?.insert(1, b"mine".as_slice())?;
         transaction.open_multimap_table(KEYS)?.insert("a", "b")?;
@@ -535,6 +536,30 @@ fn a_snapshot_stays_at_its_moment_and_ends_with_its_age() {
     house.clock.advance(Duration::from_mins(11));
     assert!(matches!(one.open_table(ORDERS), Err(ReadError::SnapshotExpired { .. })));
     assert!(matches!(one.version("t", "k"), Err(ReadError::SnapshotExpired { .. })));
+}
+
+#[test]
+fn a_snapshot_that_lives_on_keeps_the_storage_from_nobody() {
+    let house = House::new();
+    let bus = house.open();
+    topic(&bus, "t");
+    bus.transaction(|transaction| place(transaction, "a")).unwrap();
+    let before_failure = bus.bus().snapshot().unwrap();
+    house.disk.fail_syncs(true);
+    bus.publish("t", event("b", "k")).unwrap_err();
+    house.disk.fail_syncs(false);
+    house.until(|| bus.publish("t", event("b", "k")).is_ok());
+    let before_shutdown = bus.bus().snapshot().unwrap();
+    bus.shutdown(SHUTDOWN);
+    let again = house.open();
+    assert_eq!(
+        (orders(&again), ids(&again, "t")),
+        (vec!["a".to_owned()], vec!["a".to_owned(), "b".to_owned()])
+    );
+    for snapshot in [before_failure, before_shutdown] {
+        let rows = snapshot.open_table(ORDERS);
+        assert!(matches!(rows, Err(ReadError::SnapshotEnded)), "{rows:?}");
+    }
 }
 
 #[test]
