@@ -207,6 +207,9 @@ pub enum ReadError {
         /// The age at which snapshots end.
         max: Duration,
     },
+    /// The storage was closed, or opened anew after a failure, since the snapshot was taken.
+    #[error("the storage was closed or opened anew since the snapshot was taken: take another one")]
+    SnapshotEnded,
     /// There is no such consumer.
     #[error("there is no consumer `{0}`")]
     UnknownConsumer(String),
