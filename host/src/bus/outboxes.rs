@@ -194,6 +194,17 @@ impl Bus {
         })
     }
 
+    /// As [`adopt_outbox`](Self::adopt_outbox), of one that runs.
+    ///
+    /// # Errors
+    ///
+    /// It isn't running, or as the other.
+    #[cfg(feature = "server")]
+    pub(crate) async fn adopt_running_outbox(&self, name: &str) -> Result<(), OutboxError> {
+        let config = self.inner.outboxes.get(name)?.config().clone();
+        self.adopt_outbox(name, &config).await
+    }
+
     /// The configurations of those that run.
     #[cfg(feature = "server")]
     pub(crate) fn outbox_configs(&self) -> std::collections::BTreeMap<String, OutboxConfig> {
