@@ -46,7 +46,7 @@ pub mod testing;
 
 pub use bus::{
     Blocking, Bus, BusError, ConsumerError, ConsumerKind, ConsumerStatus, Drained, Options, PartitionStatus,
-    PluginStatus, Reader, Record, ReloadOutcome, StateView, TopicStatus,
+    PluginStatus, Reader, Record, ReloadOutcome, StateView, StorageEnd, TopicStatus, Unfinished,
 };
 pub use clock::{Clock, Random, SystemClock, SystemRandom, Timestamp, TimestampError};
 pub use delivery::{LaneState, LaneStatus};

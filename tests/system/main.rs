@@ -19,4 +19,5 @@ mod library;
 mod order;
 mod reload;
 mod retries;
+mod shutdown;
 mod tidy;

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 
@@ -28,6 +29,14 @@ pub(super) struct Admission {
     queue: Sender<Admitted>,
     bytes: Arc<Semaphore>,
     items: Arc<Semaphore>,
+    /// Calls on their way in; once nobody is let in any more, those that will never be.
+    waiting: Arc<AtomicU64>,
+}
+
+/// A call on its way in.
+struct Waiting<'a> {
+    admission: &'a Admission,
+    is_through: bool,
 }
 
 /// The log is closed.
@@ -42,13 +51,25 @@ pub(super) fn queue() -> (Admission, Receiver<Admitted>) {
         queue: sender,
         bytes: Arc::new(Semaphore::new(ADMISSION_BYTES_MAX / GRAIN)),
         items: Arc::new(Semaphore::new(ADMISSION_ITEMS_MAX)),
+        waiting: Arc::default(),
     };
     (admission, receiver)
 }
 
 impl Admission {
-    /// Hands an item to the committer, as soon as there is room.
+    /// Hands the item of a call to the committer, as soon as there is room.
     pub async fn admit(&self, change: Box<dyn Change>) -> Result<(), Closed> {
+        if self.items.is_closed() {
+            return Err(Closed);
+        }
+        let mut waiting = Waiting::new(self);
+        self.enqueue(change).await?;
+        waiting.is_through = true;
+        Ok(())
+    }
+
+    /// The same for an item of the bus's own, which is no call that could be refused.
+    pub async fn enqueue(&self, change: Box<dyn Change>) -> Result<(), Closed> {
         // One that is larger than the bound waits until it is alone.
         let grains = change.bytes().div_ceil(GRAIN).clamp(1, ADMISSION_BYTES_MAX / GRAIN);
         let grains = u32::try_from(grains).unwrap_or(u32::MAX);
@@ -61,6 +82,27 @@ impl Admission {
     pub fn close(&self) {
         self.items.close();
         self.bytes.close();
+    }
+
+    /// Calls that waited for room when the way was closed, and so never got in.
+    pub fn refused(&self) -> u64 {
+        if self.items.is_closed() { self.waiting.load(Ordering::Acquire) } else { 0 }
+    }
+}
+
+impl<'a> Waiting<'a> {
+    fn new(admission: &'a Admission) -> Self {
+        admission.waiting.fetch_add(1, Ordering::AcqRel);
+        Self { admission, is_through: false }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    /// One that is through doesn't wait any more, nor does one whose caller has given up while there was hope.
+    fn drop(&mut self) {
+        if self.is_through || !self.admission.items.is_closed() {
+            self.admission.waiting.fetch_sub(1, Ordering::AcqRel);
+        }
     }
 }
 

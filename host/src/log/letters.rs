@@ -49,12 +49,15 @@ pub(super) fn get(
 }
 
 /// How many letters a consumer has.
-pub(super) fn count(shared: &Shared, consumer: ConsumerId) -> Result<u64, ReadError> {
+pub(super) fn count(shared: &Shared, consumer: ConsumerId, max: u64) -> Result<u64, ReadError> {
     let table = shared.begin_read()?.open_table(DEAD_LETTERS)?;
     let mut count = 0;
     for row in table.range((consumer.0, 0)..=(consumer.0, u64::MAX))? {
         row?;
         count += 1;
+        if count >= max {
+            break;
+        }
     }
     Ok(count)
 }

@@ -31,6 +31,7 @@ mod watcher;
 mod window;
 
 pub(crate) use admission::block_on;
+pub(crate) use committer::Closing;
 pub(crate) use error::CommitError;
 pub use error::{AdminError, OpenError, PublishError, ReadError, StorageFault};
 pub use lane_rows::{Attempt, DeadLetter, LaneCounts};

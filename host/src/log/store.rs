@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use super::admin::{Admin, AdminResult};
 use super::admission::{self, Admission, Closed};
-use super::committer::{Committer, Never};
+use super::committer::{Closing, Committer, Never};
 use super::error::{AdminError, CommitError, OpenError, PublishError, ReadError};
 use super::lane_commit::CommitLane;
 use super::lane_rows::{DeadLetter, Lane, LaneCommit};
@@ -62,7 +62,7 @@ pub(crate) struct Log {
     admission: Mutex<Option<Admission>>,
     /// Dropped to end the committer.
     end: Mutex<Option<Sender<Never>>>,
-    committer: Mutex<Option<JoinHandle<()>>>,
+    committer: Mutex<Option<JoinHandle<Closing>>>,
     unclean: bool,
 }
 
@@ -116,17 +116,27 @@ impl Log {
     }
 
     /// Commits what has been admitted, marks the database as closed in good order and closes it. Blocks for that long.
-    /// Whatever comes later is refused.
-    pub fn close(&self) {
+    /// Whatever comes later is refused, and so is what waits to be admitted: says how many calls that were. Closed for a
+    /// second time, it has nothing to say.
+    pub fn close(&self) -> Option<(Closing, u64)> {
+        let admission = self.admission.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(admission) = &admission {
+            admission.close();
+        }
+        self.end.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let committer = self.committer.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        // The committer catches what panics in it; should one come through all the same, the log is closed.
+        let closing = committer.join().unwrap_or(Closing::Failing);
+        self.shared.take_database(Health::Closed);
+        Some((closing, admission.map_or(0, |admission| admission.refused())))
+    }
+
+    /// Has the log end by itself: what has been admitted is committed, whatever comes later is refused. Doesn't wait.
+    pub fn let_go(&self) {
         if let Some(admission) = self.admission.lock().unwrap_or_else(PoisonError::into_inner).take() {
             admission.close();
         }
         self.end.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(thread) = self.committer.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            // The committer catches what panics in it; should one come through all the same, the log is closed.
-            drop(thread.join());
-        }
-        self.shared.take_database(Health::Closed);
     }
 
     /// The bus's clock.
@@ -220,13 +230,21 @@ impl Log {
     /// See [`CommitError`].
     pub async fn commit(&self, commit: LaneCommit) -> Result<(), CommitError> {
         let (reply, answer) = oneshot::channel();
-        self.admit(Box::new(CommitLane::new(commit, reply))).await.map_err(|Closed| CommitError::Closed)?;
+        let change = Box::new(CommitLane::new(commit, reply));
+        self.admission()
+            .map_err(|Closed| CommitError::Closed)?
+            .enqueue(change)
+            .await
+            .map_err(|Closed| CommitError::Closed)?;
         answer.await.unwrap_or(Err(CommitError::Closed))
     }
 
     async fn admit(&self, change: Box<dyn Change>) -> Result<(), Closed> {
-        let admission = self.admission.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        admission.ok_or(Closed)?.admit(change).await
+        self.admission()?.admit(change).await
+    }
+
+    fn admission(&self) -> Result<Admission, Closed> {
+        self.admission.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or(Closed)
     }
 
     async fn administer<T, F>(&self, adds: bool, run: F) -> Result<T, AdminError>
@@ -420,7 +438,16 @@ impl Log {
     ///
     /// See [`ReadError`].
     pub fn dead_letter_count(&self, consumer: ConsumerId) -> Result<u64, ReadError> {
-        letters::count(&self.shared, consumer)
+        self.dead_letter_count_up_to(consumer, u64::MAX)
+    }
+
+    /// The same, but no further than to `max`.
+    ///
+    /// # Errors
+    ///
+    /// See [`ReadError`].
+    pub fn dead_letter_count_up_to(&self, consumer: ConsumerId, max: u64) -> Result<u64, ReadError> {
+        letters::count(&self.shared, consumer, max)
     }
 
     /// Reads events from `from` on, or from the first retained one where that is later: at most so many, and about so
@@ -553,9 +580,7 @@ impl Log {
 impl Drop for Log {
     /// A log that is dropped without [`close`](Log::close) lets its committer end by itself, and doesn't wait.
     fn drop(&mut self) {
-        if let Some(admission) = self.admission.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            admission.close();
-        }
+        self.let_go();
     }
 }
 
