@@ -60,6 +60,8 @@ pub use log::{
     ReadError, StorageFault, Trimmed,
 };
 
+pub use plugin::{LoadError, RuntimeError};
+
 /// The examples of the README, run as tests.
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]

@@ -16,6 +16,7 @@ mod exactly_once;
 mod house;
 mod isolation;
 mod library;
+mod manners;
 mod order;
 mod reload;
 mod retries;

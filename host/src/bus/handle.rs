@@ -157,8 +157,8 @@ impl Bus {
     ///
     /// See [`AdminError`]. Durable when this returns; with `InDoubt` it may be.
     pub async fn create_topic(&self, name: &str, config: TopicConfig) -> Result<(), AdminError> {
-        check_name(name).map_err(|error| AdminError::Invalid(error.to_string()))?;
-        config.validate().map_err(|error| AdminError::Invalid(error.to_string()))?;
+        check_name(name)?;
+        config.validate()?;
         self.inner.log.create_topic(name, config).await.map(drop)
     }
 
@@ -254,7 +254,7 @@ impl Bus {
     /// 3. The database is closed. When this returns, the directory can be opened again, by this or another process.
     ///
     /// The deadline is for all of it. A disk that hangs can't be hurried: it gets what is left of the deadline, at least a
-    /// second; then this returns with [`StorageEnd::Pending`], and the rest goes on behind it. A deadline of zero cuts
+    /// second; then this returns with [`StorageEnd::Pending`](crate::StorageEnd::Pending), and the rest goes on behind it. A deadline of zero cuts
     /// consumers off at once and still writes what was admitted. Dropping the future ends nothing of this.
     ///
     /// Called again, also meanwhile, it waits for the same end and says the same; a call with an earlier deadline brings

@@ -400,10 +400,10 @@ impl Log {
 
     async fn settle(&self, consumer: &str, letters: Vec<u64>, fate: Fate) -> Result<(), AdminError> {
         if letters.len() > LETTERS_MAX {
-            return Err(AdminError::Invalid(format!(
-                "{} dead letters at once are more than {LETTERS_MAX}: take them in several calls",
-                letters.len()
-            )));
+            return Err(AdminError::TooMany {
+                what: format!("{} dead letters", letters.len()),
+                max: LETTERS_MAX,
+            });
         }
         let consumer = consumer.to_owned();
         self.administer(false, move |txn| letters::settle(txn, &consumer, &letters, fate)).await
