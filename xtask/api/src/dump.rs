@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
-use public_api::PublicApi;
+use public_api::{PublicApi, PublicItem};
 use rustdoc_types::Id;
 
 /// Traits that the compiler adds to types, and that nobody relies on or promises here. `Send` and `Sync` stay: who loses
@@ -40,7 +40,7 @@ impl Api {
 
     /// All items of it.
     pub fn ids(&self) -> BTreeSet<Id> {
-        self.api.items().map(|item| item.id()).collect()
+        self.api.items().map(PublicItem::id).collect()
     }
 
     /// Writes the dump.
@@ -69,14 +69,9 @@ impl Api {
 /// Lines that only one of the two has, in their order. Both are sorted alike, so that is all there is to say.
 fn difference(before: &str, after: &str) -> String {
     let (old, new): (BTreeSet<_>, BTreeSet<_>) = (before.lines().collect(), after.lines().collect());
-    let mut difference = String::new();
-    for line in before.lines().filter(|line| !new.contains(line)) {
-        difference.push_str(&format!("-{line}\n"));
-    }
-    for line in after.lines().filter(|line| !old.contains(line)) {
-        difference.push_str(&format!("+{line}\n"));
-    }
-    difference
+    let went = before.lines().filter(|line| !new.contains(line)).map(|line| format!("-{line}\n"));
+    let came = after.lines().filter(|line| !old.contains(line)).map(|line| format!("+{line}\n"));
+    went.chain(came).collect()
 }
 
 #[cfg(test)]

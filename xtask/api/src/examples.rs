@@ -11,7 +11,7 @@ use rustdoc_types::{Crate, Id, Impl, Item, ItemEnum};
 const EVERY_METHOD: [&str; 1] = ["Bus"];
 
 /// Paths of the items of these that have no example.
-pub fn missing(documented: &Crate, public: BTreeSet<Id>) -> Vec<String> {
+pub fn missing(documented: &Crate, public: &BTreeSet<Id>) -> Vec<String> {
     let implementors = implementors(documented);
     let methods: BTreeSet<Id> = documented.index.values().flat_map(associated).collect();
     let items = public.iter().filter_map(|id| documented.index.get(id));

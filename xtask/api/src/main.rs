@@ -32,7 +32,7 @@ fn run(args: &[String]) -> Result<()> {
     let api = dump::Api::of(json)?;
     match task.as_str() {
         "check" => {
-            let without = examples::missing(&documented, api.ids());
+            let without = examples::missing(&documented, &api.ids());
             ensure!(without.is_empty(), "no example in its documentation has\n  {}", without.join("\n  "));
             api.compare(dump)
         }
