@@ -144,6 +144,18 @@ fn only_the_plugin_runtime_names_wasmtime() {
 }
 
 #[test]
+fn only_the_outboxes_name_the_databases_of_applications() {
+    for (word, folder) in
+        [("rusqlite", "host/src/outbox/sqlite/"), ("tokio_postgres", "host/src/outbox/postgres/")]
+    {
+        let found: Vec<_> =
+            outside(&[folder, "tests/"]).flat_map(|source| source.mentions(&[word])).collect();
+        assert_none(&found, &format!("{word} lives in {folder} alone"));
+        assert!(sources(folder).iter().any(|source| !source.mentions(&[word]).is_empty()));
+    }
+}
+
+#[test]
 fn imports_point_down_only() {
     let above_delivery = ["bus", "server", "cli"];
     assert_none(
@@ -154,6 +166,8 @@ fn imports_point_down_only() {
     assert_none(&imported(&["log"], &above_log), "the log is below these, and knows no plugin");
     let above_plugin = [&above_delivery[..], &["delivery", "log"]].concat();
     assert_none(&imported(&["plugin"], &above_plugin), "the plugin runtime is below these, and knows no log");
+    let above_outbox = [&above_delivery[..], &["delivery", "plugin"]].concat();
+    assert_none(&imported(&["outbox"], &above_outbox), "outboxes are below these, and know no consumer");
     assert_none(&imported(&["bus"], &["server", "cli"]), "the bus is below these");
     assert_none(&imported(&["server"], &["cli"]), "the server is below the command line");
     let words = ["event", "error", "limits", "clock", "config", "ids", "handler", "effects"];
@@ -267,4 +281,69 @@ fn time_and_chance_are_read_in_one_place() {
         .flat_map(|source| source.mentions(&words))
         .collect();
     assert_none(&found, "the clock is handed in");
+}
+
+/// Sources of the libraries: of the host without the binary, and of the plugin SDK without what runs in a guest alone,
+/// which is a process of its own.
+fn library_sources() -> impl Iterator<Item = Source> {
+    let host = sources("host/src").into_iter().filter(|source| !is_binary(&source.path));
+    let sdk = sources("plugin-sdk/src").into_iter();
+    host.chain(sdk.filter(|source| source.path != "plugin-sdk/src/wasm.rs"))
+}
+
+/// Where these words stand in the libraries.
+fn in_libraries(words: &[&str]) -> Vec<String> {
+    library_sources().flat_map(|source| source.mentions(words)).collect()
+}
+
+#[test]
+fn the_library_sets_no_logging_up_and_prints_nothing() {
+    assert_none(&in_libraries(&["tracing_subscriber", "set_global_default"]), "the log is the application's");
+    let words =
+        ["println!", "eprintln!", "print!", "eprint!", "dbg!", "io::stdout", "io::stderr", "stdout()"];
+    assert_none(&in_libraries(&words), "a library speaks by `tracing`, and by what it returns");
+    let cli = sources("host/src/cli");
+    assert!(cli.iter().any(|source| !source.mentions(&["tracing_subscriber"]).is_empty()));
+}
+
+#[test]
+fn the_library_leaves_the_process_alone() {
+    let words = [
+        "env::var",
+        "env::var_os",
+        "env::set_var",
+        "env::remove_var",
+        "env::set_current_dir",
+        "process::exit",
+        "process::abort",
+        "set_hook",
+        "take_hook",
+        "signal_hook",
+        "sigaction",
+        "signal::ctrl_c",
+        "setrlimit",
+        "umask",
+    ];
+    let found: Vec<_> = library_sources()
+        // A configuration may say which variable holds a secret.
+        .filter(|source| source.path != "host/src/outbox/postgres/url.rs")
+        .flat_map(|source| source.mentions(&words))
+        .collect();
+    assert_none(&found, "environment, signals, panic hooks and the end of the process are the application's");
+}
+
+#[test]
+fn the_library_has_no_global_state() {
+    let mut found = Vec::new();
+    for source in library_sources().filter(|source| source.path.starts_with("host/")) {
+        found.extend(source.mentions(&["lazy_static!", "thread_local!", "LazyLock", "static mut"]));
+        for (at, code) in source.code() {
+            // What doesn't change is a `const`.
+            let is_static = |(before, _): &(&str, &str)| before.is_empty() || before.starts_with("pub");
+            if code.trim_start().split_once("static ").is_some_and(|parts| is_static(&parts)) {
+                found.push(format!("{}:{at}: {}", source.path, code.trim()));
+            }
+        }
+    }
+    assert_none(&found, "two buses in one process share nothing");
 }

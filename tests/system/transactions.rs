@@ -308,7 +308,7 @@ fn calling_the_bus_from_within_is_an_error_and_not_a_deadlock() {
     let bus = house.open();
     topic(&bus, "t");
     let outer = bus.clone();
-    bus.transaction(move |transaction| {
+    let calling = move |transaction: &mut Transaction<'_>| {
         let refused = outer.publish("t", event("x", "k"));
         assert!(matches!(refused, Err(PublishError::InTransaction)), "{refused:?}");
         let refused = outer.transaction(|_| Ok::<_, Error>(()));
@@ -318,8 +318,11 @@ fn calling_the_bus_from_within_is_an_error_and_not_a_deadlock() {
         // Reading waits for nobody.
         assert!(outer.bus().read("t", None, Position::Earliest)?.try_next()?.is_none());
         place(transaction, "a")
-    })
-    .unwrap();
+    };
+    let caller = bus.clone();
+    let thread = thread::spawn(move || caller.transaction(calling).unwrap());
+    house.settles(|| thread.is_finished());
+    thread.join().unwrap();
     assert_both(&bus, &["a"]);
     // Another bus is another matter.
     let second = House::new();

@@ -1,7 +1,6 @@
 //! Outboxes whose relays run on the bus.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::Bus;
 use crate::config::{OutboxConfig, check_name};
@@ -90,7 +89,9 @@ impl Bus {
     pub async fn stop_outbox(&self, name: &str) -> Result<(), OutboxError> {
         let running = self.inner.outboxes.take(name)?;
         // On the bus's own threads: what was begun is done whatever becomes of the caller.
-        let stop = async move { running.stop(OUTBOX_STEP_MAX).await };
+        let clock = Arc::clone(self.inner.log.clock());
+        let end = clock.now().after(OUTBOX_STEP_MAX);
+        let stop = async move { running.stop(clock.sleep_until(end)).await };
         drop(self.inner.handle.spawn(stop).await);
         Ok(())
     }
@@ -210,21 +211,6 @@ impl Bus {
     pub(crate) fn outbox_configs(&self) -> std::collections::BTreeMap<String, OutboxConfig> {
         let running = self.inner.outboxes.all().into_iter();
         running.map(|(name, running)| (name, running.config().clone())).collect()
-    }
-
-    /// Ends all relays, each after its step or at the deadline.
-    pub(super) async fn stop_outboxes(&self, deadline: Duration) {
-        let stops: Vec<_> = self
-            .inner
-            .outboxes
-            .take_all()
-            .into_values()
-            .map(|running| self.inner.handle.spawn(async move { running.stop(deadline).await }))
-            .collect();
-        for stop in stops {
-            // A runtime that is gone has ended it as well.
-            drop(stop.await);
-        }
     }
 
     /// Runs what needs the bus's runtime.

@@ -1,7 +1,6 @@
 //! A relay that runs.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
@@ -85,8 +84,8 @@ impl Running {
         }
     }
 
-    /// Ends the relay after its step; within it, if that takes longer than this. Nothing is lost either way.
-    pub async fn stop(&self, wait: Duration) {
+    /// Ends the relay after its step; within it, if this is over before. Nothing is lost either way.
+    pub async fn stop(&self, over: impl Future<Output = ()>) {
         self.view.stop.send_replace(true);
         let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(mut task) = task {
@@ -94,7 +93,7 @@ impl Running {
                 biased;
                 // It ended by itself, or with the bus: either way it is over.
                 _ = &mut task => {}
-                () = self.clock.sleep_until(self.clock.now().after(wait)) => {
+                () = over => {
                     task.abort();
                     drop(task.await);
                 }

@@ -119,7 +119,9 @@ fn status(global: &Global, name: Option<&str>, output: &mut Output) -> Result<Ex
 
 fn inspected(bus: &Bus, outboxes: &BTreeMap<String, OutboxConfig>) -> Result<Vec<OutboxStatus>, CliError> {
     let bus = bus.blocking();
-    let inspect = |(name, config)| bus.inspect_outbox(name, config).map_err(|error| failed(&error));
+    let inspect = |(name, config): (&String, &OutboxConfig)| {
+        bus.inspect_outbox(name, config).map_err(|error| failed(&error))
+    };
     outboxes.iter().map(inspect).collect()
 }
 
