@@ -22,6 +22,7 @@
 //! # Features
 //!
 //! - `cli` (default): the `tidegate` command. It brings `server`.
+//! - `outbox-sqlite`, `outbox-postgres`, and `outboxes` for both: events from an application's own database, see `outbox`.
 //! - `server`: the control socket for other processes, the configuration file, and following it while the bus runs.
 //!
 //! Without either, the library is all there is: the bus, native handlers and plugins.

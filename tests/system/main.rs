@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod cli_bad_input;
+mod cli_outbox;
 mod cli_process;
 mod cli_publish;
 mod cli_run;

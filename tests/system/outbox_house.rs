@@ -220,7 +220,7 @@ pub fn kept_rows_are_marked_and_removed_by_their_age(shop: &impl Shop) {
     shop.place(&["c"]);
     bus.outbox_caught_up("shop").unwrap();
     assert_eq!(shop.rows("1 = 1"), 3);
-    house.clock.advance(Duration::from_secs(60));
+    house.clock.advance(Duration::from_secs(61));
     bus.outbox_caught_up("shop").unwrap();
     house.settles(|| shop.rows("1 = 1") == 1);
     assert_eq!(shop.rows("id = 'c'"), 1);

@@ -364,7 +364,7 @@ pub struct OutboxInit {
     /// A file of SQLite; made where there is none
     #[arg(long, value_name = "PATH")]
     pub sqlite: Option<PathBuf>,
-    /// A database of PostgreSQL, such as postgres://shop@localhost/shop
+    /// A database of PostgreSQL, such as `postgres://shop@localhost/shop`
     #[arg(long, value_name = "URL")]
     pub postgres: Option<String>,
     /// Print the SQL, for your own migrations, and do nothing

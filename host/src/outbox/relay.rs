@@ -42,6 +42,8 @@ struct Progress {
     /// The batch that was settled last, and the position of its last row.
     token: String,
     position: u64,
+    /// The batch that was claimed last.
+    claimed: String,
     /// Whether the last look found nothing.
     is_idle: bool,
     /// When kept rows are looked at for their age.
@@ -151,7 +153,9 @@ impl Relay {
         };
         self.view.update(|seen| seen.position = position);
         let purge_due = self.clock.now();
-        Ok(Progress { outbox: history.outbox, token, position, is_idle: false, purge_due })
+        // One that was claimed and never committed is claimed anew.
+        let claimed = history.claimed.unwrap_or_else(|| token.clone());
+        Ok(Progress { outbox: history.outbox, token, position, claimed, is_idle: false, purge_due })
     }
 
     /// The next rows, as many as one batch takes.
@@ -190,7 +194,7 @@ impl Relay {
         let mut events = Arc::new(events);
         loop {
             let token = self.ledger.token();
-            self.claim(&progress.token, &token, failures).await?;
+            self.claim(progress, &token, failures).await?;
             let entry = Entry { outbox: progress.outbox.clone(), token: token.clone(), position };
             match self.ledger.commit(entry, Arc::clone(&events)).await {
                 Ok(published) => {
@@ -211,14 +215,16 @@ impl Relay {
         }
     }
 
-    async fn claim(&mut self, settled: &str, token: &str, failures: Vec<Failure>) -> Worked<()> {
+    async fn claim(&mut self, progress: &mut Progress, token: &str, failures: Vec<Failure>) -> Worked<()> {
         for failure in &failures {
             let (outbox, position, reason) = (&self.name, failure.position, &failure.reason);
             tracing::warn!(outbox, position, reason, "a row of the outbox is no event and is set aside");
         }
         let set_aside = failures.len() as u64;
-        let claim = Claim { settled: settled.to_owned(), token: token.to_owned(), failures };
+        let (settled, claimed) = (progress.token.clone(), progress.claimed.clone());
+        let claim = Claim { settled, claimed, token: token.to_owned(), failures };
         self.step(|store| store.claim(claim)).await?;
+        token.clone_into(&mut progress.claimed);
         self.view.update(|seen| seen.counts.set_aside += set_aside);
         self.after(OutboxStep::Claimed)
     }

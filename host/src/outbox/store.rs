@@ -70,6 +70,9 @@ pub(super) struct ReadBounds {
 pub(super) struct Claim {
     /// The batch before, which has to be settled.
     pub settled: String,
+    /// The batch that was claimed last: nobody else may have claimed one meanwhile, not even a call of this relay's that
+    /// was given up and is late.
+    pub claimed: String,
     pub token: String,
     pub failures: Vec<Failure>,
 }

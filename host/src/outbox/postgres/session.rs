@@ -10,7 +10,7 @@ use tokio_postgres::{Client, Config, NoTls, Transaction};
 use super::TABLES;
 use crate::clock::Timestamp;
 use crate::config::AfterPublish;
-use crate::limits::{OUTBOX_COUNT_MAX, OUTBOX_FAILED_ROWS_MAX};
+use crate::limits::{OUTBOX_COUNT_MAX, OUTBOX_FAILED_ROWS_MAX, OUTBOX_STEP_MAX};
 use crate::outbox::history::History;
 use crate::outbox::row::{Columns, Content, Row};
 use crate::outbox::store::{Claim, FORMAT, ReadBounds, Settle, StoreError, signed, unsigned};
@@ -128,8 +128,9 @@ impl Session {
 
     pub async fn claim(&mut self, claim: &Claim) -> Result<(), StoreError> {
         let transaction = begin(&mut self.client).await?;
-        let update = "UPDATE tidegate.outbox_relay SET claimed = $1 WHERE settled = $2";
-        only(transaction.execute_typed(update, &[text(&claim.token), text(&claim.settled)]).await?)?;
+        let update = "UPDATE tidegate.outbox_relay SET claimed = $1 WHERE settled = $2 AND claimed = $3";
+        let tokens = [text(&claim.token), text(&claim.settled), text(&claim.claimed)];
+        only(transaction.execute_typed(update, &tokens).await?)?;
         for failure in &claim.failures {
             let update = "UPDATE tidegate.outbox SET failed = $1 WHERE position = $2";
             let position = signed(failure.position);
@@ -237,12 +238,16 @@ impl Session {
     }
 }
 
-/// A transaction whose commit is on the disk when it returns, whatever the database's default.
+/// A transaction whose commit is on the disk when it returns, whatever the database's default, and whose locks go when this
+/// side is gone without a word.
 async fn begin(client: &mut Client) -> Result<Transaction<'_>, StoreError> {
     let transaction = client.transaction().await?;
-    let durable = "SELECT set_config('synchronous_commit', 'local', true) \
-         WHERE current_setting('synchronous_commit') = 'off'";
-    transaction.batch_execute(durable).await?;
+    let settings = format!(
+        "SELECT set_config('synchronous_commit', 'local', true) WHERE current_setting('synchronous_commit') = 'off'; \
+         SELECT set_config('idle_in_transaction_session_timeout', '{}', true)",
+        OUTBOX_STEP_MAX.as_millis()
+    );
+    transaction.batch_execute(&settings).await?;
     Ok(transaction)
 }
 

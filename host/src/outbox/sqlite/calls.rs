@@ -170,8 +170,8 @@ impl Session {
 
     pub fn claim(&mut self, claim: &Claim) -> Result<(), StoreError> {
         self.write(|transaction| {
-            let update = "UPDATE tidegate_outbox_relay SET claimed = ?1 WHERE settled = ?2";
-            only(transaction.execute(update, [&claim.token, &claim.settled])?)?;
+            let update = "UPDATE tidegate_outbox_relay SET claimed = ?1 WHERE settled = ?2 AND claimed = ?3";
+            only(transaction.execute(update, [&claim.token, &claim.settled, &claim.claimed])?)?;
             let mut update =
                 transaction.prepare("UPDATE tidegate_outbox SET failed = ?1 WHERE position = ?2")?;
             for failure in &claim.failures {
