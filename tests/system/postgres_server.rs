@@ -10,10 +10,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use tokio::runtime::Runtime;
-use tokio_postgres::{Client, Error, NoTls};
+use tokio_postgres::{Client, Error, NoTls, Row};
 
 /// The server's owner within it.
 const SUPERUSER: &str = "tidegate";
+
+/// Why tests are skipped.
+const NOT_INSTALLED: &str = "PostgreSQL isn't installed (Debian: `apt-get install postgresql`)";
 
 /// A server that runs.
 pub struct Server {
@@ -27,13 +30,11 @@ pub struct Server {
 /// The server of this test binary; `None`, with the reason on standard error, where PostgreSQL isn't installed.
 pub fn server() -> Option<&'static Server> {
     static SERVER: OnceLock<Result<Server, String>> = OnceLock::new();
-    match SERVER.get_or_init(Server::start) {
-        Ok(server) => Some(server),
-        Err(reason) => {
-            eprintln!("skipped: {reason}");
-            None
-        }
+    if programs().is_none() {
+        eprintln!("skipped: {NOT_INSTALLED}");
+        return None;
     }
+    Some(SERVER.get_or_init(Server::start).as_ref().unwrap())
 }
 
 /// Where the server's programs are: Debian keeps them out of the search path.
@@ -54,7 +55,12 @@ fn id(option: &str, user: &str) -> Option<u32> {
 }
 
 impl Server {
-    fn start() -> Result<Self, String> {
+    /// Starts one. It ends with this value, at the latest with this process.
+    ///
+    /// # Errors
+    ///
+    /// PostgreSQL isn't installed, or can't be run.
+    pub fn start() -> Result<Self, String> {
         let programs =
             programs().ok_or("PostgreSQL isn't installed (Debian: `apt-get install postgresql`)")?;
         let folder =
@@ -118,7 +124,7 @@ impl Server {
             std::thread::park_timeout(Duration::from_millis(10));
         }
         let log = fs::read_to_string(server.folder.join("log")).unwrap_or_default();
-        panic!("the server doesn't come up: {log}");
+        Err(format!("the server doesn't come up: {log}"))
     }
 
     /// How to reach a database.
@@ -185,11 +191,16 @@ impl Session {
         error.as_db_error().map_or_else(|| error.to_string(), |error| error.message().to_owned())
     }
 
+    /// The rows of a query.
+    pub fn query(&self, sql: &str) -> Result<Vec<Row>, Error> {
+        self.runtime.block_on(self.client.borrow().query(sql, &[]))
+    }
+
     pub fn number(&self, sql: &str) -> i64 {
-        self.runtime.block_on(self.client.borrow().query_one(sql, &[])).unwrap().get(0)
+        self.query(sql).unwrap()[0].get(0)
     }
 
     pub fn text(&self, sql: &str) -> String {
-        self.runtime.block_on(self.client.borrow().query_one(sql, &[])).unwrap().get(0)
+        self.query(sql).unwrap()[0].get(0)
     }
 }

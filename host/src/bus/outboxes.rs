@@ -86,6 +86,25 @@ impl Bus {
     /// # Errors
     ///
     /// It isn't running.
+    ///
+    /// ```
+    /// # #[cfg(feature = "outbox-sqlite")] {
+    /// # use tidegate::config::{OutboxConfig, OutboxDatabase};
+    /// # let directory = tempfile::tempdir()?;
+    /// # let database = directory.path().join("shop.db");
+    /// # tidegate::outbox::create_tables(&OutboxDatabase::Sqlite(database.clone()))?;
+    /// # let config = OutboxConfig::sqlite(database, "/shop");
+    /// # let bus = tidegate::Bus::open(directory.path().join("events"))?;
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    /// # runtime.block_on(async {
+    /// bus.start_outbox("shop", config)?;
+    /// bus.stop_outbox("shop").await?;
+    /// assert!(bus.outboxes().await.is_empty());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub async fn stop_outbox(&self, name: &str) -> Result<(), OutboxError> {
         let running = self.inner.outboxes.take(name)?;
         // On the bus's own threads: what was begun is done whatever becomes of the caller.
@@ -97,6 +116,26 @@ impl Bus {
     }
 
     /// The outboxes that run in this process, by name. It asks each database what waits there, and takes as long as they do.
+    ///
+    /// ```
+    /// # #[cfg(feature = "outbox-sqlite")] {
+    /// # use tidegate::config::{OutboxConfig, OutboxDatabase};
+    /// # let directory = tempfile::tempdir()?;
+    /// # let database = directory.path().join("shop.db");
+    /// # tidegate::outbox::create_tables(&OutboxDatabase::Sqlite(database.clone()))?;
+    /// # let config = OutboxConfig::sqlite(database, "/shop");
+    /// # let bus = tidegate::Bus::open(directory.path().join("events"))?;
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    /// # runtime.block_on(async {
+    /// bus.start_outbox("shop", config)?;
+    /// for outbox in bus.outboxes().await {
+    ///     println!("{}: {:?} {:?}", outbox.name, outbox.state, outbox.backlog);
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub async fn outboxes(&self) -> Vec<OutboxStatus> {
         let statuses: Vec<_> = self
             .inner
@@ -119,6 +158,24 @@ impl Bus {
     /// # Errors
     ///
     /// It isn't running, or has ended meanwhile.
+    ///
+    /// ```
+    /// # #[cfg(feature = "outbox-sqlite")] {
+    /// # use tidegate::config::{OutboxConfig, OutboxDatabase};
+    /// # let directory = tempfile::tempdir()?;
+    /// # let database = directory.path().join("shop.db");
+    /// # tidegate::outbox::create_tables(&OutboxDatabase::Sqlite(database.clone()))?;
+    /// # let config = OutboxConfig::sqlite(database, "/shop");
+    /// # let bus = tidegate::Bus::open(directory.path().join("events"))?;
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    /// # runtime.block_on(async {
+    /// bus.start_outbox("shop", config)?;
+    /// bus.outbox_caught_up("shop").await?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub async fn outbox_caught_up(&self, name: &str) -> Result<(), OutboxError> {
         let running = self.inner.outboxes.get(name)?;
         if running.caught_up().await { Ok(()) } else { Err(OutboxError::NotRunning(name.to_owned())) }
@@ -130,6 +187,25 @@ impl Bus {
     /// # Errors
     ///
     /// It isn't running.
+    ///
+    /// ```
+    /// # #[cfg(feature = "outbox-sqlite")] {
+    /// # use tidegate::config::{OutboxConfig, OutboxDatabase};
+    /// # let directory = tempfile::tempdir()?;
+    /// # let database = directory.path().join("shop.db");
+    /// # tidegate::outbox::create_tables(&OutboxDatabase::Sqlite(database.clone()))?;
+    /// # let config = OutboxConfig::sqlite(database, "/shop");
+    /// # let bus = tidegate::Bus::open(directory.path().join("events"))?;
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    /// # runtime.block_on(async {
+    /// bus.start_outbox("shop", config)?;
+    /// // … COMMIT
+    /// bus.wake_outbox("shop")?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn wake_outbox(&self, name: &str) -> Result<(), OutboxError> {
         self.inner.outboxes.get(name).map(|running| running.wake())
     }
@@ -140,6 +216,26 @@ impl Bus {
     /// # Errors
     ///
     /// It isn't running, or the database can't be used.
+    ///
+    /// ```
+    /// # #[cfg(feature = "outbox-sqlite")] {
+    /// # use tidegate::config::{OutboxConfig, OutboxDatabase};
+    /// # let directory = tempfile::tempdir()?;
+    /// # let database = directory.path().join("shop.db");
+    /// # tidegate::outbox::create_tables(&OutboxDatabase::Sqlite(database.clone()))?;
+    /// # let config = OutboxConfig::sqlite(database, "/shop");
+    /// # let bus = tidegate::Bus::open(directory.path().join("events"))?;
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    /// # runtime.block_on(async {
+    /// bus.start_outbox("shop", config)?;
+    /// for row in bus.outbox_failed_rows("shop", 100).await? {
+    ///     println!("{}: {}", row.position, row.failed);
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub async fn outbox_failed_rows(&self, name: &str, rows_max: u32) -> Result<Vec<FailedRow>, OutboxError> {
         let database = self.inner.outboxes.get(name)?.config().database.clone();
         self.off_the_threads(move || failed_rows(&database, rows_max)).await
@@ -151,6 +247,27 @@ impl Bus {
     /// # Errors
     ///
     /// It isn't running, or the database can't be used.
+    ///
+    /// ```
+    /// # #[cfg(feature = "outbox-sqlite")] {
+    /// # use tidegate::config::{OutboxConfig, OutboxDatabase};
+    /// # let directory = tempfile::tempdir()?;
+    /// # let database = directory.path().join("shop.db");
+    /// # tidegate::outbox::create_tables(&OutboxDatabase::Sqlite(database.clone()))?;
+    /// # let config = OutboxConfig::sqlite(database, "/shop");
+    /// # let bus = tidegate::Bus::open(directory.path().join("events"))?;
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    /// # runtime.block_on(async {
+    /// use tidegate::outbox::FailedRows;
+    ///
+    /// bus.start_outbox("shop", config)?;
+    /// let retried = bus.retry_outbox("shop", FailedRows::All).await?;
+    /// assert_eq!(retried, 0, "none had failed");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub async fn retry_outbox(&self, name: &str, which: FailedRows) -> Result<u64, OutboxError> {
         let running = self.inner.outboxes.get(name)?;
         let database = running.config().database.clone();
@@ -164,6 +281,24 @@ impl Bus {
     /// # Errors
     ///
     /// A setting is wrong, or the log can't be read. That the database can't be used is told in the status.
+    ///
+    /// ```
+    /// # #[cfg(feature = "outbox-sqlite")] {
+    /// # use tidegate::config::{OutboxConfig, OutboxDatabase};
+    /// # let directory = tempfile::tempdir()?;
+    /// # let database = directory.path().join("shop.db");
+    /// # tidegate::outbox::create_tables(&OutboxDatabase::Sqlite(database.clone()))?;
+    /// # let config = OutboxConfig::sqlite(database, "/shop");
+    /// # let bus = tidegate::Bus::open(directory.path().join("events"))?;
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    /// # runtime.block_on(async {
+    /// let outbox = bus.inspect_outbox("shop", &config).await?;
+    /// assert_eq!(outbox.backlog.map(|backlog| backlog.waiting), Some(0));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub async fn inspect_outbox(
         &self,
         name: &str,
@@ -183,6 +318,24 @@ impl Bus {
     /// # Errors
     ///
     /// See [`OutboxError`]. It may be called again.
+    ///
+    /// ```
+    /// # #[cfg(feature = "outbox-sqlite")] {
+    /// # use tidegate::config::{OutboxConfig, OutboxDatabase};
+    /// # let directory = tempfile::tempdir()?;
+    /// # let database = directory.path().join("shop.db");
+    /// # tidegate::outbox::create_tables(&OutboxDatabase::Sqlite(database.clone()))?;
+    /// # let config = OutboxConfig::sqlite(database, "/shop");
+    /// # let bus = tidegate::Bus::open(directory.path().join("events"))?;
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    /// # runtime.block_on(async {
+    /// bus.adopt_outbox("shop", &config).await?;
+    /// bus.start_outbox("shop", config)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub async fn adopt_outbox(&self, name: &str, config: &OutboxConfig) -> Result<(), OutboxError> {
         check_name(name)?;
         config.validate()?;

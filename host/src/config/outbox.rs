@@ -160,6 +160,13 @@ impl OutboxConfig {
 }
 
 /// The database that an outbox lies in.
+///
+/// ```
+/// use tidegate::config::{OutboxConfig, OutboxDatabase};
+///
+/// let database = OutboxDatabase::Sqlite("/var/lib/shop/shop.db".into());
+/// assert_eq!(OutboxConfig::new(database, "/shop"), OutboxConfig::sqlite("/var/lib/shop/shop.db", "/shop"));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OutboxDatabase {
@@ -204,6 +211,15 @@ impl OutboxDatabase {
 }
 
 /// How to reach a database of `PostgreSQL`. Its text is never shown, as it may hold a password.
+///
+/// ```
+/// use tidegate::config::{OutboxConfig, OutboxDatabase, PostgresUrl};
+///
+/// let url = PostgresUrl::Env("SHOP_DATABASE_URL".to_owned());
+/// let config = OutboxConfig::new(OutboxDatabase::Postgres(url), "/shop");
+/// config.validate()?; // the variable is read when the relay connects
+/// # Ok::<(), tidegate::config::ConfigError>(())
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PostgresUrl {
@@ -252,6 +268,13 @@ impl fmt::Debug for PostgresUrl {
 }
 
 /// What becomes of a row once its event is published.
+///
+/// ```
+/// use tidegate::config::AfterPublish;
+///
+/// assert_eq!("keep".parse(), Ok(AfterPublish::Keep));
+/// assert_eq!(AfterPublish::default(), AfterPublish::Delete);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum AfterPublish {

@@ -16,6 +16,7 @@ use crate::log::Log;
 /// database takes.
 ///
 /// ```
+/// # #[cfg(feature = "outbox-sqlite")] {
 /// use tidegate::config::OutboxDatabase;
 /// use tidegate::outbox::create_tables;
 ///
@@ -24,6 +25,7 @@ use crate::log::Log;
 /// let database = OutboxDatabase::Sqlite(path);
 /// assert!(create_tables(&database)?);
 /// assert!(!create_tables(&database)?, "it is there already");
+/// # }
 /// # Ok::<(), tidegate::outbox::OutboxError>(())
 /// ```
 ///
@@ -38,6 +40,22 @@ pub fn create_tables(database: &OutboxDatabase) -> Result<bool, OutboxError> {
 
 /// The rows of an outbox that were set aside, the first of them, at most so many and at most 1000. It blocks for as long
 /// as the database takes.
+///
+/// ```
+/// # #[cfg(feature = "outbox-sqlite")] {
+/// use tidegate::config::OutboxDatabase;
+/// use tidegate::outbox::{FailedRows, create_tables, failed_rows, retry};
+///
+/// # let directory = tempfile::tempdir()?;
+/// let database = OutboxDatabase::Sqlite(directory.path().join("shop.db"));
+/// create_tables(&database)?;
+/// for row in failed_rows(&database, 100)? {
+///     println!("{}: {}", row.position, row.failed);
+/// }
+/// retry(&database, FailedRows::All)?;
+/// # }
+/// # Ok::<(), tidegate::outbox::OutboxError>(())
+/// ```
 ///
 /// # Errors
 ///
@@ -54,6 +72,15 @@ pub fn failed_rows(database: &OutboxDatabase, rows_max: u32) -> Result<Vec<Faile
 
 /// Puts rows that were set aside back to work: they are published behind all that is committed by now. Returns how many.
 /// It blocks for as long as the database takes.
+///
+/// ```no_run
+/// use tidegate::config::{OutboxDatabase, PostgresUrl};
+/// use tidegate::outbox::{FailedRows, retry};
+///
+/// let database = OutboxDatabase::Postgres(PostgresUrl::Env("SHOP_DATABASE_URL".to_owned()));
+/// println!("{} rows are back at work", retry(&database, FailedRows::At(vec![17, 18]))?);
+/// # Ok::<(), tidegate::outbox::OutboxError>(())
+/// ```
 ///
 /// # Errors
 ///

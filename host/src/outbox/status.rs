@@ -38,6 +38,15 @@ pub struct OutboxStatus {
 }
 
 /// What the relay of an outbox does.
+///
+/// ```
+/// use tidegate::outbox::OutboxState;
+///
+/// fn is_alarming(state: OutboxState) -> bool {
+///     matches!(state, OutboxState::Away | OutboxState::Refused)
+/// }
+/// assert!(!is_alarming(OutboxState::Idle));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -57,6 +66,16 @@ pub enum OutboxState {
 }
 
 /// What waits in an outbox.
+///
+/// ```
+/// use std::time::Duration;
+/// use tidegate::outbox::Backlog;
+///
+/// fn is_alarming(backlog: Backlog) -> bool {
+///     backlog.failed > 0 || backlog.oldest > Duration::from_secs(60)
+/// }
+/// assert!(!is_alarming(Backlog::default()));
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Backlog {
@@ -70,6 +89,13 @@ pub struct Backlog {
 }
 
 /// What a relay has done since it was started.
+///
+/// ```
+/// # fn show(status: &tidegate::outbox::OutboxStatus) {
+/// let counts = status.counts;
+/// println!("{} published, {} known before, {} set aside", counts.published, counts.duplicates, counts.set_aside);
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct OutboxCounts {
@@ -84,6 +110,14 @@ pub struct OutboxCounts {
 }
 
 /// A row that is no event and was set aside.
+///
+/// ```
+/// # fn show(rows: &[tidegate::outbox::FailedRow]) {
+/// for row in rows {
+///     println!("{} ({}): {}", row.position, row.id, row.failed);
+/// }
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct FailedRow {
@@ -96,6 +130,15 @@ pub struct FailedRow {
 }
 
 /// Which failed rows.
+///
+/// ```
+/// use tidegate::outbox::FailedRows;
+///
+/// # fn choose(found: &[tidegate::outbox::FailedRow]) -> FailedRows {
+/// let unknown_topics = found.iter().filter(|row| row.failed.contains("there is no topic"));
+/// FailedRows::At(unknown_topics.map(|row| row.position).collect())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FailedRows {

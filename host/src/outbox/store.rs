@@ -116,7 +116,15 @@ impl StoreError {
     }
 }
 
-/// What a database or its driver said.
+/// What a database or its driver said. Its [`Display`](fmt::Display) is the error with its causes.
+///
+/// ```
+/// use std::error::Error;
+///
+/// # fn show(fault: &tidegate::outbox::DatabaseFault) {
+/// println!("{fault}; the driver's own error is {:?}", fault.source());
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct DatabaseFault(Arc<dyn Error + Send + Sync>);
 
