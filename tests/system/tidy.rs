@@ -195,7 +195,8 @@ fn every_file_belongs_to_a_module() {
     }
     let mut live = BTreeSet::new();
     follow("tests/system/main.rs", "tests/system", &mut live);
-    let system = sources("tests/system").into_iter().map(|source| source.path);
+    follow("tests/proof/main.rs", "tests/proof", &mut live);
+    let system = ["tests/system", "tests/proof"].into_iter().flat_map(sources).map(|source| source.path);
     dead.extend(system.filter(|path| !live.contains(path)));
     assert_none(&dead, "no `mod` names these files");
 }
