@@ -10,6 +10,20 @@ use crate::event::EventError;
 use crate::handler::FailureKind;
 
 /// A fault of the database or of the disk below it.
+///
+/// ```
+/// # let directory = tempfile::tempdir()?;
+/// # let bus = tidegate::Bus::open(directory.path())?.blocking();
+/// use std::error::Error;
+/// use tidegate::{Event, PublishError};
+///
+/// # bus.create_topic("orders", tidegate::config::TopicConfig::new(1))?;
+/// let event = Event::new("order-17", "/shop", "OrderPlaced.v1").build()?;
+/// if let Err(PublishError::InDoubt(fault)) = bus.publish("orders", event) {
+///     println!("{fault}, of {:?}", fault.source());
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Error)]
 #[error("{0}")]
 pub struct StorageFault(#[source] pub(super) Arc<redb::Error>);
@@ -21,6 +35,19 @@ impl<E: Into<redb::Error>> From<E> for StorageFault {
 }
 
 /// Why a bus could not be opened. Nothing was changed.
+///
+/// ```
+/// use tidegate::{Bus, BusError, OpenError};
+///
+/// # let directory = tempfile::tempdir()?;
+/// std::fs::write(directory.path().join("tidegate.redb"), "not a database")?;
+/// match Bus::open(directory.path()) {
+///     Err(BusError::Open(OpenError::Damaged { path, reason })) => println!("{}: {reason}", path.display()),
+///     other => panic!("{other:?}"),
+/// }
+///
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Error)]
 #[non_exhaustive]
 pub enum OpenError {
@@ -74,6 +101,24 @@ pub enum OpenError {
 }
 
 /// Why events were not published.
+///
+/// ```
+/// # let directory = tempfile::tempdir()?;
+/// # let bus = tidegate::Bus::open(directory.path())?.blocking();
+/// use tidegate::{Event, PublishError};
+///
+/// # bus.create_topic("orders", tidegate::config::TopicConfig::new(1))?;
+/// let event = Event::new("order-17", "/shop", "OrderPlaced.v1").build()?;
+/// loop {
+///     match bus.publish("orders", event.clone()) {
+///         Ok(published) => break println!("offset {}", published.offset),
+///         // The same event again is safe, whatever became of the first one.
+///         Err(PublishError::InDoubt(_) | PublishError::Reopening) => continue,
+///         Err(other) => return Err(other.into()),
+///     }
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Error)]
 #[non_exhaustive]
 pub enum PublishError {
@@ -131,6 +176,18 @@ pub enum PublishError {
 }
 
 /// Why something could not be read.
+///
+/// ```
+/// # let directory = tempfile::tempdir()?;
+/// # let bus = tidegate::Bus::open(directory.path())?.blocking();
+/// use tidegate::{Position, ReadError};
+///
+/// match bus.bus().read("nowhere", None, Position::Earliest) {
+///     Err(ReadError::UnknownTopic(topic)) => assert_eq!(topic, "nowhere"),
+///     _ => panic!("there is none"),
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Error)]
 #[non_exhaustive]
 pub enum ReadError {
@@ -186,6 +243,19 @@ impl<E: Into<redb::Error>> From<E> for ReadError {
 }
 
 /// Why a change of topics, consumers or dead letters was not made.
+///
+/// ```
+/// # let directory = tempfile::tempdir()?;
+/// # let bus = tidegate::Bus::open(directory.path())?.blocking();
+/// use tidegate::AdminError;
+/// use tidegate::config::TopicConfig;
+///
+/// let wrong = bus.create_topic("orders/eu", TopicConfig::new(1));
+/// assert!(matches!(wrong, Err(AdminError::Name(_))));
+/// let wrong = bus.redrive("nobody", vec![1]);
+/// assert!(matches!(wrong, Err(AdminError::UnknownConsumer(name)) if name == "nobody"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Error)]
 #[non_exhaustive]
 pub enum AdminError {
