@@ -20,5 +20,7 @@ mod manners;
 mod order;
 mod reload;
 mod retries;
+mod sequences;
 mod shutdown;
 mod tidy;
+mod transactions;

@@ -12,7 +12,7 @@ use tokio::runtime::Runtime;
 
 use super::components::Components;
 use super::ending::{self, Ending};
-use super::reader::Reader;
+use super::reader::{Partitions, Reader};
 use super::roster::Roster;
 use super::{Blocking, BusError, Drained, Options, PartitionStatus, TopicStatus};
 use crate::clock::Clock;
@@ -356,26 +356,16 @@ impl Bus {
         let unknown = || ReadError::UnknownTopic(topic.to_owned());
         let id = log.topic_id(topic).ok_or_else(unknown)?;
         let name = log.topic_name(id).ok_or_else(unknown)?;
-        let partitions = log.partition_count(id).ok_or_else(unknown)?;
-        let range = match partition {
-            None => 0..partitions,
-            Some(partition) if partition < partitions => partition..partition + 1,
-            Some(partition) => {
-                return Err(ReadError::UnknownPartition { topic: topic.to_owned(), partition, partitions });
-            }
-        };
-        let start = |partition| -> Result<u64, ReadError> {
-            let next = log.next_offset(id, partition);
-            Ok::<_, ReadError>(match from {
-                Position::Earliest => log.low_offset(id, partition),
-                Position::Latest => next,
-                Position::Time(time) => log.offset_at(id, partition, time)?,
-                Position::Offset(offset) => offset.clamp(log.low_offset(id, partition), next),
-            })
-        };
-        let starts =
-            range.map(|partition| Ok((partition, start(partition)?))).collect::<Result<_, ReadError>>()?;
-        Ok(Reader::new(Arc::clone(log), id, name, starts))
+        let count = log.partition_count(id).ok_or_else(unknown)?;
+        let partitions = Partitions::new(
+            name,
+            count,
+            partition,
+            from,
+            |partition| Ok((log.low_offset(id, partition), log.next_offset(id, partition))),
+            |partition, time| log.offset_at(id, partition, time),
+        )?;
+        Ok(Reader::new(Arc::clone(log), id, partitions))
     }
 
     /// Removes what the topics' retention says, as far as one commit does. The bus does so by itself every half minute.

@@ -11,14 +11,17 @@ mod handle;
 mod options;
 mod reader;
 mod roster;
+mod snapshot;
 mod state;
 mod status;
+mod transactions;
 
 pub use blocking::Blocking;
 pub use drained::{Drained, StorageEnd, Unfinished};
 pub use error::{BusError, ConsumerError};
 pub use handle::Bus;
 pub use options::Options;
-pub use reader::{Reader, Record};
+pub use reader::{KeyReader, Reader, Record};
+pub use snapshot::{Snapshot, SnapshotReader};
 pub use state::StateView;
 pub use status::{ConsumerKind, ConsumerStatus, PartitionStatus, PluginStatus, ReloadOutcome, TopicStatus};

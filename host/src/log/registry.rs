@@ -51,12 +51,8 @@ pub enum Position {
 pub(super) fn create_topic(txn: &mut Txn<'_>, name: &str, config: TopicConfig) -> AdminResult<TopicId> {
     let known = txn.shared.topics().named(name).cloned();
     if let Some(topic) = known {
-        if topic.partition_count() != config.partitions {
-            return Ok(Err(AdminError::PartitionsFixed {
-                topic: name.to_owned(),
-                partitions: topic.partition_count(),
-                asked: config.partitions,
-            }));
+        if let Err(refused) = same_fixed(name, &topic.config(), &config) {
+            return Ok(Err(refused));
         }
         let row = TopicRow { name: Arc::clone(&topic.name), config: config.clone(), created: topic.created };
         txn.tables.topics.insert(topic.id.0, schema::encode(&row).as_slice())?;
@@ -73,7 +69,7 @@ pub(super) fn create_topic(txn: &mut Txn<'_>, name: &str, config: TopicConfig) -
         if let Ok(row) = schema::decode::<TopicRow>(row.value(), String::new)
             && &*row.name == name
         {
-            return Ok(Ok(TopicId(id.value())));
+            return Ok(same_fixed(name, &row.config, &config).map(|()| TopicId(id.value())));
         }
     }
     let id = TopicId(txn.tables.take_id(meta::NEXT_TOPIC)?);
@@ -85,6 +81,19 @@ pub(super) fn create_topic(txn: &mut Txn<'_>, name: &str, config: TopicConfig) -
         shared.topics_mut().insert(Arc::new(topic));
     });
     Ok(Ok(id))
+}
+
+/// Checks that a topic's settings differ only in what can be changed.
+fn same_fixed(name: &str, is: &TopicConfig, wanted: &TopicConfig) -> Result<(), AdminError> {
+    let topic = || name.to_owned();
+    if is.partitions != wanted.partitions {
+        let (partitions, asked) = (is.partitions, wanted.partitions);
+        return Err(AdminError::PartitionsFixed { topic: topic(), partitions, asked });
+    }
+    if is.sequence != wanted.sequence {
+        return Err(AdminError::SequenceFixed { topic: topic(), is_sequenced: is.sequence });
+    }
+    Ok(())
 }
 
 /// Registers a consumer, or brings one up to what its configuration says now. It starts at `start` in topics that it has

@@ -8,21 +8,24 @@ use crossbeam_channel::Sender;
 use tokio::sync::oneshot;
 
 use super::admin::{Admin, AdminResult};
-use super::admission::{self, Admission, Closed};
+use super::admission::{self, Admission, Refusal};
 use super::committer::{Closing, Committer, Never};
-use super::error::{AdminError, CommitError, OpenError, PublishError, ReadError};
+use super::error::{AdminError, CommitError, OpenError, PublishError, ReadError, TransactionError};
+use super::hash;
 use super::lane_commit::CommitLane;
 use super::lane_rows::{DeadLetter, Lane, LaneCommit};
 use super::letters::{self, Fate};
 use super::medium::Medium;
 use super::open;
-use super::publish::{Publish, Published};
-use super::read::{self, Entry, StateSnapshot};
+use super::publish::{self, Publish, Published};
+use super::read::{self, Entry, Numbered, StateSnapshot};
 use super::registry::{self, Position};
 use super::retention::{self, Trimmed};
 use super::schema::ConsumerRow;
 use super::shared::{Health, LogOptions, Shared};
+use super::snapshot::LogSnapshot;
 use super::topics::Topic;
+use super::transaction::{self, Transaction, Work};
 use super::txn::{Change, Txn};
 use super::watcher::Watcher;
 use crate::clock::{Clock, Random, Timestamp};
@@ -99,9 +102,9 @@ impl Log {
         });
         let (windows, commit_last) =
             loaded.map_err(|error| OpenError::Damaged { path: path.clone(), reason: error.to_string() })?;
-        let (admission, queue) = admission::queue();
+        let (admission, waiting) = admission::queues();
         let (end, ended) = crossbeam_channel::bounded(0);
-        let committer = Committer::new(Arc::clone(&shared), queue, ended, windows, commit_last);
+        let committer = Committer::new(Arc::clone(&shared), waiting, ended, windows, commit_last);
         let thread = std::thread::Builder::new()
             .name("tidegate-commit".to_owned())
             .spawn(move || committer.run())
@@ -186,12 +189,88 @@ impl Log {
     /// See [`PublishError`].
     pub async fn append(&self, events: Vec<(&str, Event)>) -> Result<Vec<Published>, PublishError> {
         let events = self.checked(events)?;
+        self.append_checked(events, None).await
+    }
+
+    /// Publishes events of one key on condition that the last one of the key has this number, 0 where there is to be none.
+    ///
+    /// # Errors
+    ///
+    /// See [`PublishError`].
+    pub async fn append_expecting(
+        &self,
+        topic: &str,
+        expected: u64,
+        events: Vec<Event>,
+    ) -> Result<Vec<Published>, PublishError> {
+        let events = self.checked(events.into_iter().map(|event| (topic, event)).collect())?;
+        if let Some((topic, first)) = events.first() {
+            publish::check_sequenced(topic)?;
+            if let Some((_, other)) = events.iter().find(|(_, event)| event.key() != first.key()) {
+                return Err(PublishError::MixedKeys {
+                    first: first.key().to_owned(),
+                    other: other.key().to_owned(),
+                });
+            }
+        }
+        self.append_checked(events, Some(expected)).await
+    }
+
+    async fn append_checked(
+        &self,
+        events: Vec<(Arc<Topic>, Event)>,
+        expected: Option<u64>,
+    ) -> Result<Vec<Published>, PublishError> {
         if events.is_empty() {
             return Ok(Vec::new());
         }
         let (reply, answer) = oneshot::channel();
-        self.admit(Box::new(Publish::new(events, reply))).await.map_err(|Closed| PublishError::Closed)?;
+        self.admit(Box::new(Publish::new(events, expected, reply))).await?;
         answer.await.unwrap_or(Err(PublishError::Closed))
+    }
+
+    /// Runs a closure on own tables, whose names in the database begin with `space`, and on events: all of it becomes
+    /// durable in one commit, or none.
+    ///
+    /// # Errors
+    ///
+    /// See [`TransactionError`].
+    pub async fn transact<T, E, F>(&self, space: &'static str, work: F) -> Result<T, TransactionError<E>>
+    where
+        T: Send + 'static,
+        E: Send + 'static,
+        F: FnOnce(&mut Transaction<'_>) -> Result<T, E> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        self.admission()?.admit_closure(Box::new(Work::new(space, work, reply))).await?;
+        answer.await.unwrap_or(Err(TransactionError::Closed))
+    }
+
+    /// The application's tables and the log as they are now.
+    ///
+    /// # Errors
+    ///
+    /// See [`ReadError`].
+    pub fn snapshot(&self, space: &'static str) -> Result<LogSnapshot, ReadError> {
+        LogSnapshot::new(Arc::clone(&self.shared), space)
+    }
+
+    /// The number of the last event of a key, 0 where there is none.
+    ///
+    /// # Errors
+    ///
+    /// See [`ReadError`].
+    pub fn version(&self, topic: &str, key: &str) -> Result<u64, ReadError> {
+        read::version(&self.shared, &*self.shared.sequenced(topic)?, key)
+    }
+
+    /// The next events of a key behind number `after`, some at a time. Empty at the end.
+    ///
+    /// # Errors
+    ///
+    /// See [`ReadError`].
+    pub fn key_events(&self, topic: &str, key: &str, after: u64) -> Result<Vec<Numbered>, ReadError> {
+        read::key_events(&self.shared, &*self.shared.sequenced(topic)?, key, after)
     }
 
     fn checked(&self, events: Vec<(&str, Event)>) -> Result<Vec<(Arc<Topic>, Event)>, PublishError> {
@@ -201,20 +280,16 @@ impl Log {
                 max: PUBLISH_EVENTS_MAX,
             });
         }
-        let max = self.shared.options.event_bytes_max;
         let mut bytes = 0;
         let mut checked: Vec<(Arc<Topic>, Event)> = Vec::with_capacity(events.len());
         for (name, event) in events {
-            let size = event.size();
-            if size > max {
-                return Err(PublishError::EventSize { id: event.id().to_owned(), size, max });
-            }
-            bytes += size;
             // Most calls name one topic.
             let topic = match checked.last() {
                 Some((topic, _)) if &*topic.name == name => Arc::clone(topic),
                 _ => self.topic(name).ok_or_else(|| PublishError::UnknownTopic(name.to_owned()))?,
             };
+            publish::check_event(&self.shared, &topic, &event)?;
+            bytes += event.size();
             checked.push((topic, event));
         }
         if checked.len() > 1 && bytes > COMMIT_BYTES_MAX {
@@ -231,20 +306,22 @@ impl Log {
     pub async fn commit(&self, commit: LaneCommit) -> Result<(), CommitError> {
         let (reply, answer) = oneshot::channel();
         let change = Box::new(CommitLane::new(commit, reply));
-        self.admission()
-            .map_err(|Closed| CommitError::Closed)?
-            .enqueue(change)
-            .await
-            .map_err(|Closed| CommitError::Closed)?;
+        // Lanes run on threads of their own, so a refusal means that the log is closed.
+        let admitted = async { self.admission()?.enqueue(change).await };
+        admitted.await.map_err(|_| CommitError::Closed)?;
         answer.await.unwrap_or(Err(CommitError::Closed))
     }
 
-    async fn admit(&self, change: Box<dyn Change>) -> Result<(), Closed> {
+    async fn admit(&self, change: Box<dyn Change>) -> Result<(), Refusal> {
         self.admission()?.admit(change).await
     }
 
-    fn admission(&self) -> Result<Admission, Closed> {
-        self.admission.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or(Closed)
+    fn admission(&self) -> Result<Admission, Refusal> {
+        if transaction::is_inside(self.shared.identity()) {
+            return Err(Refusal::InTransaction);
+        }
+        let admission = self.admission.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        admission.ok_or(Refusal::Closed)
     }
 
     async fn administer<T, F>(&self, adds: bool, run: F) -> Result<T, AdminError>
@@ -254,7 +331,7 @@ impl Log {
     {
         let (reply, answer) = oneshot::channel();
         let change = Box::new(Admin::new(run, ADMIN_BYTES, adds, reply));
-        self.admit(change).await.map_err(|Closed| AdminError::Closed)?;
+        self.admit(change).await?;
         answer.await.unwrap_or(Err(AdminError::Closed))
     }
 
@@ -545,6 +622,16 @@ impl Log {
     /// A topic's number of partitions.
     pub fn partition_count(&self, topic: TopicId) -> Option<u32> {
         self.shared.topic(topic).map(|topic| topic.partition_count())
+    }
+
+    /// The partition of a key whose events are numbered.
+    ///
+    /// # Errors
+    ///
+    /// There is no such topic, or it doesn't number its events.
+    pub fn partition_of(&self, topic: &str, key: &str) -> Result<u32, ReadError> {
+        let topic = self.shared.sequenced(topic)?;
+        Ok(hash::partition_of(hash::key_hash(key), topic.partition_count()))
     }
 
     /// The first offset that a partition retains.
