@@ -402,7 +402,8 @@ impl Bus {
     /// consumers off at once and still writes what was admitted. Dropping the future ends nothing of this.
     ///
     /// Called again, also meanwhile, it waits for the same end and says the same; a call with an earlier deadline brings
-    /// the end forward. A handler must not wait for it: it would wait for itself, until the deadline.
+    /// the end forward. A handler or the closure of a transaction must not wait for it: it would wait for itself, until the
+    /// deadline.
     ///
     /// ```
     /// # let directory = tempfile::tempdir()?;

@@ -188,6 +188,20 @@ impl Partitions {
 type Fetch = Box<dyn Fn(u64) -> Result<Vec<Numbered>, ReadError> + Send>;
 
 /// Reads the events of one key in their order: see [`Bus::read_key`](super::Bus::read_key).
+///
+/// ```
+/// # let directory = tempfile::tempdir()?;
+/// # let bus = tidegate::Bus::open(directory.path())?.blocking();
+/// # use tidegate::Event;
+/// # bus.create_topic("accounts", tidegate::config::TopicConfig::new(4).sequence(true))?;
+/// # let opened = Event::new("e1", "/bank", "AccountOpened.v1").subject("account-9").build()?;
+/// # bus.publish("accounts", opened)?;
+/// let mut events = bus.bus().read_key("accounts", "account-9", 0)?;
+/// let first = events.try_next()?.ok_or("nothing there")?;
+/// assert_eq!(first.event.kind(), "AccountOpened.v1");
+/// assert!(events.try_next()?.is_none());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct KeyReader {
     topic: Arc<str>,
     partition: u32,

@@ -469,6 +469,19 @@ impl From<Refusal> for AdminError {
 }
 
 /// Why a transaction was not committed. `E` is the closure's own error.
+///
+/// ```
+/// # let directory = tempfile::tempdir()?;
+/// # let bus = tidegate::Bus::open(directory.path())?.blocking();
+/// use tidegate::TransactionError;
+///
+/// let refused = bus.transaction(|_| Err::<(), _>("there is no stock"));
+/// match refused {
+///     Err(TransactionError::Refused(why)) => assert_eq!(why, "there is no stock"),
+///     other => panic!("{other:?}"),
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Error)]
 #[non_exhaustive]
 pub enum TransactionError<E> {
@@ -496,7 +509,7 @@ pub enum TransactionError<E> {
         "the commit failed and may still have reached the disk, all of it or nothing: {0}. Look at what is there before \
              trying again"
     )]
-    InDoubt(StorageFault),
+    InDoubt(#[source] StorageFault),
     /// Called from within another transaction's closure, where it would wait for itself. The closure was not run.
     #[error(
         "a transaction can't be begun within another one: use the `Transaction` that the closure is handed"
