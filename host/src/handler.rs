@@ -14,6 +14,18 @@ use crate::event::{DataError, Event};
 use crate::limits::{BACKTRACE_BYTES_MAX, FAILURE_CODE_BYTES_MAX, FAILURE_MESSAGE_BYTES_MAX};
 
 /// An event handed to a consumer.
+///
+/// ```
+/// use tidegate::{Failure, handler_fn};
+///
+/// let handler = handler_fn(|delivery, _| {
+///     if delivery.attempt > 3 {
+///         return Err(Failure::permanent("too-often", "three attempts are enough for this one"));
+///     }
+///     println!("{} of {}, offset {}", delivery.event.kind(), delivery.topic, delivery.offset);
+///     Ok(())
+/// });
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Delivery {
@@ -38,6 +50,14 @@ pub struct Delivery {
 }
 
 /// What kind of failure ended a delivery.
+///
+/// ```
+/// use tidegate::FailureKind;
+///
+/// assert!(FailureKind::Timeout.is_retryable());
+/// assert!(!FailureKind::Permanent.is_retryable());
+/// assert_eq!(FailureKind::HostCrash.to_string(), "host-crash");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -86,6 +106,14 @@ impl fmt::Display for FailureKind {
 }
 
 /// Why a delivery failed: what a retry is decided by, and what a dead letter shows.
+///
+/// ```
+/// use std::time::Duration;
+/// use tidegate::Failure;
+///
+/// let busy = Failure::transient("busy", "the bank answered 503").with_retry_after(Duration::from_secs(30));
+/// assert_eq!(busy.to_string(), "transient (busy): the bank answered 503");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Failure {
@@ -207,6 +235,27 @@ fn cut(mut text: String, bytes_max: usize) -> String {
 /// does besides, such as an HTTP call, happens at least once: hand the event's id on as idempotency key.
 ///
 /// For a handler that awaits nothing, [`handler_fn`] makes one of a closure.
+///
+/// ```
+/// use tidegate::{Context, Delivery, Failure, Handler};
+///
+/// struct Mailer {
+///     sender: String,
+/// }
+///
+/// impl Handler for Mailer {
+///     async fn handle(&self, delivery: &Delivery, _: &mut Context) -> Result<(), Failure> {
+///         send(&self.sender, delivery.event.id()).await.map_err(|error| Failure::transient("mail", error))
+///     }
+///
+///     fn version(&self) -> String {
+///         "2".into()
+///     }
+/// }
+/// # async fn send(_: &str, _: &str) -> Result<(), String> {
+/// #     Ok(())
+/// # }
+/// ```
 pub trait Handler: Send + Sync + 'static {
     /// Handles one delivery. Past the consumer's deadline the future is dropped at its next await.
     fn handle(
@@ -222,6 +271,15 @@ pub trait Handler: Send + Sync + 'static {
 }
 
 /// Makes a [`Handler`] of a closure.
+///
+/// ```
+/// use tidegate::handler_fn;
+///
+/// let handler = handler_fn(|delivery, context| {
+///     context.set(b"last", delivery.event.id().as_bytes())?;
+///     Ok(())
+/// });
+/// ```
 pub fn handler_fn<F>(handle: F) -> impl Handler
 where
     F: Fn(&Delivery, &mut Context) -> Result<(), Failure> + Send + Sync + 'static,
@@ -250,6 +308,20 @@ pub(crate) trait Program: Send + Sync + 'static {
 }
 
 /// What a dead letter and the list of plugins say of a version.
+///
+/// ```
+/// # let directory = tempfile::tempdir()?;
+/// # let bus = tidegate::Bus::open(directory.path())?.blocking();
+/// # use tidegate::config::{ConsumerConfig, TopicConfig};
+/// # use tidegate::{Event, handler_fn};
+/// # bus.create_topic("orders", TopicConfig::new(1))?;
+/// # bus.subscribe("billing", ConsumerConfig::new(["orders"]), handler_fn(|_, _| Ok(())))?;
+/// # bus.publish("orders", Event::new("order-17", "/shop", "OrderPlaced.v1").build()?)?;
+/// # bus.caught_up("billing")?;
+/// let version = bus.bus().consumers()?.remove(0).version;
+/// assert_eq!((&*version.name, &*version.hash), ("native", ""));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProgramVersion {
     /// The plugin's name, as it describes itself; `native` for a native handler.

@@ -21,6 +21,15 @@ pub enum Failure {
 }
 
 /// The diagnosis that a failure leaves behind.
+///
+/// ```
+/// use std::time::Duration;
+/// use tidegate_plugin::Failure;
+///
+/// let busy = Failure::transient("busy", "the model is being loaded").retry_after(Duration::from_secs(2));
+/// assert_eq!(busy.reason().code, "busy");
+/// assert_eq!(busy.reason().retry_after, Some(Duration::from_secs(2)));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reason {
     /// A short word that stays the same for the same cause, for people to count and filter by. The host cuts what is

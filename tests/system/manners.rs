@@ -7,7 +7,7 @@ use tidegate::server::{Client, ClientError, ControlError, ControlServer, Refusal
 use tidegate::{
     AdminError, Blocking, Bus, BusError, ConsumerError, DataError, Drained, EmitError, Event, EventError,
     JsonError, LineError, LoadError, OpenError, Options, PublishError, ReadError, Reader, RuntimeError,
-    StateError, StateUnavailable, StateView, StorageFault, TimestampError,
+    Snapshot, StateError, StateUnavailable, StateView, StorageFault, TimestampError, TransactionError,
 };
 
 use crate::house::{House, SHUTDOWN, event, ids, topic};
@@ -31,6 +31,7 @@ fn handles_go_to_any_thread_and_are_cheap_to_clone() {
     shared::<Event>();
     shared::<Drained>();
     shared::<ControlServer>();
+    shared::<Snapshot>();
     sent::<Options>();
     sent::<Reader>();
     sent::<StateView>();
@@ -75,6 +76,7 @@ fn errors_are_sent_across_threads_and_are_causes_of_others() {
     error::<StateUnavailable>();
     error::<StorageFault>();
     error::<TimestampError>();
+    error::<TransactionError<std::io::Error>>();
     error::<UnitError>();
 }
 

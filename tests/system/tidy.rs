@@ -324,8 +324,8 @@ fn the_library_has_no_global_state() {
         found.extend(source.mentions(&["lazy_static!", "thread_local!", "LazyLock", "static mut"]));
         for (at, code) in source.code() {
             // What doesn't change is a `const`.
-            let is_static = |(before, _): &(&str, &str)| before.is_empty() || before.starts_with("pub");
-            if code.trim_start().split_once("static ").is_some_and(|parts| is_static(&parts)) {
+            let before = code.split_once("static ").map(|(before, _)| before.trim());
+            if before.is_some_and(|before| ["", "pub", "pub(crate)", "pub(super)"].contains(&before)) {
                 found.push(format!("{}:{at}: {}", source.path, code.trim()));
             }
         }

@@ -22,7 +22,7 @@ pub fn lint(workspace: &Workspace) -> Result<()> {
         .cargo()
         .args(["doc", "--workspace", "--no-deps", "--document-private-items", "--locked"])
         .env("RUSTDOCFLAGS", "--deny warnings"))?;
-    api::api(workspace, &[])
+    api::lint(workspace)
 }
 
 /// All tests, and the proofs in a short form unless some tests are asked for. The whole-system tests load the components from `target/plugins` and run the binary, so those are built

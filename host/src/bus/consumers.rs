@@ -23,6 +23,28 @@ impl Bus {
     /// process or program had it then. An attempt that takes longer than 5 minutes fails as a time-out at its next
     /// await.
     ///
+    /// ```
+    /// # let directory = tempfile::tempdir()?;
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// # let bus = tidegate::Bus::open(directory.path())?;
+    /// use tidegate::config::{ConsumerConfig, TopicConfig};
+    /// use tidegate::{ConsumerError, handler_fn};
+    ///
+    /// bus.create_topic("orders", TopicConfig::new(4)).await?;
+    /// let count = |_: &tidegate::Delivery, context: &mut tidegate::Context| {
+    ///     let before = context.get(b"orders")?.map_or(0, |bytes| bytes[0]);
+    ///     context.set(b"orders", &[before + 1])?;
+    ///     Ok(())
+    /// };
+    /// bus.subscribe("counter", ConsumerConfig::new(["orders"]), handler_fn(count)).await?;
+    ///
+    /// let twice = bus.subscribe("counter", ConsumerConfig::new(["orders"]), handler_fn(count)).await;
+    /// assert!(matches!(twice, Err(ConsumerError::Running(_))));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// See [`ConsumerError`]. The consumer doesn't run then.
@@ -50,6 +72,26 @@ impl Bus {
     /// The version that was accepted before runs again, from the data directory, whatever the component's file holds
     /// now; if that is something else, it is then taken as a candidate, as by [`reload`](Self::reload). A candidate that
     /// is refused there is no error of this call: see [`PluginStatus::refused`].
+    ///
+    /// ```
+    /// # let directory = tempfile::tempdir()?;
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// # let bus = tidegate::Bus::open(directory.path())?;
+    /// use tidegate::ConsumerError;
+    /// use tidegate::config::{ConsumerConfig, Grants, PluginConfig, TopicConfig};
+    ///
+    /// bus.create_topic("quakes", TopicConfig::new(8)).await?;
+    /// let plugin = PluginConfig::new("big_quakes.wasm").grants(Grants::nothing().state());
+    /// match bus.subscribe_plugin("big-quakes", ConsumerConfig::new(["quakes"]), plugin).await {
+    ///     Ok(()) => println!("it runs"),
+    ///     Err(ConsumerError::File { path, source, .. }) => println!("{}: {source}", path.display()),
+    ///     Err(ConsumerError::Load { source, .. }) => println!("refused: {source}"),
+    ///     Err(other) => return Err(other.into()),
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -88,6 +130,21 @@ impl Bus {
     /// Ends a consumer in this process and marks it as detached: progress, state and dead letters stay until it is
     /// forgotten, and for 7 days it holds retention back as if it ran. One that doesn't run is marked alike.
     ///
+    /// ```
+    /// # let directory = tempfile::tempdir()?;
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// # let bus = tidegate::Bus::open(directory.path())?;
+    /// # use tidegate::config::{ConsumerConfig, TopicConfig};
+    /// # bus.create_topic("orders", TopicConfig::new(4)).await?;
+    /// # let handler = tidegate::handler_fn(|_, _| Ok(()));
+    /// # bus.subscribe("billing", ConsumerConfig::new(["orders"]), handler).await?;
+    /// bus.unsubscribe("billing").await?;
+    /// assert_eq!(bus.consumers()?[0].kind, tidegate::ConsumerKind::Detached);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// There is no such consumer, or the log refuses.
@@ -103,6 +160,18 @@ impl Bus {
     /// Gives a plugin's consumer another configuration: other topics or settings, another component, other grants or
     /// limits. The component's file is read again. Its lanes end in good order, each after its current delivery, and
     /// begin anew. Where nothing differs, nothing is done.
+    ///
+    /// ```no_run
+    /// # async fn example(bus: tidegate::Bus) -> Result<(), tidegate::ConsumerError> {
+    /// use std::time::Duration;
+    /// use tidegate::config::{ConsumerConfig, PluginConfig, RetryPolicy};
+    ///
+    /// let slower = RetryPolicy::default().backoff(Duration::from_secs(1), Duration::from_secs(60));
+    /// let config = ConsumerConfig::new(["quakes"]).retry(slower);
+    /// bus.reconfigure_plugin("big-quakes", config, PluginConfig::new("big_quakes.wasm")).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
@@ -141,6 +210,19 @@ impl Bus {
     /// takes over between two deliveries, lane by lane. None is lost, made twice or out of order, and attempts go on
     /// counting.
     ///
+    /// ```no_run
+    /// # async fn example(bus: tidegate::Bus) -> Result<(), tidegate::ConsumerError> {
+    /// use tidegate::ReloadOutcome;
+    ///
+    /// match bus.reload("big-quakes").await? {
+    ///     ReloadOutcome::Switched { from, to } => println!("{} took over from {}", to.version, from.version),
+    ///     ReloadOutcome::Unchanged { version } => println!("{} runs already", version.version),
+    ///     _ => {}
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
     /// See [`ConsumerError`]. The candidate is refused then, and the running version goes on.
@@ -162,6 +244,22 @@ impl Bus {
     /// event is a dead letter. Events that are parked behind a dead letter don't count. It waits for as long as that
     /// takes: for ever if the consumer is paused.
     ///
+    /// ```
+    /// # let directory = tempfile::tempdir()?;
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// # let bus = tidegate::Bus::open(directory.path())?;
+    /// # use tidegate::config::{ConsumerConfig, TopicConfig};
+    /// # use tidegate::{Event, handler_fn};
+    /// # bus.create_topic("orders", TopicConfig::new(4)).await?;
+    /// bus.subscribe("billing", ConsumerConfig::new(["orders"]), handler_fn(|_, _| Ok(()))).await?;
+    /// bus.publish("orders", Event::new("order-17", "/shop", "OrderPlaced.v1").build()?).await?;
+    /// bus.caught_up("billing").await?;
+    /// assert_eq!(bus.consumers()?[0].counts.handled, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// It isn't running.
@@ -174,6 +272,21 @@ impl Bus {
     /// Stops a consumer's deliveries until [`resume`](Self::resume), over restarts too. It comes to the end of its
     /// current delivery first.
     ///
+    /// ```
+    /// # let directory = tempfile::tempdir()?;
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// # let bus = tidegate::Bus::open(directory.path())?;
+    /// # use tidegate::config::{ConsumerConfig, TopicConfig};
+    /// # bus.create_topic("orders", TopicConfig::new(4)).await?;
+    /// # let handler = tidegate::handler_fn(|_, _| Ok(()));
+    /// # bus.subscribe("billing", ConsumerConfig::new(["orders"]), handler).await?;
+    /// bus.pause("billing").await?;
+    /// assert!(bus.consumers()?[0].paused);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// There is no such consumer, or the log refuses.
@@ -182,6 +295,22 @@ impl Bus {
     }
 
     /// Lets a consumer go on that was paused.
+    ///
+    /// ```
+    /// # let directory = tempfile::tempdir()?;
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// # let bus = tidegate::Bus::open(directory.path())?;
+    /// # use tidegate::config::{ConsumerConfig, TopicConfig};
+    /// # bus.create_topic("orders", TopicConfig::new(4)).await?;
+    /// # let handler = tidegate::handler_fn(|_, _| Ok(()));
+    /// # bus.subscribe("billing", ConsumerConfig::new(["orders"]), handler).await?;
+    /// bus.pause("billing").await?;
+    /// bus.resume("billing").await?;
+    /// assert!(!bus.consumers()?[0].paused);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -193,6 +322,23 @@ impl Bus {
     /// Moves a consumer to another place: in all of its topics or in one, on all partitions or on one. It may run
     /// meanwhile: it goes on from there after its current delivery. Events that it holds there are let go of; they are
     /// delivered again if they lie behind the new place. Redriven ones stay.
+    ///
+    /// ```
+    /// # let directory = tempfile::tempdir()?;
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// # let bus = tidegate::Bus::open(directory.path())?;
+    /// # use tidegate::config::{ConsumerConfig, TopicConfig};
+    /// # bus.create_topic("orders", TopicConfig::new(4)).await?;
+    /// # let handler = tidegate::handler_fn(|_, _| Ok(()));
+    /// # bus.subscribe("billing", ConsumerConfig::new(["orders"]), handler).await?;
+    /// use tidegate::Position;
+    ///
+    /// bus.seek("billing", None, None, Position::Earliest).await?; // all of its topics, from the beginning
+    /// bus.seek("billing", Some("orders"), Some(2), Position::Latest).await?; // one partition: nothing that is there
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -209,6 +355,22 @@ impl Bus {
 
     /// Removes a consumer with all that it has: progress, held events, state and dead letters. A consumer of the same
     /// name starts anew.
+    ///
+    /// ```
+    /// # let directory = tempfile::tempdir()?;
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// # let bus = tidegate::Bus::open(directory.path())?;
+    /// # use tidegate::config::{ConsumerConfig, TopicConfig};
+    /// # bus.create_topic("orders", TopicConfig::new(4)).await?;
+    /// # let handler = tidegate::handler_fn(|_, _| Ok(()));
+    /// # bus.subscribe("billing", ConsumerConfig::new(["orders"]), handler).await?;
+    /// bus.unsubscribe("billing").await?;
+    /// bus.forget("billing").await?;
+    /// assert!(bus.consumers()?.is_empty());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -228,6 +390,22 @@ impl Bus {
 
     /// All consumers that the bus knows, by name.
     ///
+    /// ```
+    /// # let directory = tempfile::tempdir()?;
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// # let bus = tidegate::Bus::open(directory.path())?;
+    /// # use tidegate::config::{ConsumerConfig, TopicConfig};
+    /// # bus.create_topic("orders", TopicConfig::new(4)).await?;
+    /// # let handler = tidegate::handler_fn(|_, _| Ok(()));
+    /// # bus.subscribe("billing", ConsumerConfig::new(["orders"]), handler).await?;
+    /// for consumer in bus.consumers()? {
+    ///     println!("{}: {} to come, {} held", consumer.name, consumer.lag_events, consumer.held);
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// The log can't be read.
@@ -240,6 +418,21 @@ impl Bus {
     }
 
     /// The plugins that run, by their consumer.
+    ///
+    /// ```
+    /// # let directory = tempfile::tempdir()?;
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// # let bus = tidegate::Bus::open(directory.path())?;
+    /// for plugin in bus.plugins() {
+    ///     println!("{}: {} {}", plugin.consumer, plugin.version.name, plugin.version.version);
+    ///     if let Some(why) = plugin.refused {
+    ///         println!("its file was refused: {why}");
+    ///     }
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn plugins(&self) -> Vec<PluginStatus> {
         let rows = self.inner.log.consumers().into_values();
         let mut plugins: Vec<_> = rows

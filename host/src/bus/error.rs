@@ -10,6 +10,19 @@ use crate::log::{AdminError, OpenError, ReadError};
 use crate::plugin::{LoadError, RuntimeError};
 
 /// Why a bus could not be opened. Nothing was changed.
+///
+/// ```
+/// use tidegate::{Bus, BusError, OpenError};
+///
+/// # let directory = tempfile::tempdir()?;
+/// let bus = Bus::open(directory.path())?;
+/// match Bus::open(directory.path()) {
+///     Err(BusError::Open(OpenError::InUse { path })) => println!("{} is open already", path.display()),
+///     other => panic!("{other:?}"),
+/// }
+///
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum BusError {
@@ -36,6 +49,20 @@ pub enum BusError {
 }
 
 /// Why a consumer was not started or changed. What ran before goes on.
+///
+/// ```
+/// # let directory = tempfile::tempdir()?;
+/// # let bus = tidegate::Bus::open(directory.path())?.blocking();
+/// use tidegate::{AdminError, ConsumerError, handler_fn};
+/// use tidegate::config::ConsumerConfig;
+///
+/// let refused = bus.subscribe("billing", ConsumerConfig::new(["orders"]), handler_fn(|_, _| Ok(())));
+/// match refused {
+///     Err(ConsumerError::Admin(AdminError::UnknownTopic(topic))) => assert_eq!(topic, "orders"),
+///     other => panic!("{other:?}"),
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ConsumerError {

@@ -12,6 +12,21 @@ use crate::handler::ProgramVersion;
 use crate::log::LaneCounts;
 
 /// A topic.
+///
+/// ```
+/// # let directory = tempfile::tempdir()?;
+/// # let bus = tidegate::Bus::open(directory.path())?.blocking();
+/// # use tidegate::config::{ConsumerConfig, TopicConfig};
+/// # use tidegate::{Event, handler_fn};
+/// # bus.create_topic("orders", TopicConfig::new(1))?;
+/// # bus.subscribe("billing", ConsumerConfig::new(["orders"]), handler_fn(|_, _| Ok(())))?;
+/// # bus.publish("orders", Event::new("order-17", "/shop", "OrderPlaced.v1").build()?)?;
+/// # bus.caught_up("billing")?;
+/// let topic = bus.bus().topics().remove(0);
+/// assert_eq!((&*topic.name, topic.events(), topic.partitions.len()), ("orders", 1, 1));
+/// assert!(topic.bytes() > 0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct TopicStatus {
@@ -38,6 +53,20 @@ impl TopicStatus {
 }
 
 /// A partition of a topic.
+///
+/// ```
+/// # let directory = tempfile::tempdir()?;
+/// # let bus = tidegate::Bus::open(directory.path())?.blocking();
+/// # use tidegate::config::{ConsumerConfig, TopicConfig};
+/// # use tidegate::{Event, handler_fn};
+/// # bus.create_topic("orders", TopicConfig::new(1))?;
+/// # bus.subscribe("billing", ConsumerConfig::new(["orders"]), handler_fn(|_, _| Ok(())))?;
+/// # bus.publish("orders", Event::new("order-17", "/shop", "OrderPlaced.v1").build()?)?;
+/// # bus.caught_up("billing")?;
+/// let partition = bus.bus().topics()[0].partitions[0];
+/// assert_eq!((partition.first_offset, partition.next_offset), (0, 1));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct PartitionStatus {
@@ -50,6 +79,23 @@ pub struct PartitionStatus {
 }
 
 /// What runs a consumer.
+///
+/// ```
+/// # let directory = tempfile::tempdir()?;
+/// # let bus = tidegate::Bus::open(directory.path())?.blocking();
+/// # use tidegate::config::{ConsumerConfig, TopicConfig};
+/// # use tidegate::{Event, handler_fn};
+/// # bus.create_topic("orders", TopicConfig::new(1))?;
+/// # bus.subscribe("billing", ConsumerConfig::new(["orders"]), handler_fn(|_, _| Ok(())))?;
+/// # bus.publish("orders", Event::new("order-17", "/shop", "OrderPlaced.v1").build()?)?;
+/// # bus.caught_up("billing")?;
+/// use tidegate::ConsumerKind;
+///
+/// assert_eq!(bus.bus().consumers()?[0].kind, ConsumerKind::Native);
+/// bus.unsubscribe("billing")?;
+/// assert_eq!(bus.bus().consumers()?[0].kind, ConsumerKind::Detached);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -63,6 +109,21 @@ pub enum ConsumerKind {
 }
 
 /// A consumer.
+///
+/// ```
+/// # let directory = tempfile::tempdir()?;
+/// # let bus = tidegate::Bus::open(directory.path())?.blocking();
+/// # use tidegate::config::{ConsumerConfig, TopicConfig};
+/// # use tidegate::{Event, handler_fn};
+/// # bus.create_topic("orders", TopicConfig::new(1))?;
+/// # bus.subscribe("billing", ConsumerConfig::new(["orders"]), handler_fn(|_, _| Ok(())))?;
+/// # bus.publish("orders", Event::new("order-17", "/shop", "OrderPlaced.v1").build()?)?;
+/// # bus.caught_up("billing")?;
+/// let billing = bus.bus().consumers()?.remove(0);
+/// assert_eq!((billing.lag_events, billing.held, billing.dead_letters), (0, 0, 0));
+/// assert_eq!(billing.counts.handled, 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ConsumerStatus {
@@ -98,6 +159,14 @@ pub struct ConsumerStatus {
 }
 
 /// A consumer's plugin.
+///
+/// ```
+/// # let directory = tempfile::tempdir()?;
+/// # let bus = tidegate::Bus::open(directory.path())?.blocking();
+/// let refused = |plugin: &tidegate::PluginStatus| plugin.refused.is_some();
+/// assert_eq!(bus.bus().plugins().iter().filter(|plugin| refused(plugin)).count(), 0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct PluginStatus {
@@ -114,6 +183,17 @@ pub struct PluginStatus {
 }
 
 /// What became of a reload.
+///
+/// ```no_run
+/// # fn example(bus: tidegate::Blocking) -> Result<(), tidegate::ConsumerError> {
+/// use tidegate::ReloadOutcome;
+///
+/// if let ReloadOutcome::Switched { from, to } = bus.reload("big-quakes")? {
+///     println!("{} {} instead of {}", to.name, to.version, from.version);
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "outcome")]
 #[non_exhaustive]

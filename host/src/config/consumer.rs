@@ -144,6 +144,13 @@ impl ConsumerConfig {
 }
 
 /// What waits while an event waits for its retry.
+///
+/// ```
+/// use tidegate::config::{ConsumerConfig, Order};
+///
+/// let strict = ConsumerConfig::new(["ledger"]).order(Order::Partition);
+/// assert_eq!("none".parse(), Ok(Order::None));
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -182,6 +189,14 @@ impl fmt::Display for Order {
 }
 
 /// Where a new consumer starts.
+///
+/// ```
+/// use tidegate::config::{ConsumerConfig, Start};
+///
+/// let from_now_on = ConsumerConfig::new(["orders"]).start(Start::Latest);
+/// let since: Start = "2018-01-31T00:00:00Z".parse().unwrap();
+/// assert!(matches!(since, Start::Time(_)));
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -222,6 +237,13 @@ impl fmt::Display for Start {
 }
 
 /// What becomes of the later events of a key whose event was given up on.
+///
+/// ```
+/// use tidegate::config::{ConsumerConfig, OnDeadLetter};
+///
+/// // A ledger must not book what comes after an entry that failed.
+/// let ledger = ConsumerConfig::new(["ledger"]).on_dead_letter(OnDeadLetter::Park);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -259,6 +281,16 @@ impl fmt::Display for OnDeadLetter {
 ///
 /// The wait before attempt n + 1 is drawn evenly from zero to `min(max, base * 2^(n - 1))`: full jitter, so that many
 /// events that failed together don't come back together.
+///
+/// ```
+/// use std::time::Duration;
+/// use tidegate::config::{ConsumerConfig, RetryPolicy};
+///
+/// let retry = RetryPolicy::default().attempts(5).backoff(Duration::from_secs(1), Duration::from_secs(300));
+/// ConsumerConfig::new(["orders"]).retry(retry).validate()?;
+///
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]

@@ -9,6 +9,23 @@ use crate::bus::{Bus, ConsumerKind, ConsumerStatus, TopicStatus};
 use crate::config::{Config, ConsumerConfig, PluginConfig, TopicConfig};
 
 /// What [`apply`] has done.
+///
+/// ```
+/// # let directory = tempfile::tempdir()?;
+/// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+/// # let bus = tidegate::Bus::open(directory.path())?;
+/// # let file = directory.path().join("tidegate.toml");
+/// # std::fs::write(&file, "[topics.orders]\npartitions = 4\n")?;
+/// let config = tidegate::config::Config::from_file(&file)?;
+/// let applied = tidegate::server::apply(&bus, &config).await;
+/// for change in &applied.changes {
+///     println!("{change}");
+/// }
+/// assert!(applied.refused.is_empty());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Default, Serialize)]
 #[non_exhaustive]
 pub struct Applied {
@@ -19,6 +36,12 @@ pub struct Applied {
 }
 
 /// A change.
+///
+/// ```
+/// use tidegate::server::Change;
+///
+/// assert_eq!(Change::TopicCreated("orders".into()).to_string(), "topic `orders` created");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -56,6 +79,21 @@ impl fmt::Display for Change {
 }
 
 /// A topic or a consumer that stays as it was.
+///
+/// ```
+/// # let directory = tempfile::tempdir()?;
+/// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+/// # let bus = tidegate::Bus::open(directory.path())?;
+/// # let file = directory.path().join("tidegate.toml");
+/// # let consumer = "[consumers.big]\nplugin = 'none.wasm'\ntopics = ['orders']\n";
+/// # std::fs::write(&file, format!("[topics.orders]\n{consumer}"))?;
+/// let config = tidegate::config::Config::from_file(&file)?;
+/// let applied = tidegate::server::apply(&bus, &config).await;
+/// assert_eq!(applied.refused[0].what, "consumer `big`", "its plugin isn't there");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Refused {
@@ -82,6 +120,22 @@ impl fmt::Display for Refused {
 ///
 /// What is refused stays as it was and doesn't hold up the rest: a bus with ten consumers goes on with nine when one
 /// plugin is missing. Topics that the configuration doesn't name stay.
+///
+/// ```
+/// # let directory = tempfile::tempdir()?;
+/// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+/// # let bus = tidegate::Bus::open(directory.path())?;
+/// # let file = directory.path().join("tidegate.toml");
+/// # std::fs::write(&file, "[topics.orders]\npartitions = 4\n")?;
+/// let config = tidegate::config::Config::from_file(&file)?;
+/// let applied = tidegate::server::apply(&bus, &config).await;
+/// assert_eq!((applied.changes.len(), applied.refused.len()), (1, 0));
+/// let again = tidegate::server::apply(&bus, &config).await;
+/// assert!(again.changes.is_empty(), "it is so already");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub async fn apply(bus: &Bus, config: &Config) -> Applied {
     let mut applied = Applied::default();
     let consumers = bus.consumers().unwrap_or_else(|error| {

@@ -18,6 +18,22 @@ use files::Folders;
 use quiet::{Fingerprint, Quiet};
 
 /// Follows files, until this is dropped or [`shutdown`](Self::shutdown).
+///
+/// ```
+/// # let directory = tempfile::tempdir()?;
+/// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+/// # let bus = tidegate::Bus::open(directory.path())?;
+/// # let file = directory.path().join("tidegate.toml");
+/// # std::fs::write(&file, "[topics.orders]\npartitions = 4\n")?;
+/// let config = tidegate::config::Config::from_file(&file)?;
+/// let (applied, watcher) = tidegate::server::watch(&bus, file, config).await;
+/// assert!(applied.refused.is_empty());
+/// // A change of the file takes effect from here on, until it ends.
+/// watcher.shutdown().await;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Watcher {
     task: Option<JoinHandle<()>>,
@@ -52,6 +68,23 @@ impl Drop for Watcher {
 ///
 /// A file is read once it has not changed for a fifth of a second, so that it isn't read half-written; replacing it by
 /// renaming a finished file is the sure way.
+///
+/// ```
+/// # let directory = tempfile::tempdir()?;
+/// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+/// # let bus = tidegate::Bus::open(directory.path())?;
+/// # let file = directory.path().join("tidegate.toml");
+/// # std::fs::write(&file, "[topics.orders]\npartitions = 4\n")?;
+/// let config = tidegate::config::Config::from_file(&file)?;
+/// let (applied, watcher) = tidegate::server::watch(&bus, file, config).await;
+/// for refused in &applied.refused {
+///     eprintln!("{refused}");
+/// }
+/// watcher.shutdown().await;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub async fn watch(bus: &Bus, file: impl Into<PathBuf>, config: Config) -> (Applied, Watcher) {
     let mut follower = Follower { bus: bus.clone(), file: file.into(), config };
     // The look comes before anything is read, so that no change falls between the two.
