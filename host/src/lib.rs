@@ -22,11 +22,16 @@
 //! - `cli` (default): the `tidegate` command. It brings `server`.
 //! - `server`: the control socket for other processes, the configuration file, and following it while the bus runs.
 //!
-//! Without either, the library is all there is: the bus, native handlers and plugins.
+//! - `relay-http`: `HttpRelay`, a handler that posts each event to an HTTP endpoint.
+//! - `relay-nats`: `NatsRelay`, a handler that publishes each event into NATS `JetStream`.
+//! - `relays`: both relays.
+//!
+//! Without any, the library is all there is: the bus, native handlers and plugins.
 //!
 //! # More
 //!
-//! The repository has the guides: `ARCHITECTURE.md`, and in `docs/` the storage format, delivery, plugins and operations.
+//! The repository has the guides: `ARCHITECTURE.md`, and in `docs/` the storage format, delivery, plugins,
+//! relays and operations.
 
 mod bus;
 mod clock;
@@ -39,6 +44,7 @@ mod ids;
 mod limits;
 mod log;
 mod plugin;
+mod relay;
 #[cfg(feature = "server")]
 pub mod server;
 #[doc(hidden)]
@@ -59,6 +65,11 @@ pub use log::{
     AdminError, Attempt, DeadLetter, LaneCounts, Medium, OpenError, Position, PublishError, Published,
     ReadError, StorageFault, Trimmed,
 };
+#[cfg(feature = "relay-http")]
+pub use relay::HttpRelay;
+#[cfg(feature = "relay-nats")]
+pub use relay::NatsRelay;
+pub use relay::RelayError;
 
 /// The examples of the README, run as tests.
 #[cfg(doctest)]

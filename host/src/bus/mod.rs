@@ -7,6 +7,7 @@ mod dead_letters;
 mod error;
 mod handle;
 mod options;
+mod programs;
 mod reader;
 mod roster;
 mod state;
