@@ -45,6 +45,9 @@ pub(crate) trait TopicDirectory: Send + Sync {
     /// The topic's number, where there is such a topic.
     fn topic_id(&self, name: &str) -> Option<TopicId>;
 
+    /// Whether the topic numbers the events of each key.
+    fn is_sequenced(&self, topic: TopicId) -> bool;
+
     /// The largest event that the bus accepts, in bytes of [`Event::size`].
     fn event_bytes_max(&self) -> usize;
 }
@@ -354,6 +357,9 @@ impl Context {
             return Err(EmitError::UnknownTopic(topic.to_owned()));
         };
         let event = self.completed(event)?;
+        if self.owner.topics.is_sequenced(id) {
+            event.check_unnumbered(topic)?;
+        }
         let (size, max) = (event.size(), self.owner.topics.event_bytes_max());
         if size > max {
             return Err(EmitError::EventSize { size, max });

@@ -1,5 +1,6 @@
 //! What runs a consumer, seen from the lanes: plugins and native Rust handlers alike.
 
+use std::any::Any;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
@@ -181,6 +182,13 @@ impl From<DataError> for Failure {
     fn from(error: DataError) -> Self {
         Self::permanent("bad-data", error.to_string())
     }
+}
+
+/// What a panic said.
+pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    let message = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    message.unwrap_or("a panic without a message")
 }
 
 /// Shortens to at most `bytes_max`, at a character's border.

@@ -8,11 +8,13 @@
 //! - [`Bus`] opens a data directory; [`Bus::blocking`] is the same for programs without async. Its page has an example.
 //! - [`Event`] is a `CloudEvents` 1.0 event, built, checked, read from JSON and written to it.
 //! - [`Bus::publish`] and [`Bus::publish_all`] return when the events are on the disk; [`Bus::read`] reads them back.
+//! - [`Bus::transaction`] makes the application's own tables and events durable together, and [`Bus::snapshot`] reads both
+//!   at one moment. [`Bus::publish_expecting`] publishes on condition that nobody was faster.
 //! - [`Bus::subscribe`] runs a consumer by a [`Handler`], [`Bus::subscribe_plugin`] by a component. What a delivery
 //!   changes goes through its [`Context`], and commits with its progress or not at all.
 //! - [`config`] has the settings of the bus, of topics, consumers and plugins, each with its bounds and default.
-//! - Errors are an enum for each kind of call: [`BusError`], [`PublishError`], [`ReadError`], [`AdminError`],
-//!   [`ConsumerError`]. Each says what is durable when it comes.
+//! - Errors are an enum for each kind of call: [`BusError`], [`PublishError`], [`TransactionError`], [`ReadError`],
+//!   [`AdminError`], [`ConsumerError`]. Each says what is durable when it comes.
 //!
 //! The bus runs on threads of its own and works with any async runtime, or none. Nothing in it is global: several buses
 //! live in one process, each on its own data directory.
@@ -51,8 +53,9 @@ pub mod server;
 pub mod testing;
 
 pub use bus::{
-    Blocking, Bus, BusError, ConsumerError, ConsumerKind, ConsumerStatus, Drained, Options, PartitionStatus,
-    PluginStatus, Reader, Record, ReloadOutcome, StateView, TopicStatus,
+    Blocking, Bus, BusError, ConsumerError, ConsumerKind, ConsumerStatus, Drained, KeyReader, Options,
+    PartitionStatus, PluginStatus, Reader, Record, ReloadOutcome, Snapshot, SnapshotReader, StateView,
+    StorageEnd, TopicStatus, Unfinished,
 };
 pub use clock::{Clock, Random, SystemClock, SystemRandom, Timestamp, TimestampError};
 pub use delivery::{LaneState, LaneStatus};
@@ -63,13 +66,15 @@ pub use event::{
 pub use handler::{Delivery, Failure, FailureKind, Handler, ProgramVersion, handler_fn};
 pub use log::{
     AdminError, Attempt, DeadLetter, LaneCounts, Medium, OpenError, Position, PublishError, Published,
-    ReadError, StorageFault, Trimmed,
+    ReadError, StorageFault, Transaction, TransactionError, Trimmed, redb,
 };
 #[cfg(feature = "relay-http")]
 pub use relay::HttpRelay;
 #[cfg(feature = "relay-nats")]
 pub use relay::NatsRelay;
 pub use relay::RelayError;
+
+pub use plugin::{LoadError, RuntimeError};
 
 /// The examples of the README, run as tests.
 #[cfg(doctest)]

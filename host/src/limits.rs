@@ -40,8 +40,14 @@ pub const ADMISSION_BYTES_MAX: usize = 32 << 20;
 pub const ADMISSION_ITEMS_MAX: usize = 16 << 10;
 /// Bytes in one commit: bounds the time that an acknowledgement waits for its neighbours.
 pub const COMMIT_BYTES_MAX: usize = 8 << 20;
-/// Most events in one call of `publish_all`: it is one commit, whole or not at all.
+/// Most events in one call of `publish_all` or in one transaction: it is one commit, whole or not at all.
 pub const PUBLISH_EVENTS_MAX: usize = 64 << 10;
+/// Transactions that may wait for the committer: each holds a closure with whatever it has taken along.
+pub const TRANSACTIONS_WAITING_MAX: usize = 1024;
+/// Time that a transaction's closure may take: everybody who publishes waits for it. One that takes longer is undone.
+pub const TRANSACTION_TIME_MAX: Duration = Duration::from_secs(5);
+/// Age after which a snapshot gives nothing more: while it lives, the file keeps what was changed since.
+pub const SNAPSHOT_AGE_MAX: Duration = Duration::from_mins(10);
 /// A batch row is split at this size, so that reading one event never reads much more. A little under a power of two of
 /// pages wastes least of redb's allocation.
 pub const BATCH_BYTES_MAX: usize = 256 << 10;
@@ -74,6 +80,9 @@ pub const RETENTION_BYTES_MIN: u64 = 1 << 20;
 pub const RETENTION_EVERY: Duration = Duration::from_secs(30);
 /// Batches that one run of retention removes in one commit: bounds what the publishers beside it wait.
 pub const TRIM_BATCHES_MAX: u64 = 1000;
+/// Keys after which a run of retention ends early, on a topic that numbers the events of each: the rows of the index are
+/// looked through key by key.
+pub const TRIM_KEYS_MAX: usize = 10_000;
 /// Time after which a consumer that no configuration names any more doesn't hold retention back.
 pub const DETACHED_HOLDS_RETENTION: Duration = Duration::from_hours(168);
 /// Dead letters that one call lists, redrives or discards.
@@ -99,6 +108,11 @@ pub const HELD_CEILING: usize = 1_000_000;
 pub const HANDLER_DEADLINE: Duration = Duration::from_mins(5);
 /// Time that a consumer has to end its current delivery when it is unsubscribed or given another configuration.
 pub const UNSUBSCRIBE_WAIT: Duration = Duration::from_secs(30);
+/// Time that a shutdown gives the disk where its deadline leaves less: a healthy disk takes milliseconds, and a shutdown
+/// that cuts its consumers off is to leave the directory free all the same.
+pub const SHUTDOWN_DISK_WAIT: Duration = Duration::from_secs(1);
+/// Dead letters of a consumer that a shutdown counts: counting reads them, and the end is not to wait for that.
+pub const SHUTDOWN_LETTERS_MAX: u64 = 10_000;
 /// Most threads that run lanes, and most that compile plugins: the bus is a guest in somebody's process.
 pub const BUS_THREADS_MAX: usize = 4;
 /// Held events that a lane delivers in a row while a fresh one is ready: retries come first, and never starve what is new.

@@ -7,7 +7,7 @@ use super::{Bus, ConsumerError, Drained, ReloadOutcome};
 use crate::config::{ConsumerConfig, PluginConfig, TopicConfig};
 use crate::event::Event;
 use crate::handler::Handler;
-use crate::log::{AdminError, Position, PublishError, Published, block_on};
+use crate::log::{AdminError, Position, PublishError, Published, Transaction, TransactionError, block_on};
 
 /// The calls of [`Bus`] that wait, for programs without async: they block the calling thread for as long. What doesn't
 /// wait is called on the bus itself, see [`bus`](Self::bus).
@@ -58,6 +58,34 @@ impl Blocking {
     /// The same.
     pub fn publish_all(&self, events: Vec<(&str, Event)>) -> Result<Vec<Published>, PublishError> {
         block_on(self.bus.publish_all(events))
+    }
+
+    /// See [`Bus::transaction`].
+    ///
+    /// # Errors
+    ///
+    /// The same.
+    pub fn transaction<T, E, F>(&self, work: F) -> Result<T, TransactionError<E>>
+    where
+        T: Send + 'static,
+        E: Send + 'static,
+        F: FnOnce(&mut Transaction<'_>) -> Result<T, E> + Send + 'static,
+    {
+        block_on(self.bus.transaction(work))
+    }
+
+    /// See [`Bus::publish_expecting`].
+    ///
+    /// # Errors
+    ///
+    /// The same.
+    pub fn publish_expecting(
+        &self,
+        topic: &str,
+        expected: u64,
+        events: Vec<Event>,
+    ) -> Result<Vec<Published>, PublishError> {
+        block_on(self.bus.publish_expecting(topic, expected, events))
     }
 
     /// See [`Bus::subscribe`].

@@ -33,6 +33,11 @@ pub struct TopicConfig {
     pub retention: Retention,
     /// How long an identity is remembered, to drop events that are published again.
     pub dedup: Dedup,
+    /// Whether the events of each key are numbered, densely from 1: each gets its number as the attribute `sequence`
+    /// (20 digits, so that text sorts like the number), the events of one key can be read without the others, and can be
+    /// published on condition that nobody was faster. It costs an index row for each key in each commit, and about 60
+    /// bytes for each key for ever. By default it is off; it is fixed when the topic is created.
+    pub sequence: bool,
 }
 
 impl Default for TopicConfig {
@@ -45,7 +50,7 @@ impl TopicConfig {
     /// The default settings with so many partitions.
     #[must_use]
     pub fn new(partitions: u32) -> Self {
-        Self { partitions, retention: Retention::default(), dedup: Dedup::default() }
+        Self { partitions, retention: Retention::default(), dedup: Dedup::default(), sequence: false }
     }
 
     /// Sets [`retention`](Self::retention).
@@ -59,6 +64,13 @@ impl TopicConfig {
     #[must_use]
     pub fn dedup(mut self, dedup: Dedup) -> Self {
         self.dedup = dedup;
+        self
+    }
+
+    /// Sets [`sequence`](Self::sequence).
+    #[must_use]
+    pub fn sequence(mut self, sequence: bool) -> Self {
+        self.sequence = sequence;
         self
     }
 

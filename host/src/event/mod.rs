@@ -18,4 +18,5 @@ pub use data::{Data, DataError};
 pub use error::{EventError, JsonError};
 pub use lines::{EventLines, LineError};
 pub use model::Event;
+pub(crate) use model::SEQUENCE;
 pub use parts::EventParts;

@@ -5,6 +5,9 @@ use serde::Deserialize;
 use super::parts::sort_extensions;
 use super::{Attribute, Data, DataError, EventBuilder, EventError, EventParts, media_type};
 
+/// The extension attribute that orders the events of a source, or, from a topic that numbers them, of a key.
+pub(crate) const SEQUENCE: &str = "sequence";
+
 /// A `CloudEvents` 1.0 event. It is always valid.
 ///
 /// `source` and `id` together identify it. Its [`key`](Self::key) picks the partition and carries the order.
@@ -122,6 +125,25 @@ impl Event {
     pub fn key(&self) -> &str {
         let partition_key = self.extension("partitionkey").and_then(Attribute::as_text);
         partition_key.or(self.subject()).unwrap_or(self.id())
+    }
+
+    /// `sequence` as a number: the event's place among the events of its key, from 1, where it was read from a topic that
+    /// [numbers](crate::config::TopicConfig::sequence) them.
+    pub fn sequence(&self) -> Option<u64> {
+        self.extension(SEQUENCE)?.as_text()?.parse().ok()
+    }
+
+    /// Checks that the event leaves its `sequence` to the topic, which numbers its events by itself.
+    pub(crate) fn check_unnumbered(&self, topic: &str) -> Result<(), EventError> {
+        match self.extension(SEQUENCE) {
+            None => Ok(()),
+            Some(value) => Err(EventError::invalid(
+                SEQUENCE,
+                &value.to_string(),
+                format!("topic `{topic}` numbers the events of each key by itself"),
+                "an event without it",
+            )),
+        }
     }
 
     /// The size in bytes that the bus's bounds apply to: the names and the canonical string forms of all attributes but

@@ -44,9 +44,9 @@ pub(super) struct BatchBuilder {
 }
 
 impl BatchBuilder {
-    /// Adds an event.
-    pub fn push(&mut self, event: &Event) {
-        record::encode(event, &mut self.records);
+    /// Adds an event, with its number among the events of its key where the topic keeps one.
+    pub fn push(&mut self, event: &Event, sequence: Option<u64>) {
+        record::encode(event, sequence, &mut self.records);
         self.ends.push(bounded_u32(self.records.len()));
     }
 
@@ -155,7 +155,7 @@ mod tests {
     fn row(ids: &[&str]) -> Vec<u8> {
         let mut builder = BatchBuilder::default();
         for id in ids {
-            builder.push(&Event::new(*id, "/s", "T").json_text("[1,2]").build().unwrap());
+            builder.push(&Event::new(*id, "/s", "T").json_text("[1,2]").build().unwrap(), None);
         }
         let mut row = vec![0; builder.row_bytes()];
         builder.write(7, Timestamp(99), 1234, &mut row);

@@ -7,12 +7,13 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, select};
 use redb::Database;
 
-use super::admission::Admitted;
+use super::admission::{Admitted, AdmittedClosure, Waiting};
 use super::error::{ReadError, StorageFault};
 use super::open;
 use super::schema::Tables;
 use super::shared::{Health, Shared};
-use super::txn::{Txn, Verdict, Windows};
+use super::transaction::Ran;
+use super::txn::{After, Txn, Verdict, Windows};
 use crate::limits::{BALLAST_BYTES, COMMIT_BYTES_MAX};
 
 /// How long the committer waits before it tries again to open a database that failed, while items may still come in
@@ -22,10 +23,51 @@ const REOPEN_WAIT: Duration = Duration::from_millis(200);
 /// What is never sent: a channel of it only tells of its end.
 pub(super) enum Never {}
 
+/// What goes into one commit.
+#[derive(Default)]
+struct Group {
+    /// At most one, since it can only be undone with all that is written with it. It comes first.
+    closure: Option<AdmittedClosure>,
+    items: Vec<Admitted>,
+}
+
+impl Group {
+    fn is_empty(&self) -> bool {
+        self.closure.is_none() && self.items.is_empty()
+    }
+
+    /// Answers everybody who waits for it.
+    fn finish(self, verdict: &Verdict) {
+        if let Some(AdmittedClosure { closure, .. }) = self.closure {
+            closure.finish(verdict);
+        }
+        finish(self.items, verdict);
+    }
+}
+
+/// What became of an attempt at a commit.
+enum Attempt {
+    /// It is durable, or there was nothing to write; memory has to do this.
+    Done(Vec<After>),
+    /// The closure failed and what it wrote was undone, so nothing is written yet.
+    Undone,
+}
+
+/// How the database was closed.
+#[derive(Debug)]
+pub(crate) enum Closing {
+    /// In good order, and it says so.
+    Marked,
+    /// It could not be marked: the next start takes it as one after a crash.
+    Unmarked(StorageFault),
+    /// It had failed, and couldn't be opened anew before the end.
+    Failing,
+}
+
 /// See the module.
 pub(super) struct Committer {
     shared: Arc<Shared>,
-    queue: Receiver<Admitted>,
+    waiting: Waiting,
     /// Disconnected when it is to end.
     end: Receiver<Never>,
     windows: Windows,
@@ -37,64 +79,64 @@ pub(super) struct Committer {
 impl Committer {
     pub fn new(
         shared: Arc<Shared>,
-        queue: Receiver<Admitted>,
+        waiting: Waiting,
         end: Receiver<Never>,
         windows: Windows,
         commit_last: u64,
     ) -> Self {
-        Self { shared, queue, end, windows, commit_last, ballast_settled: false }
+        Self { shared, waiting, end, windows, commit_last, ballast_settled: false }
     }
 
-    /// Works until it is told to end and the queue is empty, and then closes the database. The queue alone doesn't tell: a
-    /// publisher that nobody polls any more holds its place in it for ever.
-    pub fn run(mut self) {
-        while let Some(first) = self.next() {
-            let group = self.gather(first);
+    /// Works until it is told to end and the queues are empty, and then closes the database. The queues alone don't tell: a
+    /// publisher that nobody polls any more holds its place in them for ever.
+    pub fn run(mut self) -> Closing {
+        while let Some(group) = self.next() {
             if !self.commit(group) {
                 self.reopen();
             }
         }
-        self.close();
+        self.close()
     }
 
-    /// The next item, as soon as there is one; `None` at the end.
-    fn next(&self) -> Option<Admitted> {
+    /// All that waits, as far as one commit takes it, as soon as there is something; `None` at the end.
+    ///
+    /// A commit takes a closure if one waits, and items whether or not one does. So a flood of transactions holds back
+    /// nobody who publishes for longer than one closure takes, and a flood of events no transaction for longer than one
+    /// commit.
+    fn next(&self) -> Option<Group> {
+        let mut group = Group::default();
         select! {
-            recv(self.queue) -> item => item.ok(),
-            recv(self.end) -> _ => self.queue.try_recv().ok(),
+            recv(self.waiting.items) -> item => group.items.extend(item),
+            recv(self.waiting.closures) -> closure => group.closure = closure.ok(),
+            recv(self.end) -> _ => {}
         }
-    }
-
-    /// Everything that waits, as far as one commit takes it.
-    fn gather(&self, first: Admitted) -> Vec<Admitted> {
-        let mut bytes = first.change.bytes();
-        let mut group = vec![first];
+        if group.closure.is_none() {
+            group.closure = self.waiting.closures.try_recv().ok();
+        }
+        let mut bytes: usize = group.items.iter().map(|item| item.change.bytes()).sum();
         while bytes < COMMIT_BYTES_MAX {
-            let Ok(next) = self.queue.try_recv() else { break };
+            let Ok(next) = self.waiting.items.try_recv() else { break };
             bytes += next.change.bytes();
-            group.push(next);
+            group.items.push(next);
         }
-        group
+        (!group.is_empty()).then_some(group)
     }
 
-    /// Commits a group and answers all of its items. Returns whether the storage still works.
-    fn commit(&mut self, group: Vec<Admitted>) -> bool {
+    /// Commits a group and answers all of it. Returns whether the storage still works.
+    fn commit(&mut self, mut group: Group) -> bool {
         let database = match self.shared.database() {
             Ok(database) => database,
             Err(ReadError::Closed) => {
-                finish(group, &Verdict::Closed);
+                group.finish(&Verdict::Closed);
                 return true;
             }
             Err(_) => {
-                finish(group, &Verdict::Reopening);
+                group.finish(&Verdict::Reopening);
                 return false;
             }
         };
-        let group = self.refuse_without_space(group);
-        if group.is_empty() {
-            return true;
-        }
-        let (mut group, result) = self.write(&database, group);
+        let full = self.refuse_without_space(&mut group);
+        let result = self.write(&database, &mut group, full);
         drop(database);
         let verdict = match result {
             Ok(()) => Verdict::Durable,
@@ -103,17 +145,16 @@ impl Committer {
                 Verdict::InDoubt(fault)
             }
         };
-        for item in group.drain(..) {
-            item.change.finish(&verdict);
-        }
+        group.finish(&verdict);
         matches!(verdict, Verdict::Durable)
     }
 
-    /// Answers the items that a full disk refuses, and returns the others.
-    fn refuse_without_space(&mut self, group: Vec<Admitted>) -> Vec<Admitted> {
+    /// Answers the items that a full disk refuses, and takes them out. Returns the free bytes and their floor if there are
+    /// too few.
+    fn refuse_without_space(&mut self, group: &mut Group) -> Option<(u64, u64)> {
         let min = self.shared.options.free_bytes_min;
-        if !group.iter().any(|item| item.change.adds()) {
-            return group;
+        if group.closure.is_none() && !group.items.iter().any(|item| item.change.adds()) {
+            return None;
         }
         // A disk that doesn't say is taken to have room: a commit that fails says so itself.
         let free = self.shared.medium.free_bytes().unwrap_or(u64::MAX);
@@ -121,11 +162,13 @@ impl Committer {
             if !self.ballast_settled && free >= min.saturating_add(2 * BALLAST_BYTES) {
                 self.restore_ballast();
             }
-            return group;
+            return None;
         }
-        let (refused, group) = group.into_iter().partition(|item| item.change.adds());
+        let items = std::mem::take(&mut group.items);
+        let (refused, kept) = items.into_iter().partition(|item| item.change.adds());
+        group.items = kept;
         finish(refused, &Verdict::DiskFull { free, min });
-        group
+        Some((free, min))
     }
 
     fn restore_ballast(&mut self) {
@@ -135,44 +178,75 @@ impl Committer {
         }
     }
 
-    /// Writes a group and makes it durable.
+    /// Writes a group and makes it durable: without its closure, if that fails.
     fn write(
         &mut self,
         database: &Database,
-        mut group: Vec<Admitted>,
-    ) -> (Vec<Admitted>, Result<(), StorageFault>) {
+        group: &mut Group,
+        full: Option<(u64, u64)>,
+    ) -> Result<(), StorageFault> {
+        if group.is_empty() {
+            return Ok(());
+        }
+        let mut attempt = self.attempt(database, group, full, true)?;
+        if matches!(attempt, Attempt::Undone) && !group.items.is_empty() {
+            attempt = self.attempt(database, group, full, false)?;
+        }
+        if let Attempt::Done(after) = attempt {
+            for after in after {
+                after(&self.shared, &mut self.windows);
+            }
+        }
+        Ok(())
+    }
+
+    fn attempt(
+        &mut self,
+        database: &Database,
+        group: &mut Group,
+        full: Option<(u64, u64)>,
+        with_closure: bool,
+    ) -> Result<Attempt, StorageFault> {
         let commit = self.commit_last + 1;
         let (shared, windows) = (&self.shared, &self.windows);
         // A panic within redb poisons its transaction: it counts as a failed commit, and the database is opened anew.
         let result = catch_unwind(AssertUnwindSafe(|| {
             let transaction = open::begin_write(database, shared.options.commit)?;
-            let (after, is_idle) = {
-                let mut txn = Txn::new(Tables::open(&transaction)?, shared, windows, commit);
-                for item in &mut group {
-                    item.change.apply(&mut txn)?;
+            let mut txn = Txn::new(Tables::open(&transaction)?, shared, windows, commit);
+            let mut is_idle = true;
+            if let Some(AdmittedClosure { closure, .. }) = group.closure.as_mut().filter(|_| with_closure) {
+                let (ran, returned) = closure.run(txn, &transaction, full);
+                match ran {
+                    Ran::Kept => is_idle = false,
+                    Ran::Nothing => {}
+                    Ran::Undo => {
+                        drop(returned);
+                        transaction.abort()?;
+                        return Ok(Attempt::Undone);
+                    }
+                    Ran::Failed(fault) => return Err(fault),
                 }
-                let is_idle = txn.idle() == group.len();
-                (txn.complete()?, is_idle)
-            };
+                txn = returned;
+            }
+            for item in &mut group.items {
+                item.change.apply(&mut txn)?;
+            }
+            is_idle = is_idle && txn.idle() == group.items.len();
+            let after = txn.complete()?;
             if is_idle {
                 transaction.abort()?;
-                return Ok(Vec::new());
+                return Ok(Attempt::Done(Vec::new()));
             }
             transaction.commit()?;
-            Ok(after)
+            Ok(Attempt::Done(after))
         }));
-        let result = match result {
-            Ok(Ok(after)) => {
-                self.commit_last = commit;
-                for after in after {
-                    after(&self.shared, &mut self.windows);
-                }
-                Ok(())
-            }
-            Ok(Err(fault)) => Err(fault),
-            Err(_) => Err(StorageFault::from(redb::Error::Corrupted("the database panicked".to_owned()))),
-        };
-        (group, result)
+        let attempt = result.unwrap_or_else(|_| {
+            Err(StorageFault::from(redb::Error::Corrupted("the database panicked".to_owned())))
+        })?;
+        if let Attempt::Done(_) = attempt {
+            self.commit_last = commit;
+        }
+        Ok(attempt)
     }
 
     /// Opens the database anew, for as long as it takes. Items that come in meanwhile are refused.
@@ -196,8 +270,12 @@ impl Committer {
             }
             // Whoever closes the log ends the attempts.
             select! {
-                recv(self.queue) -> item => match item {
+                recv(self.waiting.items) -> item => match item {
                     Ok(item) => item.change.finish(&Verdict::Reopening),
+                    Err(_) => return,
+                },
+                recv(self.waiting.closures) -> closure => match closure {
+                    Ok(waiting) => waiting.closure.finish(&Verdict::Reopening),
                     Err(_) => return,
                 },
                 recv(self.end) -> _ => return,
@@ -207,13 +285,18 @@ impl Committer {
     }
 
     /// Marks the database as closed in good order, and closes it.
-    fn close(&mut self) {
-        let Some(database) = self.shared.take_database(Health::Closed) else {
-            return;
+    fn close(&mut self) -> Closing {
+        let Some(mut database) = self.shared.take_database(Health::Closed) else {
+            return Closing::Failing;
         };
-        if let Err(error) = open::mark(&database, self.shared.options.commit, false) {
-            tracing::warn!(%error, "the database could not be marked as closed; the next start checks its lanes");
+        let marked = open::mark(&database, self.shared.options.commit, false);
+        // Who reads holds it for the moment in which it begins. The last one out closes the file, and that is to be here:
+        // when this returns, somebody else can open it.
+        while let Err(held) = Arc::try_unwrap(database) {
+            database = held;
+            std::thread::yield_now();
         }
+        marked.map_or_else(Closing::Unmarked, |()| Closing::Marked)
     }
 }
 

@@ -2,10 +2,14 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use thiserror::Error;
 
+use super::admission::Refusal;
+use crate::config::{ConfigError, NameError};
 use crate::event::EventError;
+use crate::handler::FailureKind;
 
 /// A fault of the database or of the disk below it.
 #[derive(Clone, Debug, Error)]
@@ -99,9 +103,49 @@ pub enum PublishError {
         /// The bound.
         max: usize,
     },
-    /// The event breaks a rule of `CloudEvents`. Nothing was written.
+    /// The event breaks a rule of `CloudEvents`, or has a `sequence` of its own in a topic that numbers its events.
+    /// Nothing was written.
     #[error(transparent)]
     Invalid(#[from] EventError),
+    /// A number was expected or asked for in a topic that doesn't number its events. Nothing was written.
+    #[error(
+        "topic `{0}` doesn't number the events of its keys: only a topic that is created with `sequence = true` does"
+    )]
+    NotSequenced(String),
+    /// Events that are published on one condition have several keys. Nothing was written.
+    #[error(
+        "events that expect a number are of one key, and these are of `{first}` and `{other}`: publish them in a transaction"
+    )]
+    MixedKeys {
+        /// The first event's key.
+        first: String,
+        /// Another key.
+        other: String,
+    },
+    /// Somebody was faster: the last event of the key has another number than was expected. Nothing was written.
+    #[error(
+        "the last event of key `{key}` in topic `{topic}` has number {actual}, and {expected} was expected: read what has \
+             come since, decide anew, and publish again"
+    )]
+    VersionConflict {
+        /// The topic.
+        topic: String,
+        /// The key.
+        key: String,
+        /// The number that was expected, 0 for no event.
+        expected: u64,
+        /// The number that it has, 0 for no event.
+        actual: u64,
+    },
+    /// Called from within the closure of a transaction of the same bus, where it would wait for itself. Nothing was
+    /// written.
+    #[error(
+        "within a transaction, the bus can't be waited for: use the `Transaction` that the closure is handed"
+    )]
+    InTransaction,
+    /// The storage failed within a transaction. Nothing was written.
+    #[error("the storage failed: {0}. Hand the error back from the transaction, and try it again")]
+    Storage(#[source] StorageFault),
     /// The disk is full. Nothing was written.
     #[error(
         "the disk has {free} bytes free and the bus leaves {min} of them alone: free some space, or shorten the \
@@ -119,13 +163,22 @@ pub enum PublishError {
         "the commit failed and may still have reached the disk: {0}. Publish the same events again, deduplication makes \
              that safe"
     )]
-    InDoubt(StorageFault),
+    InDoubt(#[source] StorageFault),
     /// The storage failed and is being opened anew. Nothing was written.
     #[error("the storage failed and is being opened anew: try again")]
     Reopening,
     /// The bus is shut down. Nothing was written.
     #[error("the bus is shut down")]
     Closed,
+}
+
+impl From<Refusal> for PublishError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Closed => Self::Closed,
+            Refusal::InTransaction => Self::InTransaction,
+        }
+    }
 }
 
 /// Why something could not be read.
@@ -145,6 +198,20 @@ pub enum ReadError {
         /// How many there are.
         partitions: u32,
     },
+    /// The topic doesn't number its events.
+    #[error(
+        "topic `{0}` doesn't number the events of its keys: only a topic that is created with `sequence = true` does"
+    )]
+    NotSequenced(String),
+    /// The snapshot is too old.
+    #[error("the snapshot is older than {} seconds: take another one", .max.as_secs())]
+    SnapshotExpired {
+        /// The age at which snapshots end.
+        max: Duration,
+    },
+    /// The storage was closed, or opened anew after a failure, since the snapshot was taken.
+    #[error("the storage was closed or opened anew since the snapshot was taken: take another one")]
+    SnapshotEnded,
     /// There is no such consumer.
     #[error("there is no consumer `{0}`")]
     UnknownConsumer(String),
@@ -168,7 +235,7 @@ pub enum ReadError {
     },
     /// The database could not be read.
     #[error("the storage can't be read: {0}")]
-    Storage(StorageFault),
+    Storage(#[source] StorageFault),
     /// The storage failed and is being opened anew.
     #[error("the storage failed and is being opened anew: try again")]
     Reopening,
@@ -187,9 +254,70 @@ impl<E: Into<redb::Error>> From<E> for ReadError {
 #[derive(Clone, Debug, Error)]
 #[non_exhaustive]
 pub enum AdminError {
-    /// A name, a number or a combination is not allowed. Nothing was changed.
-    #[error("{0}")]
-    Invalid(String),
+    /// The name is none that a topic can have. Nothing was changed.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// A setting is out of its bounds, or at odds with others. Nothing was changed.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A topic can't have another number of partitions. Nothing was changed.
+    #[error(
+        "topic `{topic}` has {partitions} partitions and can't get {asked}: the number is fixed, since keys would change \
+         their partition; create another topic"
+    )]
+    PartitionsFixed {
+        /// The topic.
+        topic: String,
+        /// How many it has.
+        partitions: u32,
+        /// How many were asked for.
+        asked: u32,
+    },
+    /// A topic can't begin to number its events, or stop to. Nothing was changed.
+    #[error(
+        "topic `{topic}` {} the events of each key (`sequence`), and that can't be changed: the numbers would have gaps; \
+         create another topic",
+        if *.is_sequenced { "numbers" } else { "doesn't number" }
+    )]
+    SequenceFixed {
+        /// The topic.
+        topic: String,
+        /// Whether it numbers them.
+        is_sequenced: bool,
+    },
+    /// A consumer can't go over to topics with another number of partitions. Nothing was changed.
+    #[error(
+        "consumer `{consumer}` has {lanes} lanes and its topics now have {partitions} partitions: use another name, or \
+         forget it first"
+    )]
+    LanesFixed {
+        /// The consumer.
+        consumer: String,
+        /// How many it has.
+        lanes: u32,
+        /// How many partitions its topics have.
+        partitions: u32,
+    },
+    /// The bus has as many topics as it can. Nothing was changed.
+    #[error("a bus has at most {max} topics: tell events apart by their type")]
+    TooManyTopics {
+        /// The bound.
+        max: usize,
+    },
+    /// A consumer was given no topic to read. Nothing was changed.
+    #[error("consumer `{consumer}` reads no topic: name at least one")]
+    NoTopics {
+        /// The consumer.
+        consumer: String,
+    },
+    /// The consumer reads other topics. Nothing was changed.
+    #[error("consumer `{consumer}` doesn't read topic `{topic}`")]
+    TopicNotRead {
+        /// The consumer.
+        consumer: String,
+        /// The topic.
+        topic: String,
+    },
     /// There is no such topic. Nothing was changed.
     #[error("there is no topic `{0}`")]
     UnknownTopic(String),
@@ -204,14 +332,34 @@ pub enum AdminError {
         /// The letter's id.
         letter: u64,
     },
-    /// What is stored can't be read. Nothing was changed.
+    /// The dead letter is of what could not be read, so there is nothing to put back to work. Nothing was changed.
+    #[error(
+        "dead letter {letter} of consumer `{consumer}` has no event to redrive, it is {kind}: discard it"
+    )]
+    NothingToRedrive {
+        /// The consumer.
+        consumer: String,
+        /// The letter's id.
+        letter: u64,
+        /// What it was given up for.
+        kind: FailureKind,
+    },
+    /// More than one commit takes. Nothing was changed.
+    #[error("{what} at once are more than {max}: take them in several calls")]
+    TooMany {
+        /// What there is too much of, with its number.
+        what: String,
+        /// The bound.
+        max: usize,
+    },
+    /// What is stored, or a part of it that doesn't exist, can't be read. Nothing was changed.
     #[error(transparent)]
     Read(#[from] ReadError),
     /// The commit failed, and may have reached the disk all the same.
     #[error(
         "the commit failed and may still have reached the disk: {0}. Look at what is there and try again"
     )]
-    InDoubt(StorageFault),
+    InDoubt(#[source] StorageFault),
     /// The disk is full. Nothing was changed.
     #[error(
         "the disk has {free} bytes free and the bus leaves {min} of them alone: free some space, or shorten the \
@@ -223,6 +371,10 @@ pub enum AdminError {
         /// The floor that publishing leaves.
         min: u64,
     },
+    /// Called from within the closure of a transaction of the same bus, where it would wait for itself. Nothing was
+    /// changed.
+    #[error("within a transaction, the bus can't be waited for: make the change before or after it")]
+    InTransaction,
     /// The storage failed and is being opened anew. Nothing was changed.
     #[error("the storage failed and is being opened anew: try again")]
     Reopening,
@@ -234,6 +386,66 @@ pub enum AdminError {
 impl<E: Into<redb::Error>> From<E> for AdminError {
     fn from(error: E) -> Self {
         Self::Read(ReadError::Storage(StorageFault::from(error)))
+    }
+}
+
+impl From<Refusal> for AdminError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Closed => Self::Closed,
+            Refusal::InTransaction => Self::InTransaction,
+        }
+    }
+}
+
+/// Why a transaction was not committed. `E` is the closure's own error.
+#[derive(Clone, Debug, Error)]
+#[non_exhaustive]
+pub enum TransactionError<E> {
+    /// The closure returned an error. Nothing of the transaction is there.
+    #[error("{0}")]
+    Refused(E),
+    /// The closure panicked. Nothing of the transaction is there.
+    #[error("the transaction's closure panicked: {0}")]
+    Panicked(String),
+    /// The closure took too long, while everybody who publishes waited for it. Nothing of the transaction is there.
+    #[error(
+        "the transaction's closure took {} ms, more than the {} ms that others may have to wait for it: do the slow part \
+             before the transaction",
+        .took.as_millis(), .max.as_millis()
+    )]
+    TooSlow {
+        /// How long it took.
+        took: Duration,
+        /// The bound.
+        max: Duration,
+    },
+    /// The commit failed, and may have reached the disk all the same: all of it or nothing. Reading one of the tables, or
+    /// publishing one of the events again (`duplicate` says that it was there), tells which.
+    #[error(
+        "the commit failed and may still have reached the disk, all of it or nothing: {0}. Look at what is there before \
+             trying again"
+    )]
+    InDoubt(StorageFault),
+    /// Called from within another transaction's closure, where it would wait for itself. The closure was not run.
+    #[error(
+        "a transaction can't be begun within another one: use the `Transaction` that the closure is handed"
+    )]
+    InTransaction,
+    /// The storage failed and is being opened anew. Nothing of the transaction is there.
+    #[error("the storage failed and is being opened anew: try again")]
+    Reopening,
+    /// The bus is shut down. Nothing of the transaction is there.
+    #[error("the bus is shut down")]
+    Closed,
+}
+
+impl<E> From<Refusal> for TransactionError<E> {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Closed => Self::Closed,
+            Refusal::InTransaction => Self::InTransaction,
+        }
     }
 }
 
@@ -254,7 +466,7 @@ pub(crate) enum CommitError {
     },
     /// The commit failed, and may have reached the disk all the same; the lane reads itself back.
     #[error("the commit failed: {0}")]
-    Failed(StorageFault),
+    Failed(#[source] StorageFault),
     /// The storage failed and is being opened anew. Nothing was written.
     #[error("the storage failed and is being opened anew")]
     Reopening,

@@ -5,6 +5,7 @@ use std::hash::Hasher;
 use siphasher::sip::SipHasher24;
 use siphasher::sip128::{Hasher128, SipHasher24 as SipHasher24Wide};
 
+use super::keys::KeyIdentity;
 use super::window::Identity;
 use crate::event::Event;
 use crate::ids::TopicId;
@@ -34,6 +35,14 @@ pub(super) fn identity(hash_key: [u8; 16], topic: TopicId, event: &Event) -> Ide
     hasher.write(event.source().as_bytes());
     hasher.write(event.id().as_bytes());
     hasher.finish128().as_bytes()
+}
+
+/// What the index of keys knows a key by: SipHash-2-4 with 128 bits of output over topic and key, under the bus's key.
+pub(super) fn key_identity(hash_key: [u8; 16], topic: TopicId, key: &str) -> KeyIdentity {
+    let mut hasher = SipHasher24Wide::new_with_key(&hash_key);
+    hasher.write(&topic.0.to_le_bytes());
+    hasher.write(key.as_bytes());
+    hasher.finish128().as_u128()
 }
 
 #[cfg(test)]

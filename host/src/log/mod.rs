@@ -9,6 +9,7 @@ mod batch;
 mod committer;
 mod error;
 mod hash;
+mod keys;
 mod lane_commit;
 mod lane_rows;
 mod letters;
@@ -22,27 +23,36 @@ mod registry;
 mod retention;
 mod schema;
 mod shared;
+mod snapshot;
 mod store;
 #[cfg(test)]
 mod tests;
 mod topics;
+mod transaction;
 mod txn;
 mod watcher;
 mod window;
 
+/// What the application's own tables are made of.
+pub use redb;
+
 pub(crate) use admission::block_on;
+pub(crate) use committer::Closing;
 pub(crate) use error::CommitError;
-pub use error::{AdminError, OpenError, PublishError, ReadError, StorageFault};
+pub use error::{AdminError, OpenError, PublishError, ReadError, StorageFault, TransactionError};
 pub use lane_rows::{Attempt, DeadLetter, LaneCounts};
 pub(crate) use lane_rows::{Held, Lane, LaneCommit, Marked, Progress, REDRIVEN, Target, Wait};
 pub(crate) use medium::FileMedium;
 pub use medium::Medium;
 pub use memory_medium::MemoryMedium;
 pub use publish::Published;
-pub(crate) use read::{Entry, Stored};
+pub(crate) use read::{Entry, Numbered, Stored};
 pub use registry::Position;
 pub use retention::Trimmed;
 pub(crate) use schema::ConsumerRow;
 pub(crate) use shared::LogOptions;
+pub(crate) use snapshot::LogSnapshot;
 pub(crate) use store::{Log, TopicInfo};
+pub(crate) use transaction::APPLICATION;
+pub use transaction::Transaction;
 pub(crate) use watcher::Watcher;

@@ -220,7 +220,7 @@ fn put_topic(shared: &Shared, id: TopicId, row: TopicRow, ends: &[Ends]) {
 }
 
 /// How far a partition goes, from its first and its last batch.
-fn ends_of(
+pub(super) fn ends_of(
     batches: &impl ReadableTable<(u32, u32, u64), &'static [u8]>,
     topic: TopicId,
     partition: u32,

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 use super::error::{PublishError, StorageFault};
+use super::shared::Shared;
 use super::topics::Topic;
 use super::txn::{Appended, Change, Txn, Verdict};
 use crate::event::Event;
@@ -18,6 +19,10 @@ pub struct Published {
     pub partition: u32,
     /// The offset within the partition.
     pub offset: u64,
+    /// Its number among the events of its key, from 1, where the topic [numbers](crate::config::TopicConfig::sequence) them;
+    /// of a duplicate that of the first one, where it is still there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sequence: Option<u64>,
     /// Whether the topic had an event of the same source and id within its deduplication window. Then nothing was
     /// appended, and this is where the first one is.
     pub duplicate: bool,
@@ -29,16 +34,68 @@ pub(super) type PublishReply = oneshot::Sender<Result<Vec<Published>, PublishErr
 /// Events that become durable together.
 pub(super) struct Publish {
     events: Vec<(Arc<Topic>, Event)>,
+    /// The number that the last event of the events' key has to have; they have one key, and one topic that numbers them.
+    expected: Option<u64>,
     bytes: usize,
     appended: Vec<Appended>,
+    /// Why nothing is appended.
+    refused: Option<PublishError>,
     reply: PublishReply,
 }
 
 impl Publish {
-    pub fn new(events: Vec<(Arc<Topic>, Event)>, reply: PublishReply) -> Self {
+    pub fn new(events: Vec<(Arc<Topic>, Event)>, expected: Option<u64>, reply: PublishReply) -> Self {
         let bytes = events.iter().map(|(_, event)| event.size()).sum();
-        Self { events, bytes, appended: Vec::new(), reply }
+        Self { events, expected, bytes, appended: Vec::new(), refused: None, reply }
     }
+
+    /// Whether somebody was faster. Events that are all there already were published by this call before, or by one like
+    /// it: what has come since doesn't matter then.
+    fn conflict(&self, txn: &mut Txn<'_>) -> Result<Option<PublishError>, StorageFault> {
+        let (Some(expected), Some((topic, first))) = (self.expected, self.events.first()) else {
+            return Ok(None);
+        };
+        let mut is_known = true;
+        for (_, event) in &self.events {
+            is_known = is_known && txn.known(topic, event)?.is_some();
+        }
+        if is_known {
+            return Ok(None);
+        }
+        let actual = txn.version(topic, first.key())?;
+        Ok(check_version(topic, first.key(), expected, actual).err())
+    }
+}
+
+/// Checks of an event what doesn't depend on what is in its topic.
+pub(super) fn check_event(shared: &Shared, topic: &Topic, event: &Event) -> Result<(), PublishError> {
+    let (size, max) = (event.size(), shared.options.event_bytes_max);
+    if size > max {
+        return Err(PublishError::EventSize { id: event.id().to_owned(), size, max });
+    }
+    if topic.sequence {
+        event.check_unnumbered(&topic.name)?;
+    }
+    Ok(())
+}
+
+/// Checks that a topic numbers the events of its keys.
+pub(super) fn check_sequenced(topic: &Topic) -> Result<(), PublishError> {
+    if topic.sequence { Ok(()) } else { Err(PublishError::NotSequenced(topic.name.to_string())) }
+}
+
+/// Checks that nobody was faster.
+pub(super) fn check_version(
+    topic: &Topic,
+    key: &str,
+    expected: u64,
+    actual: u64,
+) -> Result<(), PublishError> {
+    if expected == actual {
+        return Ok(());
+    }
+    let (topic, key) = (topic.name.to_string(), key.to_owned());
+    Err(PublishError::VersionConflict { topic, key, expected, actual })
 }
 
 impl Change for Publish {
@@ -51,6 +108,11 @@ impl Change for Publish {
     }
 
     fn apply(&mut self, txn: &mut Txn<'_>) -> Result<(), StorageFault> {
+        self.refused = self.conflict(txn)?;
+        if self.refused.is_some() {
+            txn.wrote_nothing();
+            return Ok(());
+        }
         self.appended.reserve_exact(self.events.len());
         for (topic, event) in &self.events {
             self.appended.push(txn.append(topic, event)?);
@@ -70,6 +132,8 @@ impl Change for Publish {
             Verdict::Reopening => Err(PublishError::Reopening),
             Verdict::Closed => Err(PublishError::Closed),
         };
+        // What was refused was refused, whatever became of its neighbours.
+        let answer = self.refused.map_or(answer, Err);
         // A publisher that doesn't wait any more gets no answer; its events are durable all the same.
         drop(self.reply.send(answer));
     }
@@ -80,6 +144,7 @@ impl From<Appended> for Published {
         Self {
             partition: appended.place.partition,
             offset: appended.place.offset,
+            sequence: appended.sequence,
             duplicate: appended.duplicate,
         }
     }

@@ -3,14 +3,17 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use redb::ReadOnlyTable;
+use redb::{ReadOnlyTable, ReadableTable};
 
 use super::batch::Batch;
-use super::error::ReadError;
-use super::hash::key_hash;
+use super::error::{ReadError, StorageFault};
+use super::hash::{self, key_hash};
+use super::keys;
 use super::lane_rows::{Lane, Progress};
-use super::schema::{self, BATCHES, HELD, LANES, STATE};
+use super::schema::{self, BATCHES, HELD, KEYS, LANES, STATE};
 use super::shared::Shared;
+use super::topics::{Ends, Partition, Topic};
+use super::window::Place;
 use crate::clock::Timestamp;
 use crate::effects::{StateEntry, StateRead, StateUnavailable};
 use crate::event::Event;
@@ -67,21 +70,38 @@ pub(super) fn events(
     events_max: usize,
     bytes_max: usize,
 ) -> Result<Vec<Entry>, ReadError> {
+    let Some(ends) = ends(shared, topic, partition) else {
+        return Ok(Vec::new());
+    };
+    if from >= ends.next {
+        return Ok(Vec::new());
+    }
+    let table = shared.begin_read()?.open_table(BATCHES)?;
+    events_in(&table, (topic, partition), ends, from, events_max, bytes_max)
+}
+
+/// How far a partition goes now.
+fn ends(shared: &Shared, topic: TopicId, partition: u32) -> Option<Ends> {
+    Some(shared.topic(topic)?.partitions.get(partition as usize)?.ends())
+}
+
+/// As [`events`], of one partition as a table has it that goes so far.
+pub(super) fn events_in(
+    table: &impl ReadableTable<(u32, u32, u64), &'static [u8]>,
+    (topic, partition): (TopicId, u32),
+    ends: Ends,
+    from: u64,
+    events_max: usize,
+    bytes_max: usize,
+) -> Result<Vec<Entry>, ReadError> {
     let events_max = events_max.min(READ_EVENTS_MAX);
     let bytes_max = bytes_max.min(READ_BYTES_MAX);
     let mut entries = Vec::new();
-    let Some(topic) = shared.topic(topic) else {
-        return Ok(entries);
-    };
-    let Some(ends) = topic.partitions.get(partition as usize).map(super::topics::Partition::ends) else {
-        return Ok(entries);
-    };
     let mut next = from.max(ends.low);
     if next >= ends.next {
         return Ok(entries);
     }
-    let table = shared.begin_read()?.open_table(BATCHES)?;
-    let key = |offset: u64| (topic.id.0, partition, offset);
+    let key = |offset: u64| (topic.0, partition, offset);
     // The batch that `next` lies in begins at it or before it.
     let start =
         table.range(key(0)..=key(next))?.next_back().transpose()?.map_or(next, |(key, _)| key.value().2);
@@ -144,14 +164,21 @@ pub(super) fn offset_at(
     partition: u32,
     time: Timestamp,
 ) -> Result<u64, ReadError> {
-    let Some(topic) = shared.topic(topic) else {
-        return Ok(0);
-    };
-    let Some(ends) = topic.partitions.get(partition as usize).map(super::topics::Partition::ends) else {
+    let Some(ends) = ends(shared, topic, partition) else {
         return Ok(0);
     };
     let table = shared.begin_read()?.open_table(BATCHES)?;
-    let key = |offset: u64| (topic.id.0, partition, offset);
+    offset_at_in(&table, (topic, partition), ends, time)
+}
+
+/// As [`offset_at`], of one partition as a table has it that goes so far.
+pub(super) fn offset_at_in(
+    table: &impl ReadableTable<(u32, u32, u64), &'static [u8]>,
+    (topic, partition): (TopicId, u32),
+    ends: Ends,
+    time: Timestamp,
+) -> Result<u64, ReadError> {
+    let key = |offset: u64| (topic.0, partition, offset);
     // Times never go back from batch to batch, so the answer is found by halving the range of offsets.
     let (mut low, mut high) = (ends.low, ends.next);
     while low < high {
@@ -172,6 +199,76 @@ pub(super) fn offset_at(
         }
     }
     Ok(low.min(ends.next))
+}
+
+/// An event of a key, with its number among them.
+pub(crate) type Numbered = (u64, Entry);
+
+/// The number of a key's last event, 0 where there is none.
+pub(super) fn version(shared: &Shared, topic: &Topic, key: &str) -> Result<u64, ReadError> {
+    let table = shared.begin_read()?.open_table(KEYS)?;
+    let key = hash::key_identity(shared.hash_key, topic.id, key);
+    Ok(keys::last(&table, topic.id, key)?)
+}
+
+/// The next events of a key behind number `after`, some at a time, in their order. Those that retention has removed are
+/// left out. Empty at the end.
+pub(super) fn key_events(
+    shared: &Shared,
+    topic: &Topic,
+    key: &str,
+    after: u64,
+) -> Result<Vec<Numbered>, ReadError> {
+    let partition = hash::partition_of(key_hash(key), topic.partition_count());
+    let ends = topic.partitions.get(partition as usize).map(Partition::ends).unwrap_or_default();
+    let read = shared.begin_read()?;
+    let tables = (read.open_table(KEYS)?, read.open_table(BATCHES)?);
+    key_events_in((&tables.0, &tables.1), (topic.id, partition), ends, (shared.hash_key, key), after)
+}
+
+/// As [`key_events`], of a partition as tables have it that goes so far.
+pub(super) fn key_events_in(
+    (keys, batches): (
+        &impl ReadableTable<keys::RowKey, &'static [u8]>,
+        &impl ReadableTable<(u32, u32, u64), &'static [u8]>,
+    ),
+    (topic, partition): (TopicId, u32),
+    ends: Ends,
+    (hash_key, key): ([u8; 16], &str),
+    after: u64,
+) -> Result<Vec<Numbered>, ReadError> {
+    let identity = hash::key_identity(hash_key, topic, key);
+    let mut events = Vec::new();
+    let mut bytes = 0;
+    for (number, offset) in keys::next(keys, topic, identity, after, ends.low)? {
+        // What has become durable since the ends were looked at belongs to a later call.
+        if offset >= ends.next || bytes >= READ_BYTES_MAX {
+            break;
+        }
+        for entry in events_in(batches, (topic, partition), ends, offset, 1, READ_BYTES_MAX)? {
+            if let Entry::Event(stored) = &entry {
+                bytes += stored.event.size();
+            }
+            events.push((number, entry));
+        }
+    }
+    Ok(events)
+}
+
+/// The number that an event was given among those of its key; `None` where retention has removed it.
+pub(super) fn stored_sequence(
+    batches: &impl ReadableTable<(u32, u32, u64), &'static [u8]>,
+    topic: TopicId,
+    place: Place,
+) -> Result<Option<u64>, StorageFault> {
+    let range = (topic.0, place.partition, 0)..=(topic.0, place.partition, place.offset);
+    let Some(row) = batches.range(range)?.next_back() else {
+        return Ok(None);
+    };
+    let (key, row) = row?;
+    let event =
+        Batch::parse(row.value()).ok().and_then(|batch| batch.event(place.offset - key.value().2).ok());
+    Ok(event.and_then(|event| event.sequence()))
 }
 
 /// Reads a lane back.

@@ -17,7 +17,7 @@
 
 use thiserror::Error;
 
-use crate::event::{Attribute, Data, Event, EventParts};
+use crate::event::{Attribute, Data, Event, EventParts, SEQUENCE};
 
 /// Bytes before the head.
 const PREFIX: usize = 4 + 4 + 1 + 1 + 2 + 4 + 8 + 4;
@@ -46,8 +46,8 @@ pub(crate) enum RecordError {
     Meaning(&'static str),
 }
 
-/// Appends an event's record to `out`.
-pub(crate) fn encode(event: &Event, out: &mut Vec<u8>) {
+/// Appends an event's record to `out`, with its number among the events of its key where the topic keeps one.
+pub(crate) fn encode(event: &Event, sequence: Option<u64>, out: &mut Vec<u8>) {
     let start = out.len();
     let (kind, data) = match event.data() {
         None => (DATA_NONE, [].as_slice()),
@@ -56,7 +56,7 @@ pub(crate) fn encode(event: &Event, out: &mut Vec<u8>) {
         Some(Data::Binary(bytes)) => (DATA_BINARY, bytes.as_slice()),
     };
     out.resize(start + PREFIX, 0);
-    encode_head(event, out);
+    encode_head(event, sequence, out);
     let head_len = out.len() - start - PREFIX;
     out.extend_from_slice(data);
     let record = &mut out[start..];
@@ -67,7 +67,7 @@ pub(crate) fn encode(event: &Event, out: &mut Vec<u8>) {
     record[4..8].copy_from_slice(&crc32fast::hash(data).to_le_bytes());
 }
 
-fn encode_head(event: &Event, out: &mut Vec<u8>) {
+fn encode_head(event: &Event, sequence: Option<u64>, out: &mut Vec<u8>) {
     put_bytes(out, event.id().as_bytes());
     put_bytes(out, event.source().as_bytes());
     put_bytes(out, event.kind().as_bytes());
@@ -79,22 +79,39 @@ fn encode_head(event: &Event, out: &mut Vec<u8>) {
         put_bytes(out, text.as_bytes());
     }
     let extensions = event.extensions();
-    put_varint(out, extensions.len() as u64);
+    put_varint(out, (extensions.len() + usize::from(sequence.is_some())) as u64);
+    // The names stay in ascending order.
+    let mut sequence = sequence.map(sequence_attribute);
     for (name, value) in extensions {
-        put_bytes(out, name.as_bytes());
-        match value {
-            Attribute::Boolean(value) => out.extend_from_slice(&[0, u8::from(*value)]),
-            Attribute::Integer(value) => {
-                out.push(1);
-                out.extend_from_slice(&value.to_le_bytes());
-            }
-            Attribute::Text(text) => put_tagged(out, 2, text.as_bytes()),
-            Attribute::Binary(bytes) => put_tagged(out, 3, bytes),
-            Attribute::Uri(text) => put_tagged(out, 4, text.as_bytes()),
-            Attribute::UriReference(text) => put_tagged(out, 5, text.as_bytes()),
-            Attribute::Timestamp(text) => put_tagged(out, 6, text.as_bytes()),
+        if let Some(number) = sequence.take_if(|_| name > SEQUENCE) {
+            put_extension(out, SEQUENCE, &number);
         }
+        put_extension(out, name, value);
     }
+    if let Some(number) = sequence {
+        put_extension(out, SEQUENCE, &number);
+    }
+}
+
+fn put_extension(out: &mut Vec<u8>, name: &str, value: &Attribute) {
+    put_bytes(out, name.as_bytes());
+    match value {
+        Attribute::Boolean(value) => out.extend_from_slice(&[0, u8::from(*value)]),
+        Attribute::Integer(value) => {
+            out.push(1);
+            out.extend_from_slice(&value.to_le_bytes());
+        }
+        Attribute::Text(text) => put_tagged(out, 2, text.as_bytes()),
+        Attribute::Binary(bytes) => put_tagged(out, 3, bytes),
+        Attribute::Uri(text) => put_tagged(out, 4, text.as_bytes()),
+        Attribute::UriReference(text) => put_tagged(out, 5, text.as_bytes()),
+        Attribute::Timestamp(text) => put_tagged(out, 6, text.as_bytes()),
+    }
+}
+
+/// A number as the attribute's value: `CloudEvents` asks for text whose alphabetical order is the order of the events.
+fn sequence_attribute(number: u64) -> Attribute {
+    Attribute::Text(format!("{number:020}"))
 }
 
 /// Reads a record back.
@@ -245,7 +262,7 @@ pub(crate) mod optional_event {
     ) -> Result<S::Ok, S::Error> {
         let mut bytes = Vec::new();
         if let Some(event) = event {
-            encode(event, &mut bytes);
+            encode(event, None, &mut bytes);
         }
         serializer.serialize_bytes(&bytes)
     }
@@ -297,7 +314,7 @@ mod tests {
 
     fn encoded(event: &Event) -> Vec<u8> {
         let mut bytes = Vec::new();
-        encode(event, &mut bytes);
+        encode(event, None, &mut bytes);
         bytes
     }
 

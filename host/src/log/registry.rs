@@ -15,7 +15,7 @@ use super::shared::Shared;
 use super::topics::{Ends, Topic};
 use super::txn::Txn;
 use crate::clock::Timestamp;
-use crate::config::TopicConfig;
+use crate::config::{ConfigError, TopicConfig};
 use crate::handler::ProgramVersion;
 use crate::ids::{ConsumerId, LaneId, TopicId};
 use crate::limits::TOPICS_MAX;
@@ -38,13 +38,8 @@ pub enum Position {
 pub(super) fn create_topic(txn: &mut Txn<'_>, name: &str, config: TopicConfig) -> AdminResult<TopicId> {
     let known = txn.shared.topics().named(name).cloned();
     if let Some(topic) = known {
-        if topic.partition_count() != config.partitions {
-            return Ok(Err(AdminError::Invalid(format!(
-                "topic `{name}` has {} partitions and can't get {}: the number is fixed, since keys would change their \
-                 partition; create another topic",
-                topic.partition_count(),
-                config.partitions
-            ))));
+        if let Err(refused) = same_fixed(name, &topic.config(), &config) {
+            return Ok(Err(refused));
         }
         let row = TopicRow { name: Arc::clone(&topic.name), config: config.clone(), created: topic.created };
         txn.tables.topics.insert(topic.id.0, schema::encode(&row).as_slice())?;
@@ -53,7 +48,7 @@ pub(super) fn create_topic(txn: &mut Txn<'_>, name: &str, config: TopicConfig) -
         return Ok(Ok(id));
     }
     if txn.shared.topics().len() >= TOPICS_MAX {
-        return Ok(Err(AdminError::Invalid(format!("a bus has at most {TOPICS_MAX} topics"))));
+        return Ok(Err(AdminError::TooManyTopics { max: TOPICS_MAX }));
     }
     // Two creations in one group: the name is looked for among the rows too.
     for row in txn.tables.topics.iter()? {
@@ -61,7 +56,7 @@ pub(super) fn create_topic(txn: &mut Txn<'_>, name: &str, config: TopicConfig) -
         if let Ok(row) = schema::decode::<TopicRow>(row.value(), String::new)
             && &*row.name == name
         {
-            return Ok(Ok(TopicId(id.value())));
+            return Ok(same_fixed(name, &row.config, &config).map(|()| TopicId(id.value())));
         }
     }
     let id = TopicId(txn.tables.take_id(meta::NEXT_TOPIC)?);
@@ -73,6 +68,19 @@ pub(super) fn create_topic(txn: &mut Txn<'_>, name: &str, config: TopicConfig) -
         shared.topics_mut().insert(Arc::new(topic));
     });
     Ok(Ok(id))
+}
+
+/// Checks that a topic's settings differ only in what can be changed.
+fn same_fixed(name: &str, is: &TopicConfig, wanted: &TopicConfig) -> Result<(), AdminError> {
+    let topic = || name.to_owned();
+    if is.partitions != wanted.partitions {
+        let (partitions, asked) = (is.partitions, wanted.partitions);
+        return Err(AdminError::PartitionsFixed { topic: topic(), partitions, asked });
+    }
+    if is.sequence != wanted.sequence {
+        return Err(AdminError::SequenceFixed { topic: topic(), is_sequenced: is.sequence });
+    }
+    Ok(())
 }
 
 /// Registers a consumer, or brings one up to what its configuration says now. It starts at `start` in topics that it has
@@ -201,14 +209,12 @@ fn seek_refusal(
     if let Some(topic) = topic
         && !row.topics.contains(&topic.id)
     {
-        return Some(AdminError::Invalid(format!("consumer `{name}` doesn't read topic `{}`", topic.name)));
+        return Some(AdminError::TopicNotRead { consumer: name.to_owned(), topic: topic.name.to_string() });
     }
     let partition = partition?;
     (partition >= row.partitions).then(|| {
-        AdminError::Invalid(format!(
-            "consumer `{name}` has {} lanes, so there is no partition {partition}",
-            row.partitions
-        ))
+        let consumer = name.to_owned();
+        ReadError::UnknownLane { consumer, partition, lanes: row.partitions }.into()
     })
 }
 
@@ -264,26 +270,25 @@ fn same_partitions(name: &str, row: &ConsumerRow, partitions: u32) -> Result<(),
     if row.partitions == partitions {
         return Ok(());
     }
-    Err(AdminError::Invalid(format!(
-        "consumer `{name}` has {} lanes and its topics now have {partitions} partitions: use another name, or forget it first",
-        row.partitions
-    )))
+    Err(AdminError::LanesFixed { consumer: name.to_owned(), lanes: row.partitions, partitions })
 }
 
 fn equal_partitions(name: &str, topics: &[Arc<Topic>]) -> Result<u32, AdminError> {
     let Some(first) = topics.first() else {
-        return Err(AdminError::Invalid(format!("consumer `{name}` reads no topic: name at least one")));
+        return Err(AdminError::NoTopics { consumer: name.to_owned() });
     };
     match topics.iter().find(|topic| topic.partition_count() != first.partition_count()) {
         None => Ok(first.partition_count()),
-        Some(other) => Err(AdminError::Invalid(format!(
-            "consumer `{name}` reads topic `{}` with {} partitions and topic `{}` with {}: a lane merges one partition of \
-             each topic, so their numbers have to be equal; use two consumers, or topics with as many partitions",
-            first.name,
-            first.partition_count(),
-            other.name,
-            other.partition_count()
-        ))),
+        Some(other) => {
+            let unequal = ConfigError::UnequalPartitions {
+                consumer: name.to_owned(),
+                topic: first.name.to_string(),
+                partitions: first.partition_count(),
+                other_topic: other.name.to_string(),
+                other_partitions: other.partition_count(),
+            };
+            Err(unequal.into())
+        }
     }
 }
 

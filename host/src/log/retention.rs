@@ -1,6 +1,6 @@
 //! Retention: what is too old or too much is removed, whole batches at a time, and never what a consumer still needs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use redb::ReadableTable;
@@ -12,11 +12,12 @@ use super::lane_rows::{DeadLetter, Held, Progress, Wait};
 use super::schema::{self, meta};
 use super::topics::Topic;
 use super::txn::Txn;
+use super::{hash, keys};
 use crate::clock::Timestamp;
 use crate::config::Retention;
 use crate::handler::{Failure, FailureKind, ProgramVersion};
 use crate::ids::{ConsumerId, LaneId, TopicId};
-use crate::limits::{DETACHED_HOLDS_RETENTION, TRIM_BATCHES_MAX};
+use crate::limits::{DETACHED_HOLDS_RETENTION, TRIM_BATCHES_MAX, TRIM_KEYS_MAX};
 
 /// What one run removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -86,6 +87,8 @@ fn trim_partition(
     let oldest_kept = age.map_or(Timestamp(i64::MIN), |age| txn.now.before(age));
     let (mut low, mut bytes_removed) = (ends.low, 0);
     let mut rows = Vec::new();
+    let hash_key = txn.shared.hash_key;
+    let mut keys = BTreeSet::new();
     let mut batches =
         txn.tables.batches.range((topic.id.0, partition, 0)..(topic.id.0, partition, ends.next))?.peekable();
     while let Some(row) = batches.next() {
@@ -97,14 +100,20 @@ fn trim_partition(
         };
         // A damaged batch is as old as the one after it: it goes when it is the oldest.
         let count = after - first;
-        let appended = Batch::parse(row.value()).map_or(Timestamp(i64::MIN), |batch| batch.appended);
+        let batch = Batch::parse(row.value());
+        let appended = batch.as_ref().map_or(Timestamp(i64::MIN), |batch| batch.appended);
         let is_old = appended < oldest_kept;
         if !(is_old || bytes_removed < excess) || (first + count > needed && !retention.force) {
             break;
         }
-        if trimmed.batches >= TRIM_BATCHES_MAX {
+        if trimmed.batches >= TRIM_BATCHES_MAX || keys.len() >= TRIM_KEYS_MAX {
             trimmed.more = true;
             break;
+        }
+        if topic.sequence
+            && let Ok(batch) = batch
+        {
+            keys::of_batch(&batch, |key| hash::key_identity(hash_key, topic.id, key), &mut keys);
         }
         rows.push(first);
         low = first + count;
@@ -121,6 +130,7 @@ fn trim_partition(
         txn.tables.batches.remove((topic.id.0, partition, first))?;
     }
     txn.tables.floors.insert((topic.id.0, partition), low)?;
+    keys::trim(&mut txn.tables.keys, topic.id, &keys, low)?;
     for (lane, needed) in lanes.iter().filter(|(_, needed)| *needed < low) {
         leave_gap(txn, *lane, topic, *needed, low)?;
     }

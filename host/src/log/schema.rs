@@ -13,7 +13,7 @@ use crate::handler::ProgramVersion;
 use crate::ids::{ConsumerId, TopicId};
 
 /// The newest format that this build reads, and the one that it writes.
-pub(super) const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 2;
 
 /// Single values, by name.
 pub(super) const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
@@ -25,6 +25,8 @@ pub(super) const FLOORS: TableDefinition<(u32, u32), u64> = TableDefinition::new
 pub(super) const BATCHES: TableDefinition<(u32, u32, u64), &[u8]> = TableDefinition::new("batches");
 /// Topic, commit → the identities that the commit added, for deduplication.
 pub(super) const IDENTITIES: TableDefinition<(u32, u64), &[u8]> = TableDefinition::new("identities");
+/// Topic, key, number of the first event → the offsets of a key's events, see `keys`.
+pub(super) const KEYS: TableDefinition<(u32, u128, u64), &[u8]> = TableDefinition::new("keys");
 /// Consumer → [`ConsumerRow`].
 pub(super) const CONSUMERS: TableDefinition<u32, &[u8]> = TableDefinition::new("consumers");
 /// Consumer, partition → a lane's progress.
@@ -99,6 +101,7 @@ pub(super) struct Tables<'t> {
     pub floors: Table<'t, (u32, u32), u64>,
     pub batches: Table<'t, (u32, u32, u64), &'static [u8]>,
     pub identities: Table<'t, (u32, u64), &'static [u8]>,
+    pub keys: Table<'t, (u32, u128, u64), &'static [u8]>,
     pub consumers: Table<'t, u32, &'static [u8]>,
     pub lanes: Table<'t, (u32, u32), &'static [u8]>,
     pub held: Table<'t, (u32, u32, u64), &'static [u8]>,
@@ -115,6 +118,7 @@ impl<'t> Tables<'t> {
             floors: transaction.open_table(FLOORS)?,
             batches: transaction.open_table(BATCHES)?,
             identities: transaction.open_table(IDENTITIES)?,
+            keys: transaction.open_table(KEYS)?,
             consumers: transaction.open_table(CONSUMERS)?,
             lanes: transaction.open_table(LANES)?,
             held: transaction.open_table(HELD)?,

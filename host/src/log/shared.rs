@@ -91,6 +91,11 @@ impl Shared {
         }
     }
 
+    /// What tells this log from all others of the process.
+    pub fn identity(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
     /// The database, where it can be used.
     pub fn database(&self) -> Result<Arc<Database>, ReadError> {
         let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
@@ -133,6 +138,13 @@ impl Shared {
 
     pub fn topic(&self, id: TopicId) -> Option<Arc<Topic>> {
         self.topics().get(id).cloned()
+    }
+
+    /// A topic that numbers the events of its keys.
+    pub fn sequenced(&self, name: &str) -> Result<Arc<Topic>, ReadError> {
+        let topic = self.topics().named(name).cloned();
+        let topic = topic.ok_or_else(|| ReadError::UnknownTopic(name.to_owned()))?;
+        if topic.sequence { Ok(topic) } else { Err(ReadError::NotSequenced(name.to_owned())) }
     }
 
     pub fn consumers(&self) -> RwLockReadGuard<'_, BTreeMap<ConsumerId, ConsumerRow>> {
@@ -189,6 +201,10 @@ impl Shared {
 impl TopicDirectory for Shared {
     fn topic_id(&self, name: &str) -> Option<TopicId> {
         self.topics().named(name).map(|topic| topic.id)
+    }
+
+    fn is_sequenced(&self, topic: TopicId) -> bool {
+        self.topic(topic).is_some_and(|topic| topic.sequence)
     }
 
     fn event_bytes_max(&self) -> usize {

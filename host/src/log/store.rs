@@ -8,21 +8,24 @@ use crossbeam_channel::Sender;
 use tokio::sync::oneshot;
 
 use super::admin::{Admin, AdminResult};
-use super::admission::{self, Admission, Closed};
-use super::committer::{Committer, Never};
-use super::error::{AdminError, CommitError, OpenError, PublishError, ReadError};
+use super::admission::{self, Admission, Refusal};
+use super::committer::{Closing, Committer, Never};
+use super::error::{AdminError, CommitError, OpenError, PublishError, ReadError, TransactionError};
+use super::hash;
 use super::lane_commit::CommitLane;
 use super::lane_rows::{DeadLetter, Lane, LaneCommit};
 use super::letters::{self, Fate};
 use super::medium::Medium;
 use super::open;
-use super::publish::{Publish, Published};
-use super::read::{self, Entry, StateSnapshot};
+use super::publish::{self, Publish, Published};
+use super::read::{self, Entry, Numbered, StateSnapshot};
 use super::registry::{self, Position};
 use super::retention::{self, Trimmed};
 use super::schema::ConsumerRow;
 use super::shared::{Health, LogOptions, Shared};
+use super::snapshot::LogSnapshot;
 use super::topics::Topic;
+use super::transaction::{self, Transaction, Work};
 use super::txn::{Change, Txn};
 use super::watcher::Watcher;
 use crate::clock::{Clock, Random, Timestamp};
@@ -62,7 +65,7 @@ pub(crate) struct Log {
     admission: Mutex<Option<Admission>>,
     /// Dropped to end the committer.
     end: Mutex<Option<Sender<Never>>>,
-    committer: Mutex<Option<JoinHandle<()>>>,
+    committer: Mutex<Option<JoinHandle<Closing>>>,
     unclean: bool,
 }
 
@@ -99,9 +102,9 @@ impl Log {
         });
         let (windows, commit_last) =
             loaded.map_err(|error| OpenError::Damaged { path: path.clone(), reason: error.to_string() })?;
-        let (admission, queue) = admission::queue();
+        let (admission, waiting) = admission::queues();
         let (end, ended) = crossbeam_channel::bounded(0);
-        let committer = Committer::new(Arc::clone(&shared), queue, ended, windows, commit_last);
+        let committer = Committer::new(Arc::clone(&shared), waiting, ended, windows, commit_last);
         let thread = std::thread::Builder::new()
             .name("tidegate-commit".to_owned())
             .spawn(move || committer.run())
@@ -116,17 +119,27 @@ impl Log {
     }
 
     /// Commits what has been admitted, marks the database as closed in good order and closes it. Blocks for that long.
-    /// Whatever comes later is refused.
-    pub fn close(&self) {
+    /// Whatever comes later is refused, and so is what waits to be admitted: says how many calls that were. Closed for a
+    /// second time, it has nothing to say.
+    pub fn close(&self) -> Option<(Closing, u64)> {
+        let admission = self.admission.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(admission) = &admission {
+            admission.close();
+        }
+        self.end.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let committer = self.committer.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        // The committer catches what panics in it; should one come through all the same, the log is closed.
+        let closing = committer.join().unwrap_or(Closing::Failing);
+        self.shared.take_database(Health::Closed);
+        Some((closing, admission.map_or(0, |admission| admission.refused())))
+    }
+
+    /// Has the log end by itself: what has been admitted is committed, whatever comes later is refused. Doesn't wait.
+    pub fn let_go(&self) {
         if let Some(admission) = self.admission.lock().unwrap_or_else(PoisonError::into_inner).take() {
             admission.close();
         }
         self.end.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(thread) = self.committer.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            // The committer catches what panics in it; should one come through all the same, the log is closed.
-            drop(thread.join());
-        }
-        self.shared.take_database(Health::Closed);
     }
 
     /// The bus's clock.
@@ -176,12 +189,88 @@ impl Log {
     /// See [`PublishError`].
     pub async fn append(&self, events: Vec<(&str, Event)>) -> Result<Vec<Published>, PublishError> {
         let events = self.checked(events)?;
+        self.append_checked(events, None).await
+    }
+
+    /// Publishes events of one key on condition that the last one of the key has this number, 0 where there is to be none.
+    ///
+    /// # Errors
+    ///
+    /// See [`PublishError`].
+    pub async fn append_expecting(
+        &self,
+        topic: &str,
+        expected: u64,
+        events: Vec<Event>,
+    ) -> Result<Vec<Published>, PublishError> {
+        let events = self.checked(events.into_iter().map(|event| (topic, event)).collect())?;
+        if let Some((topic, first)) = events.first() {
+            publish::check_sequenced(topic)?;
+            if let Some((_, other)) = events.iter().find(|(_, event)| event.key() != first.key()) {
+                return Err(PublishError::MixedKeys {
+                    first: first.key().to_owned(),
+                    other: other.key().to_owned(),
+                });
+            }
+        }
+        self.append_checked(events, Some(expected)).await
+    }
+
+    async fn append_checked(
+        &self,
+        events: Vec<(Arc<Topic>, Event)>,
+        expected: Option<u64>,
+    ) -> Result<Vec<Published>, PublishError> {
         if events.is_empty() {
             return Ok(Vec::new());
         }
         let (reply, answer) = oneshot::channel();
-        self.admit(Box::new(Publish::new(events, reply))).await.map_err(|Closed| PublishError::Closed)?;
+        self.admit(Box::new(Publish::new(events, expected, reply))).await?;
         answer.await.unwrap_or(Err(PublishError::Closed))
+    }
+
+    /// Runs a closure on own tables, whose names in the database begin with `space`, and on events: all of it becomes
+    /// durable in one commit, or none.
+    ///
+    /// # Errors
+    ///
+    /// See [`TransactionError`].
+    pub async fn transact<T, E, F>(&self, space: &'static str, work: F) -> Result<T, TransactionError<E>>
+    where
+        T: Send + 'static,
+        E: Send + 'static,
+        F: FnOnce(&mut Transaction<'_>) -> Result<T, E> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        self.admission()?.admit_closure(Box::new(Work::new(space, work, reply))).await?;
+        answer.await.unwrap_or(Err(TransactionError::Closed))
+    }
+
+    /// The application's tables and the log as they are now.
+    ///
+    /// # Errors
+    ///
+    /// See [`ReadError`].
+    pub fn snapshot(&self, space: &'static str) -> Result<LogSnapshot, ReadError> {
+        LogSnapshot::new(Arc::clone(&self.shared), space)
+    }
+
+    /// The number of the last event of a key, 0 where there is none.
+    ///
+    /// # Errors
+    ///
+    /// See [`ReadError`].
+    pub fn version(&self, topic: &str, key: &str) -> Result<u64, ReadError> {
+        read::version(&self.shared, &*self.shared.sequenced(topic)?, key)
+    }
+
+    /// The next events of a key behind number `after`, some at a time. Empty at the end.
+    ///
+    /// # Errors
+    ///
+    /// See [`ReadError`].
+    pub fn key_events(&self, topic: &str, key: &str, after: u64) -> Result<Vec<Numbered>, ReadError> {
+        read::key_events(&self.shared, &*self.shared.sequenced(topic)?, key, after)
     }
 
     fn checked(&self, events: Vec<(&str, Event)>) -> Result<Vec<(Arc<Topic>, Event)>, PublishError> {
@@ -191,20 +280,16 @@ impl Log {
                 max: PUBLISH_EVENTS_MAX,
             });
         }
-        let max = self.shared.options.event_bytes_max;
         let mut bytes = 0;
         let mut checked: Vec<(Arc<Topic>, Event)> = Vec::with_capacity(events.len());
         for (name, event) in events {
-            let size = event.size();
-            if size > max {
-                return Err(PublishError::EventSize { id: event.id().to_owned(), size, max });
-            }
-            bytes += size;
             // Most calls name one topic.
             let topic = match checked.last() {
                 Some((topic, _)) if &*topic.name == name => Arc::clone(topic),
                 _ => self.topic(name).ok_or_else(|| PublishError::UnknownTopic(name.to_owned()))?,
             };
+            publish::check_event(&self.shared, &topic, &event)?;
+            bytes += event.size();
             checked.push((topic, event));
         }
         if checked.len() > 1 && bytes > COMMIT_BYTES_MAX {
@@ -220,13 +305,23 @@ impl Log {
     /// See [`CommitError`].
     pub async fn commit(&self, commit: LaneCommit) -> Result<(), CommitError> {
         let (reply, answer) = oneshot::channel();
-        self.admit(Box::new(CommitLane::new(commit, reply))).await.map_err(|Closed| CommitError::Closed)?;
+        let change = Box::new(CommitLane::new(commit, reply));
+        // Lanes run on threads of their own, so a refusal means that the log is closed.
+        let admitted = async { self.admission()?.enqueue(change).await };
+        admitted.await.map_err(|_| CommitError::Closed)?;
         answer.await.unwrap_or(Err(CommitError::Closed))
     }
 
-    async fn admit(&self, change: Box<dyn Change>) -> Result<(), Closed> {
+    async fn admit(&self, change: Box<dyn Change>) -> Result<(), Refusal> {
+        self.admission()?.admit(change).await
+    }
+
+    fn admission(&self) -> Result<Admission, Refusal> {
+        if transaction::is_inside(self.shared.identity()) {
+            return Err(Refusal::InTransaction);
+        }
         let admission = self.admission.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        admission.ok_or(Closed)?.admit(change).await
+        admission.ok_or(Refusal::Closed)
     }
 
     async fn administer<T, F>(&self, adds: bool, run: F) -> Result<T, AdminError>
@@ -236,7 +331,7 @@ impl Log {
     {
         let (reply, answer) = oneshot::channel();
         let change = Box::new(Admin::new(run, ADMIN_BYTES, adds, reply));
-        self.admit(change).await.map_err(|Closed| AdminError::Closed)?;
+        self.admit(change).await?;
         answer.await.unwrap_or(Err(AdminError::Closed))
     }
 
@@ -382,10 +477,10 @@ impl Log {
 
     async fn settle(&self, consumer: &str, letters: Vec<u64>, fate: Fate) -> Result<(), AdminError> {
         if letters.len() > LETTERS_MAX {
-            return Err(AdminError::Invalid(format!(
-                "{} dead letters at once are more than {LETTERS_MAX}: take them in several calls",
-                letters.len()
-            )));
+            return Err(AdminError::TooMany {
+                what: format!("{} dead letters", letters.len()),
+                max: LETTERS_MAX,
+            });
         }
         let consumer = consumer.to_owned();
         self.administer(false, move |txn| letters::settle(txn, &consumer, &letters, fate)).await
@@ -420,7 +515,16 @@ impl Log {
     ///
     /// See [`ReadError`].
     pub fn dead_letter_count(&self, consumer: ConsumerId) -> Result<u64, ReadError> {
-        letters::count(&self.shared, consumer)
+        self.dead_letter_count_up_to(consumer, u64::MAX)
+    }
+
+    /// The same, but no further than to `max`.
+    ///
+    /// # Errors
+    ///
+    /// See [`ReadError`].
+    pub fn dead_letter_count_up_to(&self, consumer: ConsumerId, max: u64) -> Result<u64, ReadError> {
+        letters::count(&self.shared, consumer, max)
     }
 
     /// Reads events from `from` on, or from the first retained one where that is later: at most so many, and about so
@@ -520,6 +624,16 @@ impl Log {
         self.shared.topic(topic).map(|topic| topic.partition_count())
     }
 
+    /// The partition of a key whose events are numbered.
+    ///
+    /// # Errors
+    ///
+    /// There is no such topic, or it doesn't number its events.
+    pub fn partition_of(&self, topic: &str, key: &str) -> Result<u32, ReadError> {
+        let topic = self.shared.sequenced(topic)?;
+        Ok(hash::partition_of(hash::key_hash(key), topic.partition_count()))
+    }
+
     /// The first offset that a partition retains.
     pub fn low_offset(&self, topic: TopicId, partition: u32) -> u64 {
         let topic = self.shared.topic(topic);
@@ -553,9 +667,7 @@ impl Log {
 impl Drop for Log {
     /// A log that is dropped without [`close`](Log::close) lets its committer end by itself, and doesn't wait.
     fn drop(&mut self) {
-        if let Some(admission) = self.admission.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            admission.close();
-        }
+        self.let_go();
     }
 }
 

@@ -18,6 +18,8 @@ pub(super) struct Topic {
     pub name: Arc<str>,
     pub created: Timestamp,
     pub partitions: Box<[Partition]>,
+    /// Whether it numbers the events of each key: fixed when it is created.
+    pub sequence: bool,
     config: RwLock<TopicConfig>,
 }
 
@@ -30,7 +32,7 @@ impl Topic {
         ends: Vec<Ends>,
     ) -> Self {
         let partitions = ends.into_iter().map(Partition::new).collect();
-        Self { id, name, created, partitions, config: RwLock::new(config) }
+        Self { id, name, created, partitions, sequence: config.sequence, config: RwLock::new(config) }
     }
 
     pub fn config(&self) -> TopicConfig {

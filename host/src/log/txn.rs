@@ -7,6 +7,8 @@ use std::sync::Arc;
 use super::batch::BatchBuilder;
 use super::error::StorageFault;
 use super::hash;
+use super::keys::StagedKeys;
+use super::read;
 use super::schema::{Tables, meta};
 use super::shared::Shared;
 use super::topics::Topic;
@@ -54,7 +56,7 @@ pub(super) enum Verdict {
 }
 
 /// What memory does once the commit is durable.
-type After = Box<dyn FnOnce(&Shared, &mut Windows)>;
+pub(super) type After = Box<dyn FnOnce(&Shared, &mut Windows)>;
 
 /// The deduplication windows, owned by the committer.
 pub(super) type Windows = HashMap<TopicId, Window>;
@@ -70,6 +72,7 @@ pub(super) struct Txn<'t> {
     pub commit: u64,
     staged: BTreeMap<(TopicId, u32), StagedPartition>,
     identities: BTreeMap<TopicId, StagedIdentities>,
+    keys: StagedKeys,
     changed_lanes: BTreeSet<LaneId>,
     after: Vec<After>,
     idle: usize,
@@ -91,7 +94,8 @@ struct StagedIdentities {
     bounds: Dedup,
     /// Those that leave the window with this commit.
     expired: HashSet<Identity>,
-    places: HashMap<Identity, Place>,
+    /// Where they are, with their number among the events of their key.
+    places: HashMap<Identity, (Place, Option<u64>)>,
     /// In the order in which they came.
     rows: Vec<(Identity, Place)>,
 }
@@ -100,6 +104,8 @@ struct StagedIdentities {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Appended {
     pub place: Place,
+    /// Its number among the events of its key, where the topic keeps one.
+    pub sequence: Option<u64>,
     /// Whether it had been there before.
     pub duplicate: bool,
 }
@@ -114,6 +120,7 @@ impl<'t> Txn<'t> {
             commit,
             staged: BTreeMap::new(),
             identities: BTreeMap::new(),
+            keys: StagedKeys::default(),
             changed_lanes: BTreeSet::new(),
             after: Vec::new(),
             idle: 0,
@@ -133,6 +140,53 @@ impl<'t> Txn<'t> {
 
     /// Appends an event to its topic, unless it is there already.
     pub fn append(&mut self, topic: &Arc<Topic>, event: &Event) -> Result<Appended, StorageFault> {
+        let (identity, known) = self.identify(topic, event)?;
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        let partition = hash::partition_of(hash::key_hash(event.key()), topic.partition_count());
+        let into = self.staged.entry((topic.id, partition)).or_insert_with(|| {
+            let ends = topic.partitions[partition as usize].ends();
+            StagedPartition {
+                topic: Arc::clone(topic),
+                first: ends.next,
+                next: ends.next,
+                bytes: ends.bytes_after,
+                batch: BatchBuilder::default(),
+            }
+        });
+        let place = Place { partition, offset: into.next };
+        let sequence = if topic.sequence {
+            let key = hash::key_identity(self.shared.hash_key, topic.id, event.key());
+            Some(self.keys.push(&mut self.tables.keys, topic.id, key, place.offset)?)
+        } else {
+            None
+        };
+        into.batch.push(event, sequence);
+        into.next += 1;
+        if let Some(identity) = identity
+            && let Some(staged) = self.identities.get_mut(&topic.id)
+        {
+            staged.places.insert(identity, (place, sequence));
+            staged.rows.push((identity, place));
+        }
+        if into.batch.row_bytes() >= BATCH_BYTES_MAX {
+            into.write(&mut self.tables, partition, self.commit, self.now)?;
+        }
+        Ok(Appended { place, sequence, duplicate: false })
+    }
+
+    /// Where an event of the same identity is, if the topic's window knows one.
+    pub fn known(&mut self, topic: &Topic, event: &Event) -> Result<Option<Appended>, StorageFault> {
+        Ok(self.identify(topic, event)?.1)
+    }
+
+    /// What the topic's window knows the event by, if it has one, and where an event of that identity is.
+    fn identify(
+        &mut self,
+        topic: &Topic,
+        event: &Event,
+    ) -> Result<(Option<Identity>, Option<Appended>), StorageFault> {
         let staged = match self.identities.entry(topic.id) {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => {
@@ -148,39 +202,27 @@ impl<'t> Txn<'t> {
                 })
             }
         };
-        let identity =
-            (staged.bounds.count > 0).then(|| hash::identity(self.shared.hash_key, topic.id, event));
-        let known = identity.and_then(|identity| {
-            let recent = staged.places.get(&identity).copied();
-            recent.or_else(|| {
-                self.windows.get(&topic.id)?.get(identity).filter(|_| !staged.expired.contains(&identity))
-            })
-        });
-        if let Some(place) = known {
-            return Ok(Appended { place, duplicate: true });
+        if staged.bounds.count == 0 {
+            return Ok((None, None));
         }
-        let partition = hash::partition_of(hash::key_hash(event.key()), topic.partition_count());
-        let into = self.staged.entry((topic.id, partition)).or_insert_with(|| {
-            let ends = topic.partitions[partition as usize].ends();
-            StagedPartition {
-                topic: Arc::clone(topic),
-                first: ends.next,
-                next: ends.next,
-                bytes: ends.bytes_after,
-                batch: BatchBuilder::default(),
-            }
-        });
-        let place = Place { partition, offset: into.next };
-        into.batch.push(event);
-        into.next += 1;
-        if let Some(identity) = identity {
-            staged.places.insert(identity, place);
-            staged.rows.push((identity, place));
+        let identity = hash::identity(self.shared.hash_key, topic.id, event);
+        if let Some((place, sequence)) = staged.places.get(&identity).copied() {
+            return Ok((Some(identity), Some(Appended { place, sequence, duplicate: true })));
         }
-        if into.batch.row_bytes() >= BATCH_BYTES_MAX {
-            into.write(&mut self.tables, partition, self.commit, self.now)?;
-        }
-        Ok(Appended { place, duplicate: false })
+        let durable = self.windows.get(&topic.id).and_then(|window| window.get(identity));
+        let Some(place) = durable.filter(|_| !staged.expired.contains(&identity)) else {
+            return Ok((Some(identity), None));
+        };
+        let sequence =
+            if topic.sequence { read::stored_sequence(&self.tables.batches, topic.id, place)? } else { None };
+        Ok((Some(identity), Some(Appended { place, sequence, duplicate: true })))
+    }
+
+    /// The number of the key's last event, 0 where there is none: what this commit has appended counts. The topic numbers
+    /// its events.
+    pub fn version(&mut self, topic: &Topic, key: &str) -> Result<u64, StorageFault> {
+        let key = hash::key_identity(self.shared.hash_key, topic.id, key);
+        self.keys.last(&self.tables.keys, topic.id, key)
     }
 
     /// The first offset that will not be there after this commit.
@@ -221,6 +263,7 @@ impl<'t> Txn<'t> {
         for (topic, staged) in std::mem::take(&mut self.identities) {
             self.remember(topic, staged)?;
         }
+        self.keys.complete(&mut self.tables.keys)?;
         if appends {
             let mut row = [0; 16];
             row[..8].copy_from_slice(&self.commit.to_le_bytes());

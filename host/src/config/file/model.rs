@@ -162,7 +162,7 @@ fn read_bus(entry: Entry<'_>) -> Result<BusConfig, ConfigFileError> {
 }
 
 fn read_topic(entry: Entry<'_>) -> Result<TopicConfig, ConfigFileError> {
-    let table = entry.table(&["partitions", "retention", "dedup"])?;
+    let table = entry.table(&["partitions", "retention", "dedup", "sequence"])?;
     let mut topic = TopicConfig::default();
     set(&mut topic.partitions, table.get("partitions"), Entry::number)?;
     if let Some(entry) = table.get("retention") {
@@ -171,6 +171,7 @@ fn read_topic(entry: Entry<'_>) -> Result<TopicConfig, ConfigFileError> {
     if let Some(entry) = table.get("dedup") {
         topic.dedup = read_dedup(entry)?;
     }
+    set(&mut topic.sequence, table.get("sequence"), Entry::boolean)?;
     Ok(topic)
 }
 

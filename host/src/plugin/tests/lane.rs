@@ -67,6 +67,10 @@ impl TopicDirectory for Topics {
         (name == "alerts").then_some(TopicId(1))
     }
 
+    fn is_sequenced(&self, _topic: TopicId) -> bool {
+        false
+    }
+
     fn event_bytes_max(&self) -> usize {
         EVENT_BYTES_MAX
     }

@@ -1,0 +1,142 @@
+//! The application's own tables and the log at one moment.
+
+use std::sync::{Arc, Weak};
+
+use redb::{
+    Database, Key, MultimapTableDefinition, MultimapTableHandle, ReadOnlyMultimapTable, ReadOnlyTable,
+    ReadTransaction, ReadableDatabase, TableDefinition, TableError, TableHandle, Value,
+};
+
+use super::error::ReadError;
+use super::hash::{self, key_hash};
+use super::keys;
+use super::open::ends_of;
+use super::read::{self, Entry, Numbered};
+use super::schema::{BATCHES, FLOORS, KEYS};
+use super::shared::Shared;
+use super::topics::{Ends, Topic};
+use super::transaction::own_names;
+use crate::clock::Timestamp;
+use crate::ids::TopicId;
+use crate::limits::SNAPSHOT_AGE_MAX;
+
+/// See [`Snapshot`](crate::Snapshot).
+pub(crate) struct LogSnapshot {
+    shared: Arc<Shared>,
+    /// The database that it is of, while that is in use: a snapshot keeps it open no longer.
+    database: Weak<Database>,
+    read: ReadTransaction,
+    /// What the names of the application's tables begin with in the database.
+    space: &'static str,
+    taken: Timestamp,
+}
+
+/// The batches, and how far a partition goes in them.
+struct Partition {
+    batches: ReadOnlyTable<(u32, u32, u64), &'static [u8]>,
+    ends: Ends,
+}
+
+impl LogSnapshot {
+    pub(super) fn new(shared: Arc<Shared>, space: &'static str) -> Result<Self, ReadError> {
+        let database = shared.database()?;
+        let read = database.begin_read()?;
+        let taken = shared.clock.now();
+        Ok(Self { shared, database: Arc::downgrade(&database), read, space, taken })
+    }
+
+    pub fn taken(&self) -> Timestamp {
+        self.taken
+    }
+
+    fn read(&self) -> Result<&ReadTransaction, ReadError> {
+        if self.shared.clock.now().since(self.taken) > SNAPSHOT_AGE_MAX {
+            return Err(ReadError::SnapshotExpired { max: SNAPSHOT_AGE_MAX });
+        }
+        if self.database.strong_count() == 0 {
+            return Err(ReadError::SnapshotEnded);
+        }
+        Ok(&self.read)
+    }
+
+    pub fn open_table<K: Key + 'static, V: Value + 'static>(
+        &self,
+        definition: TableDefinition<'_, K, V>,
+    ) -> Result<Option<ReadOnlyTable<K, V>>, ReadError> {
+        let name = self.own_name(definition.name());
+        if_there(self.read()?.open_table(TableDefinition::new(&name)))
+    }
+
+    pub fn open_multimap_table<K: Key + 'static, V: Key + 'static>(
+        &self,
+        definition: MultimapTableDefinition<'_, K, V>,
+    ) -> Result<Option<ReadOnlyMultimapTable<K, V>>, ReadError> {
+        let name = self.own_name(definition.name());
+        if_there(self.read()?.open_multimap_table(MultimapTableDefinition::new(&name)))
+    }
+
+    pub fn tables(&self) -> Result<Vec<String>, ReadError> {
+        let read = self.read()?;
+        let plain = read.list_tables()?.map(|table| table.name().to_owned());
+        let multimap = read.list_multimap_tables()?.map(|table| table.name().to_owned());
+        Ok(own_names(plain.chain(multimap), self.space))
+    }
+
+    /// The first offset that a partition retains, and the first that isn't there yet.
+    pub fn offsets(&self, topic: TopicId, partition: u32) -> Result<(u64, u64), ReadError> {
+        let Ends { low, next, .. } = self.partition(topic, partition)?.ends;
+        Ok((low, next))
+    }
+
+    pub fn events(
+        &self,
+        topic: TopicId,
+        partition: u32,
+        from: u64,
+        events_max: usize,
+        bytes_max: usize,
+    ) -> Result<Vec<Entry>, ReadError> {
+        let Partition { batches, ends } = self.partition(topic, partition)?;
+        read::events_in(&batches, (topic, partition), ends, from, events_max, bytes_max)
+    }
+
+    pub fn offset_at(&self, topic: TopicId, partition: u32, time: Timestamp) -> Result<u64, ReadError> {
+        let Partition { batches, ends } = self.partition(topic, partition)?;
+        read::offset_at_in(&batches, (topic, partition), ends, time)
+    }
+
+    pub fn version(&self, topic: &str, key: &str) -> Result<u64, ReadError> {
+        let topic = self.shared.sequenced(topic)?;
+        let key = hash::key_identity(self.shared.hash_key, topic.id, key);
+        Ok(keys::last(&self.read()?.open_table(KEYS)?, topic.id, key)?)
+    }
+
+    pub fn key_events(&self, topic: &str, key: &str, after: u64) -> Result<Vec<Numbered>, ReadError> {
+        let topic: Arc<Topic> = self.shared.sequenced(topic)?;
+        let partition = hash::partition_of(key_hash(key), topic.partition_count());
+        let Partition { batches, ends } = self.partition(topic.id, partition)?;
+        let keys = self.read()?.open_table(KEYS)?;
+        let key = (self.shared.hash_key, key);
+        read::key_events_in((&keys, &batches), (topic.id, partition), ends, key, after)
+    }
+
+    fn partition(&self, topic: TopicId, partition: u32) -> Result<Partition, ReadError> {
+        let read = self.read()?;
+        let floor = read.open_table(FLOORS)?.get((topic.0, partition))?.map_or(0, |floor| floor.value());
+        let batches = read.open_table(BATCHES)?;
+        let ends = ends_of(&batches, topic, partition, floor)?;
+        Ok(Partition { batches, ends })
+    }
+
+    fn own_name(&self, name: &str) -> String {
+        [self.space, name].concat()
+    }
+}
+
+fn if_there<T>(opened: Result<T, TableError>) -> Result<Option<T>, ReadError> {
+    match opened {
+        Ok(table) => Ok(Some(table)),
+        Err(TableError::TableDoesNotExist(_)) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
