@@ -2,12 +2,12 @@
 
 use std::process::Command;
 
-use tidegate::config::{ConfigError, ConfigFileError, NameError, UnitError};
+use tidegate::config::{ConfigError, ConfigFileError, NameError, SecretError, UnitError};
 use tidegate::server::{Client, ClientError, ControlError, ControlServer, Refusal, Watcher};
 use tidegate::{
     AdminError, Blocking, Bus, BusError, ConsumerError, DataError, Drained, EmitError, Event, EventError,
-    JsonError, LineError, LoadError, OpenError, Options, PublishError, ReadError, Reader, RuntimeError,
-    StateError, StateUnavailable, StateView, StorageFault, TimestampError,
+    HttpRelay, JsonError, LineError, LoadError, NatsRelay, OpenError, Options, PublishError, ReadError,
+    Reader, RelayError, RuntimeError, StateError, StateUnavailable, StateView, StorageFault, TimestampError,
 };
 
 use crate::house::{House, SHUTDOWN, event, ids, topic};
@@ -30,6 +30,8 @@ fn handles_go_to_any_thread_and_are_cheap_to_clone() {
     shared::<Blocking>();
     shared::<Event>();
     shared::<Drained>();
+    shared::<HttpRelay>();
+    shared::<NatsRelay>();
     shared::<ControlServer>();
     sent::<Options>();
     sent::<Reader>();
@@ -53,6 +55,8 @@ fn handles_go_to_any_thread_and_are_cheap_to_clone() {
 #[test]
 fn errors_are_sent_across_threads_and_are_causes_of_others() {
     error::<AdminError>();
+    error::<RelayError>();
+    error::<SecretError>();
     error::<BusError>();
     error::<ClientError>();
     error::<ConfigError>();

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::{api, features, plugins, process::run, workspace::Workspace};
+use crate::{api, features, nats, plugins, process::run, workspace::Workspace};
 
 /// Warnings are errors: of rustfmt, of clippy on all targets and in each shape of the library, of rustdoc. The public API
 /// has to be what its dump says.
@@ -26,9 +26,10 @@ pub fn lint(workspace: &Workspace) -> Result<()> {
 }
 
 /// All tests. The whole-system tests load the components from `target/plugins` and run the binary, so those are built
-/// first.
+/// first, and hand events on to a NATS server.
 pub fn test(workspace: &Workspace, args: &[String]) -> Result<()> {
     plugins::build(workspace)?;
+    nats::obtain(workspace);
     // Of the whole workspace, so that it has the features that its tests have.
     run(workspace.cargo().args([
         "build",

@@ -5,6 +5,7 @@ mod checks;
 mod debian;
 mod demo;
 mod features;
+mod nats;
 mod plugins;
 mod process;
 mod toolchain;
@@ -18,7 +19,7 @@ const HELP: &str = "\
 cargo xtask TASK
 
   demo [ARGS]   build what it takes, then run `tidegate demo` on a real week of earthquakes
-  test [ARGS]   build the plugins, then run all tests; ARGS go to `cargo test`
+  test [ARGS]   build the plugins, get a NATS server, then run all tests; ARGS go to `cargo test`
   lint          formatting, clippy in each set of features, documentation: warnings are errors; and `api`
   api           compare the public API with docs/api; --bless writes it
   plugins       build the plugins and the test guests into target/plugins

@@ -77,7 +77,7 @@ mod tests {
 
     #[test]
     fn no_server_puts_off_for_longer_than_a_day() {
-        for text in ["86401", "99999999999999999999999", "Fri, 31 Dec 2999 23:59:59 GMT"] {
+        for text in ["86401", "99999999999999999999999", "Tue, 31 Dec 2999 23:59:59 GMT"] {
             assert_eq!(asked(&[(RETRY_AFTER, text)]), Some(86_400), "{text}");
         }
     }

@@ -100,6 +100,8 @@ fn the_template_is_read_as_it_is_and_with_all_its_settings() {
     let (consumer, program) = &full.consumers["example"];
     assert_eq!(*consumer, ConsumerConfig::new(["events"]));
     assert_eq!(*program, PluginConfig::new("plugins/example.wasm").into());
+    assert_eq!(full.consumers["webhook"].1, HttpRelayConfig::new("https://example.com/events").into());
+    assert_eq!(full.consumers["stream"].1, NatsRelayConfig::new(["nats://localhost:4222"]).into());
 }
 
 #[test]
