@@ -25,11 +25,16 @@
 //! - `outbox-sqlite`, `outbox-postgres`, and `outboxes` for both: events from an application's own database, see `outbox`.
 //! - `server`: the control socket for other processes, the configuration file, and following it while the bus runs.
 //!
-//! Without either, the library is all there is: the bus, native handlers and plugins.
+//! - `relay-http`: `HttpRelay`, a handler that posts each event to an HTTP endpoint.
+//! - `relay-nats`: `NatsRelay`, a handler that publishes each event into NATS `JetStream`.
+//! - `relays`: both relays.
+//!
+//! Without any, the library is all there is: the bus, native handlers and plugins.
 //!
 //! # More
 //!
-//! The repository has the guides: `ARCHITECTURE.md`, and in `docs/` the storage format, delivery, plugins and operations.
+//! The repository has the guides: `ARCHITECTURE.md`, and in `docs/` the storage format, delivery, plugins,
+//! relays and operations.
 
 mod bus;
 mod clock;
@@ -44,6 +49,7 @@ mod log;
 #[cfg(any(feature = "outbox-sqlite", feature = "outbox-postgres"))]
 pub mod outbox;
 mod plugin;
+mod relay;
 #[cfg(feature = "server")]
 pub mod server;
 #[doc(hidden)]
@@ -65,6 +71,11 @@ pub use log::{
     AdminError, Attempt, DeadLetter, LaneCounts, Medium, OpenError, Position, PublishError, Published,
     ReadError, StorageFault, Transaction, TransactionError, Trimmed, redb,
 };
+#[cfg(feature = "relay-http")]
+pub use relay::HttpRelay;
+#[cfg(feature = "relay-nats")]
+pub use relay::NatsRelay;
+pub use relay::RelayError;
 
 pub use plugin::{LoadError, RuntimeError};
 

@@ -11,6 +11,7 @@ mod handle;
 mod options;
 #[cfg(any(feature = "outbox-sqlite", feature = "outbox-postgres"))]
 mod outboxes;
+mod programs;
 mod reader;
 mod roster;
 mod snapshot;

@@ -5,12 +5,11 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::ConfigError;
 use super::error::Place;
+use super::{ConfigError, Secret};
 use crate::event::Event;
 use crate::limits::{
-    OUTBOX_KEEP_MIN, OUTBOX_POLL, OUTBOX_POLL_MAX, OUTBOX_POLL_MIN, OUTBOX_TOPICS_MAX, OUTBOX_URL_BYTES_MAX,
-    RETENTION_AGE_MAX,
+    OUTBOX_KEEP_MIN, OUTBOX_POLL, OUTBOX_POLL_MAX, OUTBOX_POLL_MIN, OUTBOX_TOPICS_MAX, RETENTION_AGE_MAX,
 };
 
 /// Settings of an outbox: the database that it lies in, and what becomes of its rows.
@@ -66,10 +65,10 @@ impl OutboxConfig {
         Self::new(OutboxDatabase::Sqlite(path.into()), source)
     }
 
-    /// The default settings for a database of `PostgreSQL`, see [`PostgresUrl::Text`].
+    /// The default settings for a database of `PostgreSQL`, see [`OutboxDatabase::Postgres`].
     #[must_use]
-    pub fn postgres(url: impl Into<String>, source: impl Into<String>) -> Self {
-        Self::new(OutboxDatabase::Postgres(PostgresUrl::Text(url.into())), source)
+    pub fn postgres(url: impl Into<Secret>, source: impl Into<String>) -> Self {
+        Self::new(OutboxDatabase::Postgres(url.into()), source)
     }
 
     /// Sets [`topic`](Self::topic).
@@ -162,18 +161,23 @@ impl OutboxConfig {
 /// The database that an outbox lies in.
 ///
 /// ```
-/// use tidegate::config::{OutboxConfig, OutboxDatabase};
+/// use tidegate::config::{OutboxConfig, OutboxDatabase, Secret};
 ///
 /// let database = OutboxDatabase::Sqlite("/var/lib/shop/shop.db".into());
 /// assert_eq!(OutboxConfig::new(database, "/shop"), OutboxConfig::sqlite("/var/lib/shop/shop.db", "/shop"));
+///
+/// let url = Secret::Env("SHOP_DATABASE_URL".to_owned()); // read when the relay connects
+/// OutboxConfig::new(OutboxDatabase::Postgres(url), "/shop").validate()?;
+/// # Ok::<(), tidegate::config::ConfigError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OutboxDatabase {
     /// A file of `SQLite`. Needs the cargo feature `outbox-sqlite`.
     Sqlite(PathBuf),
-    /// A database of `PostgreSQL`. Needs the cargo feature `outbox-postgres`.
-    Postgres(PostgresUrl),
+    /// A database of `PostgreSQL`: its URL, `postgres://user:password@host:5432/database`, or settings such as
+    /// `host=/run/postgresql user=shop dbname=shop`. It is read at each connect. Needs the cargo feature `outbox-postgres`.
+    Postgres(Secret),
 }
 
 impl OutboxDatabase {
@@ -181,7 +185,7 @@ impl OutboxDatabase {
     ///
     /// # Errors
     ///
-    /// A setting is empty or too long.
+    /// A setting is empty.
     pub fn validate(&self) -> Result<(), ConfigError> {
         self.validate_at(&Place::ROOT)
     }
@@ -192,8 +196,11 @@ impl OutboxDatabase {
                 let allowed = "the path of the application's database, relative to the configuration file";
                 Err(ConfigError::invalid(place.at("sqlite").path(), "empty", allowed))
             }
-            Self::Sqlite(_) => Ok(()),
-            Self::Postgres(url) => url.validate_at(&place.at("postgres")),
+            Self::Postgres(Secret::Value(url)) if url.trim().is_empty() => {
+                let allowed = "a URL such as `postgres://shop@localhost/shop`";
+                Err(ConfigError::invalid(place.at("postgres").path(), "empty", allowed))
+            }
+            Self::Sqlite(_) | Self::Postgres(_) => Ok(()),
         }
     }
 
@@ -207,63 +214,6 @@ impl OutboxDatabase {
             "nothing, as this build of tidegate is without the cargo feature `{feature}`: build it with that"
         );
         (!is_known).then(|| ConfigError::invalid(key.to_owned(), "set", allowed))
-    }
-}
-
-/// How to reach a database of `PostgreSQL`. Its text is never shown, as it may hold a password.
-///
-/// ```
-/// use tidegate::config::{OutboxConfig, OutboxDatabase, PostgresUrl};
-///
-/// let url = PostgresUrl::Env("SHOP_DATABASE_URL".to_owned());
-/// let config = OutboxConfig::new(OutboxDatabase::Postgres(url), "/shop");
-/// config.validate()?; // the variable is read when the relay connects
-/// # Ok::<(), tidegate::config::ConfigError>(())
-/// ```
-#[derive(Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum PostgresUrl {
-    /// The URL itself, `postgres://user:password@host:5432/database`, or settings such as `host=/run/postgresql
-    /// user=shop dbname=shop`.
-    Text(String),
-    /// The URL is the value of an environment variable of this name, read when the relay connects.
-    Env(String),
-    /// The URL is what a file holds, read when the relay connects; white space around it is left out.
-    File(PathBuf),
-}
-
-impl PostgresUrl {
-    fn validate_at(&self, place: &Place<'_>) -> Result<(), ConfigError> {
-        let (is_empty, allowed) = match self {
-            Self::Text(text) if text.len() > OUTBOX_URL_BYTES_MAX => {
-                let allowed = format!("a URL of at most {OUTBOX_URL_BYTES_MAX} bytes");
-                return Err(ConfigError::invalid(
-                    place.path(),
-                    format!("{} bytes long", text.len()),
-                    allowed,
-                ));
-            }
-            Self::Text(text) => (text.trim().is_empty(), "a URL such as `postgres://shop@localhost/shop`"),
-            Self::Env(name) => (
-                name.is_empty() || name.contains(['=', '\0']),
-                "the name of an environment variable whose value is the URL",
-            ),
-            Self::File(path) => (path.as_os_str().is_empty(), "the path of a file that holds the URL"),
-        };
-        if is_empty {
-            return Err(ConfigError::invalid(place.path(), "empty or no name", allowed));
-        }
-        Ok(())
-    }
-}
-
-impl fmt::Debug for PostgresUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Text(_) => f.write_str("Text(..)"),
-            Self::Env(name) => f.debug_tuple("Env").field(name).finish(),
-            Self::File(path) => f.debug_tuple("File").field(path).finish(),
-        }
     }
 }
 

@@ -74,10 +74,10 @@ pub fn failed_rows(database: &OutboxDatabase, rows_max: u32) -> Result<Vec<Faile
 /// It blocks for as long as the database takes.
 ///
 /// ```no_run
-/// use tidegate::config::{OutboxDatabase, PostgresUrl};
+/// use tidegate::config::{OutboxDatabase, Secret};
 /// use tidegate::outbox::{FailedRows, retry};
 ///
-/// let database = OutboxDatabase::Postgres(PostgresUrl::Env("SHOP_DATABASE_URL".to_owned()));
+/// let database = OutboxDatabase::Postgres(Secret::Env("SHOP_DATABASE_URL".to_owned()));
 /// println!("{} rows are back at work", retry(&database, FailedRows::At(vec![17, 18]))?);
 /// # Ok::<(), tidegate::outbox::OutboxError>(())
 /// ```

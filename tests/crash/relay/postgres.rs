@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use tidegate::config::{OutboxConfig, OutboxDatabase, PostgresUrl};
+use tidegate::config::{OutboxConfig, OutboxDatabase, Secret};
 use tidegate::outbox::create_tables;
 
 use super::account::RelayAccount;
@@ -57,7 +57,7 @@ impl Scenario for Postgres {
 
 impl Shop for Postgres {
     fn config(&self, directory: &Path) -> OutboxConfig {
-        let url = PostgresUrl::File(directory.join(URL));
+        let url = Secret::File(directory.join(URL));
         settings(OutboxConfig::new(OutboxDatabase::Postgres(url), "/shop"))
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use tidegate::Bus;
-use tidegate::config::{OutboxConfig, OutboxDatabase, PostgresUrl};
+use tidegate::config::{OutboxConfig, OutboxDatabase, Secret};
 use tidegate::outbox::{
     FailedRow, FailedRows, OutboxError, OutboxState, OutboxStatus, create_tables, failed_rows, retry,
 };
@@ -40,7 +40,7 @@ fn failed(error: &OutboxError) -> CliError {
 fn make(global: &Global, init: OutboxInit, output: &mut Output) -> Result<Exit, CliError> {
     let database = match (init.sqlite, init.postgres, init.name) {
         (Some(path), _, _) => OutboxDatabase::Sqlite(path),
-        (_, Some(url), _) => OutboxDatabase::Postgres(PostgresUrl::Text(url)),
+        (_, Some(url), _) => OutboxDatabase::Postgres(Secret::Value(url)),
         (_, _, name) => configured(global, &name.unwrap_or_default())?.database,
     };
     if init.print {

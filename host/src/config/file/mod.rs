@@ -4,6 +4,7 @@ mod document;
 mod error;
 mod model;
 mod outbox;
+mod program;
 mod table;
 
 pub use error::ConfigFileError;

@@ -3,7 +3,7 @@
 use super::session::Session;
 use super::url;
 use crate::clock::{BoxFuture, Timestamp};
-use crate::config::PostgresUrl;
+use crate::config::Secret;
 use crate::outbox::history::History;
 use crate::outbox::row::Row;
 use crate::outbox::store::{Claim, ReadBounds, Settle, Store, StoreError};
@@ -11,12 +11,12 @@ use crate::outbox::{Backlog, FailedRow, FailedRows};
 
 /// An outbox in a database.
 pub(in crate::outbox) struct Postgres {
-    url: PostgresUrl,
+    url: Secret,
     session: Option<Session>,
 }
 
 impl Postgres {
-    pub fn new(url: PostgresUrl) -> Self {
+    pub fn new(url: Secret) -> Self {
         Self { url, session: None }
     }
 

@@ -1,41 +1,15 @@
 //! How to reach the database.
 
-use std::fs::File;
-use std::io::{self, Read};
-
 use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode};
 
-use crate::config::PostgresUrl;
-use crate::limits::{OUTBOX_STEP_MAX, OUTBOX_URL_BYTES_MAX};
+use crate::config::Secret;
+use crate::limits::OUTBOX_STEP_MAX;
 use crate::outbox::store::StoreError;
 
 /// Reads the URL from where it is. An error never repeats the text, which may hold a password.
-pub(super) fn read(url: &PostgresUrl) -> Result<Config, StoreError> {
-    let text = match url {
-        PostgresUrl::Text(text) => text.clone(),
-        PostgresUrl::Env(name) => std::env::var(name).map_err(|error| {
-            StoreError::away_because(format!(
-                "the environment variable `{name}`, which is to hold the URL: {error}"
-            ))
-        })?,
-        PostgresUrl::File(path) => {
-            let mut text = String::new();
-            let read = File::open(path)
-                .and_then(|file| file.take(OUTBOX_URL_BYTES_MAX as u64 + 1).read_to_string(&mut text))
-                .and_then(|read| {
-                    let fits = read <= OUTBOX_URL_BYTES_MAX;
-                    if fits { Ok(()) } else { Err(io::Error::other("it is too long for a URL")) }
-                });
-            read.map_err(|error| {
-                StoreError::away_because(format!(
-                    "the file {}, which is to hold the URL: {error}",
-                    path.display()
-                ))
-            })?;
-            text
-        }
-    };
+pub(super) fn read(url: &Secret) -> Result<Config, StoreError> {
+    let text = url.read().map_err(StoreError::away)?;
     let mut config: Config = text.trim().parse().map_err(StoreError::away)?;
     if config.get_ssl_mode() == SslMode::Require {
         return Err(StoreError::away_because(
@@ -74,7 +48,7 @@ mod tests {
     use super::*;
 
     fn of(text: &str) -> Result<Config, StoreError> {
-        read(&PostgresUrl::Text(text.to_owned()))
+        read(&Secret::from(text))
     }
 
     #[test]
@@ -87,15 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn a_url_comes_from_a_file_too_and_tls_is_refused_by_name() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("url");
-        let from_file = || read(&PostgresUrl::File(file.clone()));
-        assert!(from_file().unwrap_err().to_string().contains("which is to hold the URL"));
-        std::fs::write(&file, "postgres://shop@db.example/orders\n").unwrap();
-        assert_eq!(describe(&from_file().unwrap()), "postgres db.example orders");
-        let none = read(&PostgresUrl::Env("TIDEGATE_TEST_NO_SUCH_VARIABLE".to_owned())).unwrap_err();
-        assert!(none.to_string().contains("`TIDEGATE_TEST_NO_SUCH_VARIABLE`"), "{none}");
+    fn tls_is_refused_by_name() {
         let tls = of("postgres://db/shop?sslmode=require").unwrap_err().to_string();
         assert!(tls.contains("sslmode=require"), "{tls}");
     }
