@@ -126,7 +126,7 @@ pub struct Failure {
     /// Where a trap or a panic happened, innermost first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backtrace: Option<String>,
-    /// The least time to wait before the next attempt, as the consumer asked.
+    /// The least time to wait before the next attempt, as the consumer asked. More than a day counts as a day.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after: Option<Duration>,
 }
@@ -160,8 +160,8 @@ impl Failure {
         self
     }
 
-    /// The same failure with a least time to wait. The lane waits longer where its backoff says so, and never longer
-    /// than the backoff's bound.
+    /// The same failure with a least time to wait: at most a day. The lane waits longer where its backoff says so; the
+    /// backoff's maximum doesn't bound what is asked for.
     #[must_use]
     pub fn with_retry_after(mut self, wait: Duration) -> Self {
         self.retry_after = Some(wait);
@@ -264,6 +264,11 @@ pub trait Handler: Send + Sync + 'static {
         context: &mut Context,
     ) -> impl Future<Output = Result<(), Failure>> + Send;
 
+    /// What dead letters and the list of consumers call the handler; by default `native`.
+    fn name(&self) -> String {
+        "native".to_owned()
+    }
+
     /// What dead letters and the list of consumers call this version of the handler; by default nothing.
     fn version(&self) -> String {
         String::new()
@@ -324,9 +329,9 @@ pub(crate) trait Program: Send + Sync + 'static {
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProgramVersion {
-    /// The plugin's name, as it describes itself; `native` for a native handler.
+    /// The name of the plugin or the handler, as it describes itself.
     pub name: String,
-    /// The plugin's version, as it describes itself.
+    /// Its version, as it describes itself.
     pub version: String,
     /// SHA-256 of the component in lower-case hexadecimal; empty for a native handler.
     pub hash: String,

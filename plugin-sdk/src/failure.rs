@@ -53,7 +53,7 @@ impl Failure {
     }
 
     /// Asks to wait at least so long before the next attempt. The host waits longer where its own backoff says so, and
-    /// never longer than its bound. Means nothing for a permanent failure.
+    /// takes more than a day for a day. Means nothing for a permanent failure.
     #[must_use]
     pub fn retry_after(mut self, wait: Duration) -> Self {
         let (Self::Transient(reason) | Self::Permanent(reason)) = &mut self;

@@ -3,12 +3,13 @@
 use std::error::Error as _;
 use std::process::Command;
 
-use tidegate::config::{ConfigError, ConfigFileError, NameError, UnitError};
+use tidegate::config::{ConfigError, ConfigFileError, NameError, SecretError, UnitError};
 use tidegate::server::{Client, ClientError, ControlError, ControlServer, Refusal, Watcher};
 use tidegate::{
     AdminError, Blocking, Bus, BusError, ConsumerError, DataError, Drained, EmitError, Event, EventError,
-    JsonError, LineError, LoadError, OpenError, Options, PublishError, ReadError, Reader, RuntimeError,
-    Snapshot, StateError, StateUnavailable, StateView, StorageFault, TimestampError, TransactionError,
+    HttpRelay, JsonError, LineError, LoadError, NatsRelay, OpenError, Options, PublishError, ReadError,
+    Reader, RelayError, RuntimeError, Snapshot, StateError, StateUnavailable, StateView, StorageFault,
+    TimestampError, TransactionError,
 };
 
 use crate::house::{House, SHUTDOWN, event, ids, topic};
@@ -31,6 +32,8 @@ fn handles_go_to_any_thread_and_are_cheap_to_clone() {
     shared::<Blocking>();
     shared::<Event>();
     shared::<Drained>();
+    shared::<HttpRelay>();
+    shared::<NatsRelay>();
     shared::<ControlServer>();
     shared::<Snapshot>();
     sent::<Options>();
@@ -55,6 +58,8 @@ fn handles_go_to_any_thread_and_are_cheap_to_clone() {
 #[test]
 fn errors_are_sent_across_threads_and_are_causes_of_others() {
     error::<AdminError>();
+    error::<RelayError>();
+    error::<SecretError>();
     error::<BusError>();
     error::<ClientError>();
     error::<ConfigError>();

@@ -8,6 +8,7 @@ use thiserror::Error;
 use crate::config::{ConfigError, NameError};
 use crate::log::{AdminError, OpenError, ReadError};
 use crate::plugin::{LoadError, RuntimeError};
+use crate::relay::RelayError;
 
 /// Why a bus could not be opened. Nothing was changed.
 ///
@@ -78,8 +79,8 @@ pub enum ConsumerError {
     /// It isn't running in this process.
     #[error("consumer `{0}` isn't running")]
     NotRunning(String),
-    /// A native handler can't be loaded again.
-    #[error("consumer `{0}` is a native handler: only plugins can be reloaded")]
+    /// A native handler has no configuration that it could be made of again.
+    #[error("consumer `{0}` is a native handler: only plugins and configured relays can be reloaded")]
     Native(String),
     /// It runs, and what was asked needs it to be out of the way.
     #[error("consumer `{0}` is running: remove it from the configuration, or unsubscribe it, first")]
@@ -103,6 +104,14 @@ pub enum ConsumerError {
         path: PathBuf,
         /// Why.
         source: Box<LoadError>,
+    },
+    /// The relay can't be made of its configuration.
+    #[error("consumer `{consumer}`: {source}")]
+    Relay {
+        /// The consumer.
+        consumer: String,
+        /// Why.
+        source: RelayError,
     },
     /// The plugin keeps its state in another layout than the one that ran before.
     #[error(

@@ -104,6 +104,10 @@ pub enum ConsumerKind {
     Plugin,
     /// A handler in Rust.
     Native,
+    /// A configured relay to an HTTP endpoint.
+    Http,
+    /// A configured relay to NATS `JetStream`.
+    Nats,
     /// Nothing in this process: it is not in the configuration, or nobody has subscribed.
     Detached,
 }
@@ -131,6 +135,8 @@ pub struct ConsumerStatus {
     pub name: String,
     /// What runs it in this process.
     pub kind: ConsumerKind,
+    /// Where it hands events on to, if it is a configured relay: without secrets.
+    pub target: Option<String>,
     /// Its topics.
     pub topics: Vec<String>,
     /// The version that was accepted last.
@@ -154,7 +160,7 @@ pub struct ConsumerStatus {
     pub lanes: Vec<LaneStatus>,
     /// Since when no configuration names it and nobody has subscribed.
     pub detached: Option<Timestamp>,
-    /// Why the last candidate for its plugin was refused, until one is accepted.
+    /// Why the last candidate for what runs it was refused, until one is accepted.
     pub refused: Option<String>,
 }
 

@@ -11,7 +11,8 @@ use super::error::Place;
 use crate::clock::Timestamp;
 use crate::limits::{
     ATTEMPT_AGE_CEILING, ATTEMPT_AGE_MAX, ATTEMPTS_CEILING, ATTEMPTS_MAX, BACKOFF_BASE, BACKOFF_CEILING,
-    BACKOFF_FLOOR, BACKOFF_MAX, CONSUMER_TOPICS_MAX, HELD_CEILING, HELD_MAX,
+    BACKOFF_FLOOR, BACKOFF_MAX, CONSUMER_TOPICS_MAX, HELD_CEILING, HELD_MAX, PATIENT_ATTEMPTS,
+    PATIENT_BACKOFF_BASE, PATIENT_BACKOFF_MAX,
 };
 
 /// Settings of a consumer, whatever runs it.
@@ -299,8 +300,7 @@ pub struct RetryPolicy {
     pub attempts: u32,
     /// The upper bound of the first wait: 1 ms to `max`, by default 200 ms.
     pub base: Duration,
-    /// The largest upper bound of a wait, and the longest that a consumer may ask for: at most 24 hours, by default 5
-    /// minutes.
+    /// The largest upper bound of a wait: at most 24 hours, by default 5 minutes. A failure may ask for a longer one.
     pub max: Duration,
     /// The time from the first attempt after which there is no other: at most 30 days, by default 24 hours.
     pub age: Duration,
@@ -313,6 +313,19 @@ impl Default for RetryPolicy {
 }
 
 impl RetryPolicy {
+    /// For a consumer that depends on another system: 100 attempts, waits of up to 500 ms at first and up to 10 minutes
+    /// later, for 24 hours. An outage of about seven hours passes before the first event is given up on. A relay in a
+    /// configuration file has it by default.
+    #[must_use]
+    pub fn patient() -> Self {
+        Self {
+            attempts: PATIENT_ATTEMPTS,
+            base: PATIENT_BACKOFF_BASE,
+            max: PATIENT_BACKOFF_MAX,
+            age: ATTEMPT_AGE_MAX,
+        }
+    }
+
     /// Sets [`attempts`](Self::attempts).
     #[must_use]
     pub fn attempts(mut self, attempts: u32) -> Self {
