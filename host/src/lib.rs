@@ -49,7 +49,7 @@ pub mod testing;
 pub use bus::{
     Blocking, Bus, BusError, ConsumerError, ConsumerKind, ConsumerStatus, Drained, KeyReader, Options,
     PartitionStatus, PluginStatus, Reader, Record, ReloadOutcome, Snapshot, SnapshotReader, StateView,
-    TopicStatus,
+    StorageEnd, TopicStatus, Unfinished,
 };
 pub use clock::{Clock, Random, SystemClock, SystemRandom, Timestamp, TimestampError};
 pub use delivery::{LaneState, LaneStatus};
@@ -62,6 +62,8 @@ pub use log::{
     AdminError, Attempt, DeadLetter, LaneCounts, Medium, OpenError, Position, PublishError, Published,
     ReadError, StorageFault, Transaction, TransactionError, Trimmed, redb,
 };
+
+pub use plugin::{LoadError, RuntimeError};
 
 /// The examples of the README, run as tests.
 #[cfg(doctest)]

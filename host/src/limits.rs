@@ -105,6 +105,11 @@ pub const HELD_CEILING: usize = 1_000_000;
 pub const HANDLER_DEADLINE: Duration = Duration::from_mins(5);
 /// Time that a consumer has to end its current delivery when it is unsubscribed or given another configuration.
 pub const UNSUBSCRIBE_WAIT: Duration = Duration::from_secs(30);
+/// Time that a shutdown gives the disk where its deadline leaves less: a healthy disk takes milliseconds, and a shutdown
+/// that cuts its consumers off is to leave the directory free all the same.
+pub const SHUTDOWN_DISK_WAIT: Duration = Duration::from_secs(1);
+/// Dead letters of a consumer that a shutdown counts: counting reads them, and the end is not to wait for that.
+pub const SHUTDOWN_LETTERS_MAX: u64 = 10_000;
 /// Most threads that run lanes, and most that compile plugins: the bus is a guest in somebody's process.
 pub const BUS_THREADS_MAX: usize = 4;
 /// Held events that a lane delivers in a row while a fresh one is ready: retries come first, and never starve what is new.

@@ -268,3 +268,66 @@ fn time_and_chance_are_read_in_one_place() {
         .collect();
     assert_none(&found, "the clock is handed in");
 }
+
+/// Sources of the libraries: of the host without the binary, and of the plugin SDK without what runs in a guest alone,
+/// which is a process of its own.
+fn library_sources() -> impl Iterator<Item = Source> {
+    let host = sources("host/src").into_iter().filter(|source| !is_binary(&source.path));
+    let sdk = sources("plugin-sdk/src").into_iter();
+    host.chain(sdk.filter(|source| source.path != "plugin-sdk/src/wasm.rs"))
+}
+
+/// Where these words stand in the libraries.
+fn in_libraries(words: &[&str]) -> Vec<String> {
+    library_sources().flat_map(|source| source.mentions(words)).collect()
+}
+
+#[test]
+fn the_library_sets_no_logging_up_and_prints_nothing() {
+    assert_none(&in_libraries(&["tracing_subscriber", "set_global_default"]), "the log is the application's");
+    let words =
+        ["println!", "eprintln!", "print!", "eprint!", "dbg!", "io::stdout", "io::stderr", "stdout()"];
+    assert_none(&in_libraries(&words), "a library speaks by `tracing`, and by what it returns");
+    let cli = sources("host/src/cli");
+    assert!(cli.iter().any(|source| !source.mentions(&["tracing_subscriber"]).is_empty()));
+}
+
+#[test]
+fn the_library_leaves_the_process_alone() {
+    let words = [
+        "env::var",
+        "env::var_os",
+        "env::set_var",
+        "env::remove_var",
+        "env::set_current_dir",
+        "process::exit",
+        "process::abort",
+        "set_hook",
+        "take_hook",
+        "signal_hook",
+        "sigaction",
+        "signal::ctrl_c",
+        "setrlimit",
+        "umask",
+    ];
+    assert_none(
+        &in_libraries(&words),
+        "environment, signals, panic hooks and the end of the process are the application's",
+    );
+}
+
+#[test]
+fn the_library_has_no_global_state() {
+    let mut found = Vec::new();
+    for source in library_sources().filter(|source| source.path.starts_with("host/")) {
+        found.extend(source.mentions(&["lazy_static!", "thread_local!", "LazyLock", "static mut"]));
+        for (at, code) in source.code() {
+            // What doesn't change is a `const`.
+            let is_static = |(before, _): &(&str, &str)| before.is_empty() || before.starts_with("pub");
+            if code.trim_start().split_once("static ").is_some_and(|parts| is_static(&parts)) {
+                found.push(format!("{}:{at}: {}", source.path, code.trim()));
+            }
+        }
+    }
+    assert_none(&found, "two buses in one process share nothing");
+}

@@ -2,9 +2,10 @@
 
 use anyhow::Result;
 
-use crate::{plugins, process::run, workspace::Workspace};
+use crate::{api, features, plugins, process::run, workspace::Workspace};
 
-/// Warnings are errors: of rustfmt, of clippy on all targets, of rustdoc.
+/// Warnings are errors: of rustfmt, of clippy on all targets and in each shape of the library, of rustdoc. The public API
+/// has to be what its dump says.
 pub fn lint(workspace: &Workspace) -> Result<()> {
     run(workspace.cargo().args(["fmt", "--all", "--check"]))?;
     run(workspace.cargo().args([
@@ -16,10 +17,12 @@ pub fn lint(workspace: &Workspace) -> Result<()> {
         "--deny",
         "warnings",
     ]))?;
+    features::lint(workspace)?;
     run(workspace
         .cargo()
         .args(["doc", "--workspace", "--no-deps", "--document-private-items", "--locked"])
-        .env("RUSTDOCFLAGS", "--deny warnings"))
+        .env("RUSTDOCFLAGS", "--deny warnings"))?;
+    api::api(workspace, &[])
 }
 
 /// All tests. The whole-system tests load the components from `target/plugins` and run the binary, so those are built

@@ -1,8 +1,10 @@
 //! The project's tasks: `cargo xtask TASK`. Needs nothing but cargo, and gets the rest by itself.
 
+mod api;
 mod checks;
 mod debian;
 mod demo;
+mod features;
 mod plugins;
 mod process;
 mod toolchain;
@@ -17,7 +19,8 @@ cargo xtask TASK
 
   demo [ARGS]   build what it takes, then run `tidegate demo` on a real week of earthquakes
   test [ARGS]   build the plugins, then run all tests; ARGS go to `cargo test`
-  lint          formatting, clippy, documentation: warnings are errors
+  lint          formatting, clippy in each set of features, documentation: warnings are errors; and `api`
+  api           compare the public API with docs/api; --bless writes it
   plugins       build the plugins and the test guests into target/plugins
   help          this text
 
@@ -27,6 +30,9 @@ TIDEGATE_WASM_TOOLCHAIN chooses instead: `rustup` never goes the last way, `debi
 ";
 
 fn main() -> ExitCode {
+    if api::is_rustdoc() {
+        return exit(api::rustdoc(std::env::args_os().skip(1)));
+    }
     let mut args = std::env::args().skip(1);
     let task = args.next();
     let rest: Vec<String> = args.collect();
@@ -35,6 +41,7 @@ fn main() -> ExitCode {
         (Some("demo"), rest) => demo::run_with(&workspace, rest),
         (Some("test"), rest) => checks::test(&workspace, rest),
         (Some("lint"), []) => checks::lint(&workspace),
+        (Some("api"), rest) => api::api(&workspace, rest),
         (Some("plugins"), []) => plugins::build(&workspace),
         (Some("help" | "--help" | "-h"), []) => {
             print!("{HELP}");
@@ -50,6 +57,10 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    exit(outcome)
+}
+
+fn exit(outcome: anyhow::Result<()>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

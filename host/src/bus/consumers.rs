@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::components::read_bounded;
 use super::roster::Running;
@@ -277,25 +276,6 @@ impl Bus {
         drop(self.inner.handle.spawn(stop).await);
     }
 
-    pub(super) async fn stop_consumers(&self, deadline: Duration) -> Vec<String> {
-        let running = self.inner.roster.take_all();
-        let stops: Vec<_> = running
-            .into_iter()
-            .map(|(name, running)| {
-                let stop = async move { (name, running.consumer.stop(deadline).await) };
-                self.inner.handle.spawn(stop)
-            })
-            .collect();
-        let mut cut_off = Vec::new();
-        for stop in stops {
-            match stop.await {
-                Ok((_, 0)) | Err(_) => {}
-                Ok((name, _)) => cut_off.push(name),
-            }
-        }
-        cut_off
-    }
-
     async fn set_paused(&self, name: &str, paused: bool) -> Result<(), ConsumerError> {
         let _turn = self.inner.roster.change().await;
         self.inner.log.set_paused(name, paused).await?;
@@ -371,8 +351,14 @@ impl Bus {
             program,
             paused: row.paused,
         });
-        self.inner.roster.insert(name, Running { consumer, config, plugin, refused: None });
-        Ok(())
+        let running = Running { consumer, config, plugin, refused: None };
+        match self.inner.roster.insert(name, running) {
+            Ok(()) => Ok(()),
+            Err(too_late) => {
+                self.stop(*too_late).await;
+                Err(AdminError::Closed.into())
+            }
+        }
     }
 
     /// The accepted component, where it is kept.

@@ -32,7 +32,7 @@ pub enum BusError {
     Plugins(#[from] RuntimeError),
     /// The bus's own threads can't be started.
     #[error("the bus's threads can't be started: {0}")]
-    Threads(Arc<std::io::Error>),
+    Threads(#[source] Arc<std::io::Error>),
 }
 
 /// Why a consumer was not started or changed. What ran before goes on.

@@ -11,9 +11,10 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 
 use super::components::Components;
+use super::ending::{self, Ending};
 use super::reader::{Partitions, Reader};
 use super::roster::Roster;
-use super::{Blocking, BusError, Options, PartitionStatus, TopicStatus};
+use super::{Blocking, BusError, Drained, Options, PartitionStatus, TopicStatus};
 use crate::clock::Clock;
 use crate::config::{BusConfig, TopicConfig, check_name};
 use crate::delivery::Lanes;
@@ -29,8 +30,9 @@ use crate::plugin;
 /// It is a handle: cheap to clone, and usable from any thread and any async runtime, as the bus runs on threads of its
 /// own. For a program without async, [`blocking`](Self::blocking) offers the same.
 ///
-/// The last handle that is dropped ends the bus without waiting; what was acknowledged is durable then as ever.
-/// [`shutdown`](Self::shutdown) ends it in good order.
+/// [`shutdown`](Self::shutdown) ends it in good order. The last handle that is dropped without it, readers included, ends
+/// the bus without waiting: consumers are cut off at their next await, what was admitted is written, and the directory is
+/// free soon after. What was acknowledged is durable as ever, and what consumers were cut off from is delivered again.
 ///
 /// ```
 /// use tidegate::config::{ConsumerConfig, TopicConfig};
@@ -67,15 +69,7 @@ pub(super) struct Inner {
     directory: PathBuf,
     config: BusConfig,
     runtime: Mutex<Option<Runtime>>,
-}
-
-/// What [`Bus::shutdown`] has done.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Drained {
-    /// Consumers that had not come to the end of their current delivery within the deadline and were cut off. They lose
-    /// nothing: what they had not committed is delivered again.
-    pub cut_off: Vec<String>,
+    pub ending: Ending,
 }
 
 impl Bus {
@@ -126,6 +120,7 @@ impl Bus {
             directory,
             config: options.config,
             runtime: Mutex::new(Some(runtime)),
+            ending: Ending::new(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -162,8 +157,8 @@ impl Bus {
     ///
     /// See [`AdminError`]. Durable when this returns; with `InDoubt` it may be.
     pub async fn create_topic(&self, name: &str, config: TopicConfig) -> Result<(), AdminError> {
-        check_name(name).map_err(|error| AdminError::Invalid(error.to_string()))?;
-        config.validate().map_err(|error| AdminError::Invalid(error.to_string()))?;
+        check_name(name)?;
+        config.validate()?;
         self.inner.log.create_topic(name, config).await.map(drop)
     }
 
@@ -239,27 +234,37 @@ impl Bus {
         self.inner.log.trim().await
     }
 
-    /// Ends the bus: consumers come to the end of their current delivery and commit, within the deadline; whatever waits
-    /// for the disk is written; the data directory is free for another process when this returns. Whatever is called
-    /// later, on any handle, is refused.
+    /// Ends the bus in good order, and says what was left.
+    ///
+    /// 1. Each consumer comes to the end of its current delivery and commits. One that hasn't at the deadline is cut off:
+    ///    that delivery takes no effect, and is made again the next time. Until then other calls go on as ever, since a
+    ///    delivery may need them.
+    /// 2. Calls are refused from here on, on any handle, and so are those that still wait for room in the queue to the
+    ///    disk. Those that have room are written and answered.
+    /// 3. The database is closed. When this returns, the directory can be opened again, by this or another process.
+    ///
+    /// The deadline is for all of it. A disk that hangs can't be hurried: it gets what is left of the deadline, at least a
+    /// second; then this returns with [`StorageEnd::Pending`](crate::StorageEnd::Pending), and the rest goes on behind it. A deadline of zero cuts
+    /// consumers off at once and still writes what was admitted. Dropping the future ends nothing of this.
+    ///
+    /// Called again, also meanwhile, it waits for the same end and says the same; a call with an earlier deadline brings
+    /// the end forward. A handler must not wait for it: it would wait for itself, until the deadline.
+    ///
+    /// ```
+    /// # let directory = tempfile::tempdir()?;
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    /// # runtime.block_on(async {
+    /// let bus = tidegate::Bus::open(directory.path())?;
+    /// let drained = bus.shutdown(std::time::Duration::from_secs(10)).await;
+    /// if !drained.is_complete() {
+    ///     eprintln!("{drained}");
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub async fn shutdown(&self, deadline: Duration) -> Drained {
-        let cut_off = self.stop_consumers(deadline).await;
-        let log = Arc::clone(&self.inner.log);
-        let (done, closed) = tokio::sync::oneshot::channel();
-        // Closing waits for the disk, which no async runtime should.
-        let thread = std::thread::Builder::new().name("tidegate-close".to_owned()).spawn(move || {
-            log.close();
-            // Who called doesn't wait any more: the log is closed all the same.
-            let _ = done.send(());
-        });
-        if thread.is_ok() {
-            // The thread answers, or has ended: either way it is over.
-            drop(closed.await);
-        }
-        if let Some(runtime) = self.inner.runtime.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            runtime.shutdown_background();
-        }
-        Drained { cut_off }
+        ending::shut_down(&self.inner, deadline).await
     }
 }
 
@@ -269,12 +274,19 @@ impl fmt::Debug for Bus {
     }
 }
 
-impl Drop for Inner {
-    /// A runtime may not be dropped where waiting isn't allowed, and the last handle may be dropped anywhere.
-    fn drop(&mut self) {
+impl Inner {
+    /// Ends the bus's threads, without waiting for them: a runtime may not be dropped where waiting isn't allowed.
+    pub(super) fn end_threads(&self) {
         if let Some(runtime) = self.runtime.lock().unwrap_or_else(PoisonError::into_inner).take() {
             runtime.shutdown_background();
         }
+    }
+}
+
+impl Drop for Inner {
+    /// The last handle may be dropped anywhere.
+    fn drop(&mut self) {
+        self.end_threads();
     }
 }
 

@@ -1,6 +1,7 @@
 //! The consumers that run in this process.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::config::{ConsumerConfig, PluginConfig};
@@ -10,6 +11,8 @@ use crate::delivery::Consumer;
 #[derive(Default)]
 pub(super) struct Roster {
     running: Mutex<BTreeMap<String, Running>>,
+    /// Set with the running ones locked: from then on none is added.
+    has_ended: AtomicBool,
     /// Held by whoever starts, changes or ends a consumer: one at a time.
     changing: tokio::sync::Mutex<()>,
 }
@@ -35,8 +38,14 @@ impl Roster {
         self.running().get_mut(name).map(look)
     }
 
-    pub fn insert(&self, name: &str, running: Running) {
-        self.running().insert(name.to_owned(), running);
+    /// Adds a consumer; gives it back where the roster has ended.
+    pub fn insert(&self, name: &str, running: Running) -> Result<(), Box<Running>> {
+        let mut all = self.running();
+        if self.has_ended.load(Ordering::Acquire) {
+            return Err(Box::new(running));
+        }
+        all.insert(name.to_owned(), running);
+        Ok(())
     }
 
     pub fn take(&self, name: &str) -> Option<Running> {
@@ -53,9 +62,11 @@ impl Roster {
         plugins.collect()
     }
 
-    /// Takes out all of them.
-    pub fn take_all(&self) -> BTreeMap<String, Running> {
-        std::mem::take(&mut *self.running())
+    /// Takes out all of them, and lets no others in.
+    pub fn end(&self) -> BTreeMap<String, Running> {
+        let mut all = self.running();
+        self.has_ended.store(true, Ordering::Release);
+        std::mem::take(&mut *all)
     }
 
     fn running(&self) -> MutexGuard<'_, BTreeMap<String, Running>> {

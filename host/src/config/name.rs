@@ -8,6 +8,7 @@ use crate::limits::NAME_BYTES_MAX;
     "{name:?} is no name: a topic or a consumer is named by 1 to {NAME_BYTES_MAX} ASCII letters, digits, `.`, `_` and \
      `-`, and begins with a letter or a digit"
 )]
+#[non_exhaustive]
 pub struct NameError {
     /// The text, or the beginning of a long one.
     pub name: String,

@@ -5,6 +5,7 @@ use std::time::Duration;
 /// A text that is not a duration or a size.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} is not {what}")]
+#[non_exhaustive]
 pub struct UnitError {
     text: String,
     what: &'static str,

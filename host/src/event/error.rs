@@ -73,10 +73,10 @@ pub enum EventError {
     },
     /// The data is not JSON, or could not be made JSON.
     #[error("`data` is not JSON: {0}")]
-    Data(JsonError),
+    Data(#[source] JsonError),
     /// The text is not one JSON object.
     #[error("the event is not a JSON object: {0}")]
-    Json(JsonError),
+    Json(#[source] JsonError),
 }
 
 /// What is wrong with a JSON text, and at which line and column of it.

@@ -7,7 +7,9 @@ use std::time::Duration;
 use thiserror::Error;
 
 use super::admission::Refusal;
+use crate::config::{ConfigError, NameError};
 use crate::event::EventError;
+use crate::handler::FailureKind;
 
 /// A fault of the database or of the disk below it.
 #[derive(Clone, Debug, Error)]
@@ -161,7 +163,7 @@ pub enum PublishError {
         "the commit failed and may still have reached the disk: {0}. Publish the same events again, deduplication makes \
              that safe"
     )]
-    InDoubt(StorageFault),
+    InDoubt(#[source] StorageFault),
     /// The storage failed and is being opened anew. Nothing was written.
     #[error("the storage failed and is being opened anew: try again")]
     Reopening,
@@ -207,6 +209,9 @@ pub enum ReadError {
         /// The age at which snapshots end.
         max: Duration,
     },
+    /// The storage was closed, or opened anew after a failure, since the snapshot was taken.
+    #[error("the storage was closed or opened anew since the snapshot was taken: take another one")]
+    SnapshotEnded,
     /// There is no such consumer.
     #[error("there is no consumer `{0}`")]
     UnknownConsumer(String),
@@ -230,7 +235,7 @@ pub enum ReadError {
     },
     /// The database could not be read.
     #[error("the storage can't be read: {0}")]
-    Storage(StorageFault),
+    Storage(#[source] StorageFault),
     /// The storage failed and is being opened anew.
     #[error("the storage failed and is being opened anew: try again")]
     Reopening,
@@ -249,9 +254,70 @@ impl<E: Into<redb::Error>> From<E> for ReadError {
 #[derive(Clone, Debug, Error)]
 #[non_exhaustive]
 pub enum AdminError {
-    /// A name, a number or a combination is not allowed. Nothing was changed.
-    #[error("{0}")]
-    Invalid(String),
+    /// The name is none that a topic can have. Nothing was changed.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// A setting is out of its bounds, or at odds with others. Nothing was changed.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A topic can't have another number of partitions. Nothing was changed.
+    #[error(
+        "topic `{topic}` has {partitions} partitions and can't get {asked}: the number is fixed, since keys would change \
+         their partition; create another topic"
+    )]
+    PartitionsFixed {
+        /// The topic.
+        topic: String,
+        /// How many it has.
+        partitions: u32,
+        /// How many were asked for.
+        asked: u32,
+    },
+    /// A topic can't begin to number its events, or stop to. Nothing was changed.
+    #[error(
+        "topic `{topic}` {} the events of each key (`sequence`), and that can't be changed: the numbers would have gaps; \
+         create another topic",
+        if *.is_sequenced { "numbers" } else { "doesn't number" }
+    )]
+    SequenceFixed {
+        /// The topic.
+        topic: String,
+        /// Whether it numbers them.
+        is_sequenced: bool,
+    },
+    /// A consumer can't go over to topics with another number of partitions. Nothing was changed.
+    #[error(
+        "consumer `{consumer}` has {lanes} lanes and its topics now have {partitions} partitions: use another name, or \
+         forget it first"
+    )]
+    LanesFixed {
+        /// The consumer.
+        consumer: String,
+        /// How many it has.
+        lanes: u32,
+        /// How many partitions its topics have.
+        partitions: u32,
+    },
+    /// The bus has as many topics as it can. Nothing was changed.
+    #[error("a bus has at most {max} topics: tell events apart by their type")]
+    TooManyTopics {
+        /// The bound.
+        max: usize,
+    },
+    /// A consumer was given no topic to read. Nothing was changed.
+    #[error("consumer `{consumer}` reads no topic: name at least one")]
+    NoTopics {
+        /// The consumer.
+        consumer: String,
+    },
+    /// The consumer reads other topics. Nothing was changed.
+    #[error("consumer `{consumer}` doesn't read topic `{topic}`")]
+    TopicNotRead {
+        /// The consumer.
+        consumer: String,
+        /// The topic.
+        topic: String,
+    },
     /// There is no such topic. Nothing was changed.
     #[error("there is no topic `{0}`")]
     UnknownTopic(String),
@@ -266,14 +332,34 @@ pub enum AdminError {
         /// The letter's id.
         letter: u64,
     },
-    /// What is stored can't be read. Nothing was changed.
+    /// The dead letter is of what could not be read, so there is nothing to put back to work. Nothing was changed.
+    #[error(
+        "dead letter {letter} of consumer `{consumer}` has no event to redrive, it is {kind}: discard it"
+    )]
+    NothingToRedrive {
+        /// The consumer.
+        consumer: String,
+        /// The letter's id.
+        letter: u64,
+        /// What it was given up for.
+        kind: FailureKind,
+    },
+    /// More than one commit takes. Nothing was changed.
+    #[error("{what} at once are more than {max}: take them in several calls")]
+    TooMany {
+        /// What there is too much of, with its number.
+        what: String,
+        /// The bound.
+        max: usize,
+    },
+    /// What is stored, or a part of it that doesn't exist, can't be read. Nothing was changed.
     #[error(transparent)]
     Read(#[from] ReadError),
     /// The commit failed, and may have reached the disk all the same.
     #[error(
         "the commit failed and may still have reached the disk: {0}. Look at what is there and try again"
     )]
-    InDoubt(StorageFault),
+    InDoubt(#[source] StorageFault),
     /// The disk is full. Nothing was changed.
     #[error(
         "the disk has {free} bytes free and the bus leaves {min} of them alone: free some space, or shorten the \
@@ -380,7 +466,7 @@ pub(crate) enum CommitError {
     },
     /// The commit failed, and may have reached the disk all the same; the lane reads itself back.
     #[error("the commit failed: {0}")]
-    Failed(StorageFault),
+    Failed(#[source] StorageFault),
     /// The storage failed and is being opened anew. Nothing was written.
     #[error("the storage failed and is being opened anew")]
     Reopening,

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use redb::{Builder, Database, DatabaseError, StorageBackend};
 
@@ -13,13 +13,19 @@ use super::medium::Medium;
 #[derive(Debug, Default)]
 pub struct MemoryMedium {
     disk: Arc<Mutex<Disk>>,
+    /// Woken when syncs may go on.
+    released: Arc<Condvar>,
     /// How often the power had been cut when this handle was made, or when it cut the power itself.
     generation: AtomicU64,
 }
 
 impl Clone for MemoryMedium {
     fn clone(&self) -> Self {
-        Self { disk: Arc::clone(&self.disk), generation: AtomicU64::new(self.generation()) }
+        Self {
+            disk: Arc::clone(&self.disk),
+            released: Arc::clone(&self.released),
+            generation: AtomicU64::new(self.generation()),
+        }
     }
 }
 
@@ -33,6 +39,9 @@ struct Disk {
     is_open: bool,
     syncs: u64,
     fail_syncs: bool,
+    hold_syncs: bool,
+    /// Syncs that are held at this moment.
+    held_syncs: u64,
     free_bytes: Option<u64>,
 }
 
@@ -67,6 +76,17 @@ impl MemoryMedium {
     /// Has every sync fail, or none.
     pub fn fail_syncs(&self, fail: bool) {
         self.disk().fail_syncs = fail;
+    }
+
+    /// Has every sync wait, as on a disk that hangs, until it is told otherwise.
+    pub fn hold_syncs(&self, hold: bool) {
+        self.disk().hold_syncs = hold;
+        self.released.notify_all();
+    }
+
+    /// How many syncs wait.
+    pub fn held_syncs(&self) -> u64 {
+        self.disk().held_syncs
     }
 
     /// Says that so many bytes are free; without a number, that nobody knows.
@@ -171,6 +191,14 @@ impl StorageBackend for Opened {
 
     fn sync_data(&self) -> io::Result<()> {
         let mut disk = self.0.powered()?;
+        disk.held_syncs += 1;
+        while disk.hold_syncs {
+            disk = self.0.released.wait(disk).unwrap_or_else(PoisonError::into_inner);
+        }
+        disk.held_syncs -= 1;
+        if disk.generation != self.0.generation() {
+            return Err(io::Error::other("the power is out"));
+        }
         if disk.fail_syncs {
             return Err(io::Error::other("the disk fails to sync"));
         }

@@ -204,6 +204,7 @@ pub(super) enum Reply {
 /// Why a bus refused a request, in words for people.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{message}")]
+#[non_exhaustive]
 pub struct Refusal {
     /// What happened, to which thing, and what to do.
     pub message: String,

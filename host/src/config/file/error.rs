@@ -55,6 +55,7 @@ pub enum ConfigFileError {
         /// The line, counted from 1.
         line: usize,
         /// Which setting, and what is allowed.
+        #[source]
         error: ConfigError,
     },
 }
