@@ -8,6 +8,7 @@ mod cli_bad_input;
 mod cli_process;
 mod cli_publish;
 mod cli_run;
+mod crash;
 mod dead_letters;
 mod deduplication;
 mod determinism;

@@ -77,7 +77,7 @@ fn collect(at: &Path, path: &str, extension: &str, found: &mut Vec<Source>) {
     }
 }
 
-const CRATES: [&str; 5] = ["host/src", "plugin-sdk", "plugins", "tests", "xtask"];
+const CRATES: [&str; 6] = ["benches", "host/src", "plugin-sdk", "plugins", "tests", "xtask"];
 
 fn all_sources() -> Vec<Source> {
     CRATES.iter().flat_map(|folder| sources(folder)).collect()
@@ -183,7 +183,7 @@ fn is_binary(path: &str) -> bool {
 #[test]
 fn every_file_belongs_to_a_module() {
     let mut dead = Vec::new();
-    for krate in ["host", "plugin-sdk", "xtask", "tests/guests"] {
+    for krate in ["benches", "host", "plugin-sdk", "xtask", "tests/guests"] {
         let folder = format!("{krate}/src");
         let mut live: BTreeSet<String> = BTreeSet::new();
         for top in ["lib.rs", "main.rs"] {
@@ -193,10 +193,13 @@ fn every_file_belongs_to_a_module() {
             sources(&folder).into_iter().map(|source| source.path).filter(|path| !live.contains(path)),
         );
     }
-    let mut live = BTreeSet::new();
-    follow("tests/system/main.rs", "tests/system", &mut live);
-    let system = sources("tests/system").into_iter().map(|source| source.path);
-    dead.extend(system.filter(|path| !live.contains(path)));
+    for folder in ["tests/system", "tests/crash"] {
+        let mut live = BTreeSet::new();
+        follow(&format!("{folder}/main.rs"), folder, &mut live);
+        dead.extend(
+            sources(folder).into_iter().map(|source| source.path).filter(|path| !live.contains(path)),
+        );
+    }
     assert_none(&dead, "no `mod` names these files");
 }
 

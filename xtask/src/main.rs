@@ -1,7 +1,9 @@
 //! The project's tasks: `cargo xtask TASK`. Needs nothing but cargo, and gets the rest by itself.
 
 mod api;
+mod bench;
 mod checks;
+mod crash;
 mod debian;
 mod demo;
 mod features;
@@ -21,6 +23,8 @@ cargo xtask TASK
   test [ARGS]   build the plugins, then run all tests; ARGS go to `cargo test`
   lint          formatting, clippy in each set of features, documentation: warnings are errors; and `api`
   api           compare the public API with docs/api; --bless writes it
+  crash [ARGS]  kill a process under load at random moments and check what it leaves; see `crash --help`
+  bench [ARGS]  measure beside limits and peers, into target/bench.json; see `bench --help`
   plugins       build the plugins and the test guests into target/plugins
   help          this text
 
@@ -42,6 +46,8 @@ fn main() -> ExitCode {
         (Some("test"), rest) => checks::test(&workspace, rest),
         (Some("lint"), []) => checks::lint(&workspace),
         (Some("api"), rest) => api::api(&workspace, rest),
+        (Some("crash"), rest) => crash::run_with(&workspace, rest),
+        (Some("bench"), rest) => bench::run_with(&workspace, rest),
         (Some("plugins"), []) => plugins::build(&workspace),
         (Some("help" | "--help" | "-h"), []) => {
             print!("{HELP}");
