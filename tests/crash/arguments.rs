@@ -67,7 +67,8 @@ fn known(name: &str) -> Result<String, String> {
 }
 
 fn scenarios() -> String {
-    let lines = SCENARIOS.iter().map(|scenario| format!("\n  {:<10} {}", scenario.name(), scenario.promise()));
+    let lines =
+        SCENARIOS.iter().map(|scenario| format!("\n  {:<10} {}", scenario.name(), scenario.promise()));
     format!(
         "Scenarios:{}\n\nThe exit code is 0 if every promise was kept, and 1 at the first that was not.",
         lines.collect::<String>()

@@ -37,8 +37,9 @@ pub fn all(arguments: &Arguments) -> Result<()> {
         let directory = tempfile::Builder::new().prefix("tidegate-crash-").tempdir()?;
         let place = Place::new(directory.path().to_owned());
         println!("{name}: seed {seed}, {} kills, in {}", arguments.kills, place.directory().display());
-        let outcome = Run { scenario: *scenario, place: &place, random: SeededRandom::new(seed), opened: Vec::new() }
-            .to_the_end(arguments.kills);
+        let outcome =
+            Run { scenario: *scenario, place: &place, random: SeededRandom::new(seed), opened: Vec::new() }
+                .to_the_end(arguments.kills);
         match outcome {
             Ok(()) => {}
             Err(error) => return Err(kept(error, directory, name, arguments.kills, seed)),

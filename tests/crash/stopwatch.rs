@@ -1,6 +1,9 @@
 //! The machine's time: when to kill, and how long opening took.
 
-#![expect(clippy::disallowed_methods, reason = "a process is killed in real time, whatever its bus takes for the time")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a process is killed in real time, whatever its bus takes for the time"
+)]
 
 use std::time::{Duration, Instant};
 

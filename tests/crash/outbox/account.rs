@@ -45,7 +45,8 @@ impl Account for OutboxAccount {
             ["batch", name] => self.batches.push((*name).to_owned()),
             ["plain", topic, partition, offset, duplicate, id] => {
                 ensure!(*topic == plain_topic(id), "{id} went into {topic}");
-                let spot = Spot { topic: plain_topic(id), partition: partition.parse()?, offset: offset.parse()? };
+                let spot =
+                    Spot { topic: plain_topic(id), partition: partition.parse()?, offset: offset.parse()? };
                 self.take_plain(id, spot, *duplicate == "1")?;
             }
             _ => bail!("the process told `{line}`"),
@@ -63,7 +64,10 @@ impl Account for OutboxAccount {
         self.seen.read(bus)?;
         for (number, name) in &self.kept[self.fresh.kept..] {
             let row = self.seen.transaction(name);
-            ensure!(row == Some(*number), "transaction {name} was acknowledged as {number}, and it is {row:?}");
+            ensure!(
+                row == Some(*number),
+                "transaction {name} was acknowledged as {number}, and it is {row:?}"
+            );
         }
         for id in &self.fresh.plain {
             let (acked, durable) = (self.plain.get(id), self.seen.spot(id));
@@ -87,7 +91,8 @@ impl Account for OutboxAccount {
     }
 
     fn counts(&self) -> Vec<(&'static str, u64)> {
-        let [orders, plain] = [self.kept.len(), self.plain.len() + self.batches.len()].map(|count| count as u64);
+        let [orders, plain] =
+            [self.kept.len(), self.plain.len() + self.batches.len()].map(|count| count as u64);
         vec![
             ("transactions acknowledged", orders),
             ("refused", self.refused + self.panicked),

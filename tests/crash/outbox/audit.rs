@@ -41,7 +41,8 @@ impl Audit {
                 *last + 1
             );
             *last += 1;
-            let spot = spots.get(id).with_context(|| format!("the consumer has passed {id}, which isn't there"))?;
+            let spot =
+                spots.get(id).with_context(|| format!("the consumer has passed {id}, which isn't there"))?;
             ensure!(
                 spot.topic == ORDERS && spot.partition == partition,
                 "lane {partition} has passed {id}, which is at {spot:?}"

@@ -77,7 +77,9 @@ fn transact(bus: &Blocking, round: u32, worker: u64, told: &Told) -> Result<()> 
             (Fate::Refuse, Err(TransactionError::Refused(why))) if why.to_string() == ON_PURPOSE => {
                 told.tell("refused")?;
             }
-            (Fate::Panic, Err(TransactionError::Panicked(why))) if why == ON_PURPOSE => told.tell("panicked")?,
+            (Fate::Panic, Err(TransactionError::Panicked(why))) if why == ON_PURPOSE => {
+                told.tell("panicked")?
+            }
             (_, outcome) => bail!("transaction {name} came to {outcome:?}"),
         }
     }

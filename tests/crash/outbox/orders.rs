@@ -75,7 +75,12 @@ impl Orders {
         ensure!(in_log == placed, "{} says {placed:?}, and the log has {in_log:?}", row());
         let commit = events.first().map(|event| event.commit).with_context(row)?;
         ensure!(events.iter().all(|event| event.commit == commit), "{} is in more than one commit", row());
-        ensure!(commit > self.commit, "{} is in commit {commit}, and the row before in {}", row(), self.commit);
+        ensure!(
+            commit > self.commit,
+            "{} is in commit {commit}, and the row before in {}",
+            row(),
+            self.commit
+        );
         (self.last, self.commit) = (number, commit);
         self.numbers.insert(name, number);
         Ok(())

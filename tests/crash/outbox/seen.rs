@@ -131,7 +131,9 @@ impl Seen {
         }
         match event.id().split_once('/') {
             None => {}
-            Some((name, _)) if event.data().is_none() => *self.batches.entry(name.to_owned()).or_default() += 1,
+            Some((name, _)) if event.data().is_none() => {
+                *self.batches.entry(name.to_owned()).or_default() += 1
+            }
             Some((name, index)) => {
                 let part: Part = event.data_as().with_context(|| format!("event {}", event.id()))?;
                 let placed = Placed { topic: topic.to_owned(), partition, offset, sequence };
@@ -153,7 +155,8 @@ impl Seen {
             let after = last.saturating_sub(3);
             let mut reader = snapshot.read_key(ORDERS, key, after)?;
             for number in after + 1..=last {
-                let record = reader.try_next()?.with_context(|| format!("key {key} has no event {number}"))?;
+                let record =
+                    reader.try_next()?.with_context(|| format!("key {key} has no event {number}"))?;
                 let sequence = record.event.sequence();
                 ensure!(sequence == Some(number), "key {key} has {sequence:?} where {number} is due");
                 let spot = Spot { topic: ORDERS, partition: record.partition, offset: record.offset };
