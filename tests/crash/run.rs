@@ -39,7 +39,7 @@ pub fn all(arguments: &Arguments) -> Result<()> {
         println!("{name}: seed {seed}, {} kills, in {}", arguments.kills, place.directory().display());
         let outcome =
             Run { scenario: *scenario, place: &place, random: SeededRandom::new(seed), opened: Vec::new() }
-                .to_the_end(arguments.kills);
+                .kill_and_check(arguments.kills);
         match outcome {
             Ok(()) => {}
             Err(error) => return Err(kept(error, directory, name, arguments.kills, seed)),
@@ -67,7 +67,7 @@ struct Run<'r> {
 }
 
 impl Run<'_> {
-    fn to_the_end(mut self, kills: u32) -> Result<()> {
+    fn kill_and_check(mut self, kills: u32) -> Result<()> {
         let name = self.scenario.name();
         let _surroundings = match self.scenario.surroundings(self.place)? {
             Surroundings::Ready(surroundings) => surroundings,

@@ -78,7 +78,7 @@ fn transact(bus: &Blocking, round: u32, worker: u64, told: &Told) -> Result<()> 
                 told.tell("refused")?;
             }
             (Fate::Panic, Err(TransactionError::Panicked(why))) if why == ON_PURPOSE => {
-                told.tell("panicked")?
+                told.tell("panicked")?;
             }
             (_, outcome) => bail!("transaction {name} came to {outcome:?}"),
         }
@@ -154,7 +154,7 @@ pub fn audit(delivery: &Delivery, context: &mut Context) -> Result<(), Failure> 
 
 fn audited(delivery: &Delivery, context: &mut Context) -> Result<()> {
     let event = &delivery.event;
-    let before = context.get(COUNT)?.map_or(Ok([0; 8]), |bytes| bytes.try_into());
+    let before = context.get(COUNT)?.map_or(Ok([0; 8]), TryInto::try_into);
     let count = before.ok().context("the count isn't one")?;
     let count = u64::from_le_bytes(count) + 1;
     context.set(COUNT, &count.to_le_bytes())?;
@@ -169,7 +169,7 @@ fn audited(delivery: &Delivery, context: &mut Context) -> Result<()> {
         Outgoing {
             kind: "Audited.v1".to_owned(),
             extensions: vec![("partitionkey".to_owned(), event.key().into())],
-            data: Some(Data::Json(serde_json::to_string(&audited)?.into())),
+            data: Some(Data::Json(serde_json::to_string(&audited)?)),
             ..Outgoing::default()
         },
     )?;

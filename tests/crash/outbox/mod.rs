@@ -4,8 +4,8 @@ mod account;
 mod audit;
 mod load;
 mod orders;
-mod outbox;
+mod scenario;
 mod seen;
 mod work;
 
-pub use outbox::Outbox;
+pub use scenario::Outbox;

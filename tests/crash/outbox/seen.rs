@@ -132,7 +132,7 @@ impl Seen {
         match event.id().split_once('/') {
             None => {}
             Some((name, _)) if event.data().is_none() => {
-                *self.batches.entry(name.to_owned()).or_default() += 1
+                *self.batches.entry(name.to_owned()).or_default() += 1;
             }
             Some((name, index)) => {
                 let part: Part = event.data_as().with_context(|| format!("event {}", event.id()))?;
