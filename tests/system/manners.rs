@@ -2,12 +2,13 @@
 
 use std::process::Command;
 
-use tidegate::config::{ConfigError, ConfigFileError, NameError, UnitError};
+use tidegate::config::{ConfigError, ConfigFileError, NameError, SecretError, UnitError};
 use tidegate::server::{Client, ClientError, ControlError, ControlServer, Refusal, Watcher};
 use tidegate::{
     AdminError, Blocking, Bus, BusError, ConsumerError, DataError, Drained, EmitError, Event, EventError,
-    JsonError, LineError, LoadError, OpenError, Options, PublishError, ReadError, Reader, RuntimeError,
-    StateError, StateUnavailable, StateView, StorageFault, TimestampError,
+    HttpRelay, JsonError, LineError, LoadError, NatsRelay, OpenError, Options, PublishError, ReadError,
+    Reader, RelayError, RuntimeError, Snapshot, StateError, StateUnavailable, StateView, StorageFault,
+    TimestampError, TransactionError,
 };
 
 use crate::house::{House, SHUTDOWN, event, ids, topic};
@@ -30,7 +31,10 @@ fn handles_go_to_any_thread_and_are_cheap_to_clone() {
     shared::<Blocking>();
     shared::<Event>();
     shared::<Drained>();
+    shared::<HttpRelay>();
+    shared::<NatsRelay>();
     shared::<ControlServer>();
+    shared::<Snapshot>();
     sent::<Options>();
     sent::<Reader>();
     sent::<StateView>();
@@ -53,6 +57,8 @@ fn handles_go_to_any_thread_and_are_cheap_to_clone() {
 #[test]
 fn errors_are_sent_across_threads_and_are_causes_of_others() {
     error::<AdminError>();
+    error::<RelayError>();
+    error::<SecretError>();
     error::<BusError>();
     error::<ClientError>();
     error::<ConfigError>();
@@ -75,6 +81,7 @@ fn errors_are_sent_across_threads_and_are_causes_of_others() {
     error::<StateUnavailable>();
     error::<StorageFault>();
     error::<TimestampError>();
+    error::<TransactionError<std::io::Error>>();
     error::<UnitError>();
 }
 

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::{api, features, plugins, process::run, workspace::Workspace};
+use crate::{api, features, nats, plugins, process::run, proof, workspace::Workspace};
 
 /// Warnings are errors: of rustfmt, of clippy on all targets and in each shape of the library, of rustdoc. The public API
 /// has to be what its dump says.
@@ -22,13 +22,14 @@ pub fn lint(workspace: &Workspace) -> Result<()> {
         .cargo()
         .args(["doc", "--workspace", "--no-deps", "--document-private-items", "--locked"])
         .env("RUSTDOCFLAGS", "--deny warnings"))?;
-    api::api(workspace, &[])
+    api::lint(workspace)
 }
 
-/// All tests. The whole-system tests load the components from `target/plugins` and run the binary, so those are built
-/// first.
+/// All tests, and the proofs in a short form unless some tests are asked for. The whole-system tests load the components
+/// from `target/plugins` and run the binary, so those are built first, and hand events on to a NATS server.
 pub fn test(workspace: &Workspace, args: &[String]) -> Result<()> {
     plugins::build(workspace)?;
+    nats::obtain(workspace);
     // Of the whole workspace, so that it has the features that its tests have.
     run(workspace.cargo().args([
         "build",
@@ -40,5 +41,9 @@ pub fn test(workspace: &Workspace, args: &[String]) -> Result<()> {
         "--locked",
     ]))?;
     // The guests have nothing to test natively, and a native library of each would have to be linked.
-    run(workspace.cargo().args(["test", "--workspace", "--exclude", plugins::GUESTS, "--locked"]).args(args))
+    run(workspace
+        .cargo()
+        .args(["test", "--workspace", "--exclude", plugins::GUESTS, "--locked"])
+        .args(args))?;
+    if args.is_empty() { proof::run_short(workspace) } else { Ok(()) }
 }

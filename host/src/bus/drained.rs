@@ -73,6 +73,23 @@ impl fmt::Display for Drained {
 }
 
 /// What a consumer had left when its bus ended. It goes on from there the next time.
+///
+/// ```
+/// # use tidegate::config::{ConsumerConfig, TopicConfig};
+/// # let directory = tempfile::tempdir()?;
+/// # let bus = tidegate::Bus::open(directory.path())?.blocking();
+/// # bus.create_topic("orders", TopicConfig::new(4))?;
+/// # let handler = tidegate::handler_fn(|_, _| Ok(()));
+/// # bus.subscribe("billing", ConsumerConfig::new(["orders"]).paused(true), handler)?;
+/// for left in bus.shutdown(std::time::Duration::from_secs(5)).consumers {
+///     println!("{left}");
+///     if left.lanes_cut_off > 0 {
+///         println!("{} takes longer for a delivery than a shutdown waits", left.consumer);
+///     }
+/// }
+///
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Unfinished {
@@ -117,6 +134,24 @@ impl fmt::Display for Unfinished {
 }
 
 /// What became of the database at the end of a bus.
+///
+/// ```
+/// use std::time::Duration;
+/// use tidegate::{Bus, StorageEnd};
+///
+/// # let directory = tempfile::tempdir()?;
+/// let bus = Bus::open(directory.path())?.blocking();
+/// match bus.shutdown(Duration::from_secs(5)).storage {
+///     StorageEnd::Closed => {}
+///     StorageEnd::Pending => {
+///         // The disk hangs. It gets another minute, and then the process ends all the same.
+///         bus.shutdown(Duration::from_secs(60));
+///     }
+///     other => eprintln!("{other}"),
+/// }
+///
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StorageEnd {

@@ -75,6 +75,14 @@ pub(super) struct Inner {
 impl Bus {
     /// Opens the bus on a data directory, and makes an empty one where there is none. It blocks for some milliseconds.
     ///
+    /// ```
+    /// let directory = tempfile::tempdir()?; // your application's data directory
+    /// let bus = tidegate::Bus::open(directory.path())?;
+    /// assert!(bus.topics().is_empty());
+    ///
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// See [`BusError`]. Nothing was changed then.
@@ -83,6 +91,18 @@ impl Bus {
     }
 
     /// Opens the bus with other settings than the default ones.
+    ///
+    /// ```
+    /// use tidegate::config::{BusConfig, CommitMode};
+    /// use tidegate::{Bus, Options};
+    ///
+    /// # let directory = tempfile::tempdir()?;
+    /// let mut config = BusConfig::default();
+    /// config.commit = CommitMode::OnePhase;
+    /// let bus = Bus::open_with(Options::new(directory.path()).config(config))?;
+    ///
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -126,21 +146,56 @@ impl Bus {
     }
 
     /// The same bus for a program without async.
+    ///
+    /// ```
+    /// # let directory = tempfile::tempdir()?;
+    /// # let bus = tidegate::Bus::open(directory.path())?.blocking();
+    /// # let bus = bus.bus();
+    /// let blocking = bus.blocking();
+    /// blocking.create_topic("orders", tidegate::config::TopicConfig::new(4))?;
+    /// assert_eq!(bus.topics().len(), 1, "it is the same bus");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn blocking(&self) -> Blocking {
         Blocking::new(self.clone())
     }
 
     /// The data directory.
+    ///
+    /// ```
+    /// # let directory = tempfile::tempdir()?;
+    /// # let bus = tidegate::Bus::open(directory.path())?.blocking();
+    /// # let bus = bus.bus();
+    /// assert_eq!(bus.directory(), directory.path());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn directory(&self) -> &Path {
         &self.inner.directory
     }
 
     /// The settings that it was opened with.
+    ///
+    /// ```
+    /// # let directory = tempfile::tempdir()?;
+    /// # let bus = tidegate::Bus::open(directory.path())?.blocking();
+    /// # let bus = bus.bus();
+    /// assert_eq!(bus.config().event_bytes_max, 1 << 20);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn config(&self) -> &BusConfig {
         &self.inner.config
     }
 
     /// The clock that the bus goes by.
+    ///
+    /// ```
+    /// # let directory = tempfile::tempdir()?;
+    /// # let bus = tidegate::Bus::open(directory.path())?.blocking();
+    /// # let bus = bus.bus();
+    /// let now = bus.clock().now();
+    /// assert!(bus.clock().now() >= now, "it never goes back");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn clock(&self) -> &Arc<dyn Clock> {
         self.inner.log.clock()
     }
@@ -153,6 +208,25 @@ impl Bus {
 
     /// Creates a topic. Where there is one of the same name and number of partitions, it takes over the other settings.
     ///
+    /// ```
+    /// # let directory = tempfile::tempdir()?;
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// # let bus = tidegate::Bus::open(directory.path())?;
+    /// use std::time::Duration;
+    /// use tidegate::AdminError;
+    /// use tidegate::config::{Retention, TopicConfig};
+    ///
+    /// let day = Retention::keep_for(Duration::from_secs(24 * 60 * 60));
+    /// bus.create_topic("orders", TopicConfig::new(4)).await?;
+    /// bus.create_topic("orders", TopicConfig::new(4).retention(day)).await?;
+    ///
+    /// let other = bus.create_topic("orders", TopicConfig::new(8)).await;
+    /// assert!(matches!(other, Err(AdminError::PartitionsFixed { partitions: 4, .. })));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// See [`AdminError`]. Durable when this returns; with `InDoubt` it may be.
@@ -163,6 +237,20 @@ impl Bus {
     }
 
     /// All topics, by name.
+    ///
+    /// ```
+    /// # let directory = tempfile::tempdir()?;
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// # let bus = tidegate::Bus::open(directory.path())?;
+    /// # bus.create_topic("orders", tidegate::config::TopicConfig::new(4)).await?;
+    /// # bus.publish("orders", tidegate::Event::new("1", "/shop", "OrderPlaced.v1").build()?).await?;
+    /// for topic in bus.topics() {
+    ///     println!("{}: {} events in {} bytes", topic.name, topic.events(), topic.bytes());
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn topics(&self) -> Vec<TopicStatus> {
         let topics = self.inner.log.topics().into_iter();
         let topic = |topic: crate::log::TopicInfo| TopicStatus {
@@ -184,6 +272,27 @@ impl Bus {
 
     /// Publishes an event: it is on the disk when this returns.
     ///
+    /// ```
+    /// # let directory = tempfile::tempdir()?;
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// # let bus = tidegate::Bus::open(directory.path())?;
+    /// use tidegate::{Event, PublishError};
+    ///
+    /// # bus.create_topic("orders", tidegate::config::TopicConfig::new(4)).await?;
+    /// let order = Event::new("order-17", "/shop", "OrderPlaced.v1").subject("customer-4").build()?;
+    /// let published = bus.publish("orders", order.clone()).await?;
+    /// let again = bus.publish("orders", order.clone()).await?;
+    /// assert!(again.duplicate && again.offset == published.offset);
+    ///
+    /// match bus.publish("nowhere", order).await {
+    ///     Err(PublishError::UnknownTopic(topic)) => assert_eq!(topic, "nowhere"),
+    ///     other => panic!("{other:?}"),
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// See [`PublishError`]. Nothing is durable then, but with `InDoubt` the event may be; publishing it again is safe.
@@ -196,6 +305,23 @@ impl Bus {
     /// Publishes many events, of one topic or several, in one commit: all of them are on the disk when this returns, or
     /// none. The answer has the place of each, in their order.
     ///
+    /// ```
+    /// # let directory = tempfile::tempdir()?;
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// # let bus = tidegate::Bus::open(directory.path())?;
+    /// use tidegate::Event;
+    ///
+    /// # bus.create_topic("orders", tidegate::config::TopicConfig::new(4)).await?;
+    /// # bus.create_topic("invoices", tidegate::config::TopicConfig::new(4)).await?;
+    /// let order = Event::new("order-17", "/shop", "OrderPlaced.v1").subject("customer-4").build()?;
+    /// let invoice = Event::new("invoice-9", "/shop", "InvoiceSent.v1").subject("customer-4").build()?;
+    /// let published = bus.publish_all(vec![("orders", order), ("invoices", invoice)]).await?;
+    /// assert_eq!(published.len(), 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// See [`PublishError`]. Nothing is durable then, but with `InDoubt` all of them may be.
@@ -204,6 +330,23 @@ impl Bus {
     }
 
     /// Reads a topic, all partitions or one, from a position on.
+    ///
+    /// ```
+    /// # let directory = tempfile::tempdir()?;
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// # let bus = tidegate::Bus::open(directory.path())?;
+    /// use tidegate::{Event, Position};
+    ///
+    /// # bus.create_topic("orders", tidegate::config::TopicConfig::new(4)).await?;
+    /// bus.publish("orders", Event::new("order-17", "/shop", "OrderPlaced.v1").build()?).await?;
+    /// let mut orders = bus.read("orders", None, Position::Earliest)?;
+    /// while let Some(record) = orders.try_next()? {
+    ///     println!("partition {}, offset {}: {}", record.partition, record.offset, record.event.id());
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -227,6 +370,17 @@ impl Bus {
 
     /// Removes what the topics' retention says, as far as one commit does. The bus does so by itself every half minute.
     ///
+    /// ```
+    /// # let directory = tempfile::tempdir()?;
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// # let bus = tidegate::Bus::open(directory.path())?;
+    /// let trimmed = bus.trim().await?;
+    /// assert_eq!((trimmed.events, trimmed.more), (0, false), "nothing was too old");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// See [`AdminError`].
@@ -248,7 +402,8 @@ impl Bus {
     /// consumers off at once and still writes what was admitted. Dropping the future ends nothing of this.
     ///
     /// Called again, also meanwhile, it waits for the same end and says the same; a call with an earlier deadline brings
-    /// the end forward. A handler must not wait for it: it would wait for itself, until the deadline.
+    /// the end forward. A handler or the closure of a transaction must not wait for it: it would wait for itself, until the
+    /// deadline.
     ///
     /// ```
     /// # let directory = tempfile::tempdir()?;

@@ -9,6 +9,7 @@ mod ending;
 mod error;
 mod handle;
 mod options;
+mod programs;
 mod reader;
 mod roster;
 mod snapshot;

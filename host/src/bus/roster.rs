@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::config::{ConsumerConfig, PluginConfig};
+use crate::config::{ConsumerConfig, ProgramConfig};
 use crate::delivery::Consumer;
 
 /// See the module.
@@ -21,8 +21,8 @@ pub(super) struct Roster {
 pub(super) struct Running {
     pub consumer: Consumer,
     pub config: ConsumerConfig,
-    /// What a plugin is run by; `None` for a native handler.
-    pub plugin: Option<PluginConfig>,
+    /// What runs it, as a configuration says it; `None` for a native handler.
+    pub program: Option<ProgramConfig>,
     /// Why the last candidate was refused, until one is accepted.
     pub refused: Option<String>,
 }
@@ -52,14 +52,14 @@ impl Roster {
         self.running().remove(name)
     }
 
-    /// The configurations of those that plugins run.
+    /// The configurations of those that have one.
     #[cfg(feature = "server")]
-    pub fn plugin_configs(&self) -> BTreeMap<String, (ConsumerConfig, PluginConfig)> {
+    pub fn configs(&self) -> BTreeMap<String, (ConsumerConfig, ProgramConfig)> {
         let running = self.running();
-        let plugins = running.iter().filter_map(|(name, running)| {
-            Some((name.clone(), (running.config.clone(), running.plugin.clone()?)))
+        let configs = running.iter().filter_map(|(name, running)| {
+            Some((name.clone(), (running.config.clone(), running.program.clone()?)))
         });
-        plugins.collect()
+        configs.collect()
     }
 
     /// Takes out all of them, and lets no others in.

@@ -12,6 +12,20 @@ use crate::event::EventError;
 use crate::handler::FailureKind;
 
 /// A fault of the database or of the disk below it.
+///
+/// ```
+/// # let directory = tempfile::tempdir()?;
+/// # let bus = tidegate::Bus::open(directory.path())?.blocking();
+/// use std::error::Error;
+/// use tidegate::{Event, PublishError};
+///
+/// # bus.create_topic("orders", tidegate::config::TopicConfig::new(1))?;
+/// let event = Event::new("order-17", "/shop", "OrderPlaced.v1").build()?;
+/// if let Err(PublishError::InDoubt(fault)) = bus.publish("orders", event) {
+///     println!("{fault}, of {:?}", fault.source());
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Error)]
 #[error("{0}")]
 pub struct StorageFault(#[source] pub(super) Arc<redb::Error>);
@@ -23,6 +37,19 @@ impl<E: Into<redb::Error>> From<E> for StorageFault {
 }
 
 /// Why a bus could not be opened. Nothing was changed.
+///
+/// ```
+/// use tidegate::{Bus, BusError, OpenError};
+///
+/// # let directory = tempfile::tempdir()?;
+/// std::fs::write(directory.path().join("tidegate.redb"), "not a database")?;
+/// match Bus::open(directory.path()) {
+///     Err(BusError::Open(OpenError::Damaged { path, reason })) => println!("{}: {reason}", path.display()),
+///     other => panic!("{other:?}"),
+/// }
+///
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Error)]
 #[non_exhaustive]
 pub enum OpenError {
@@ -76,6 +103,24 @@ pub enum OpenError {
 }
 
 /// Why events were not published.
+///
+/// ```
+/// # let directory = tempfile::tempdir()?;
+/// # let bus = tidegate::Bus::open(directory.path())?.blocking();
+/// use tidegate::{Event, PublishError};
+///
+/// # bus.create_topic("orders", tidegate::config::TopicConfig::new(1))?;
+/// let event = Event::new("order-17", "/shop", "OrderPlaced.v1").build()?;
+/// loop {
+///     match bus.publish("orders", event.clone()) {
+///         Ok(published) => break println!("offset {}", published.offset),
+///         // The same event again is safe, whatever became of the first one.
+///         Err(PublishError::InDoubt(_) | PublishError::Reopening) => continue,
+///         Err(other) => return Err(other.into()),
+///     }
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Error)]
 #[non_exhaustive]
 pub enum PublishError {
@@ -182,6 +227,18 @@ impl From<Refusal> for PublishError {
 }
 
 /// Why something could not be read.
+///
+/// ```
+/// # let directory = tempfile::tempdir()?;
+/// # let bus = tidegate::Bus::open(directory.path())?.blocking();
+/// use tidegate::{Position, ReadError};
+///
+/// match bus.bus().read("nowhere", None, Position::Earliest) {
+///     Err(ReadError::UnknownTopic(topic)) => assert_eq!(topic, "nowhere"),
+///     _ => panic!("there is none"),
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Error)]
 #[non_exhaustive]
 pub enum ReadError {
@@ -251,6 +308,19 @@ impl<E: Into<redb::Error>> From<E> for ReadError {
 }
 
 /// Why a change of topics, consumers or dead letters was not made.
+///
+/// ```
+/// # let directory = tempfile::tempdir()?;
+/// # let bus = tidegate::Bus::open(directory.path())?.blocking();
+/// use tidegate::AdminError;
+/// use tidegate::config::TopicConfig;
+///
+/// let wrong = bus.create_topic("orders/eu", TopicConfig::new(1));
+/// assert!(matches!(wrong, Err(AdminError::Name(_))));
+/// let wrong = bus.redrive("nobody", vec![1]);
+/// assert!(matches!(wrong, Err(AdminError::UnknownConsumer(name)) if name == "nobody"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Error)]
 #[non_exhaustive]
 pub enum AdminError {
@@ -399,6 +469,19 @@ impl From<Refusal> for AdminError {
 }
 
 /// Why a transaction was not committed. `E` is the closure's own error.
+///
+/// ```
+/// # let directory = tempfile::tempdir()?;
+/// # let bus = tidegate::Bus::open(directory.path())?.blocking();
+/// use tidegate::TransactionError;
+///
+/// let refused = bus.transaction(|_| Err::<(), _>("there is no stock"));
+/// match refused {
+///     Err(TransactionError::Refused(why)) => assert_eq!(why, "there is no stock"),
+///     other => panic!("{other:?}"),
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Error)]
 #[non_exhaustive]
 pub enum TransactionError<E> {
@@ -426,7 +509,7 @@ pub enum TransactionError<E> {
         "the commit failed and may still have reached the disk, all of it or nothing: {0}. Look at what is there before \
              trying again"
     )]
-    InDoubt(StorageFault),
+    InDoubt(#[source] StorageFault),
     /// Called from within another transaction's closure, where it would wait for itself. The closure was not run.
     #[error(
         "a transaction can't be begun within another one: use the `Transaction` that the closure is handed"

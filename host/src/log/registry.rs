@@ -21,6 +21,19 @@ use crate::ids::{ConsumerId, LaneId, TopicId};
 use crate::limits::TOPICS_MAX;
 
 /// A place in a topic, for each of its partitions.
+///
+/// ```
+/// # let directory = tempfile::tempdir()?;
+/// # let bus = tidegate::Bus::open(directory.path())?.blocking();
+/// # bus.create_topic("orders", tidegate::config::TopicConfig::new(1))?;
+/// use tidegate::Position;
+///
+/// let yesterday = Position::Time("2018-01-31T00:00:00Z".parse()?);
+/// for from in [Position::Earliest, yesterday, Position::Offset(17), Position::Latest] {
+///     assert!(bus.bus().read("orders", None, from)?.try_next()?.is_none(), "the topic is empty");
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Position {
