@@ -278,7 +278,7 @@ mod tests {
             (base().topic("$a"), "topic"),
             (base().topics(["a", "b c"]), "topics"),
             (base().topics(vec!["a"; OUTBOX_TOPICS_MAX + 1]), "topics"),
-            (base().keep_for(Duration::from_secs(60)), "keep_for"),
+            (base().keep_for(Duration::from_mins(1)), "keep_for"),
             (base().after(AfterPublish::Keep).keep_for(Duration::ZERO), "keep_for"),
             (base().poll(Duration::ZERO), "poll"),
         ] {
