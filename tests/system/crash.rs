@@ -26,6 +26,18 @@ fn kills_leave_the_applications_table_and_the_log_in_agreement() {
 }
 
 #[test]
+fn kills_leave_an_applications_sqlite_database_and_the_log_in_agreement() {
+    assert_survives("sqlite");
+}
+
+#[test]
+fn kills_leave_an_applications_postgresql_database_and_the_log_in_agreement() {
+    if crate::postgres_server::is_installed() {
+        assert_survives("postgres");
+    }
+}
+
+#[test]
 fn what_the_harness_does_not_know_is_refused_with_one_error() {
     for arguments in [["--scenario", "nothing"], ["--kills", "0"], ["--kills", "many"]] {
         let output = crash(&arguments);

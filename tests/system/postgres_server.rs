@@ -30,11 +30,16 @@ pub struct Server {
 /// The server of this test binary; `None`, with the reason on standard error, where PostgreSQL isn't installed.
 pub fn server() -> Option<&'static Server> {
     static SERVER: OnceLock<Result<Server, String>> = OnceLock::new();
-    if programs().is_none() {
+    is_installed().then(|| SERVER.get_or_init(Server::start).as_ref().unwrap())
+}
+
+/// Whether there is a server to start. Says on standard error that a test is skipped where there isn't.
+pub fn is_installed() -> bool {
+    let is_installed = programs().is_some();
+    if !is_installed {
         eprintln!("skipped: {NOT_INSTALLED}");
-        return None;
     }
-    Some(SERVER.get_or_init(Server::start).as_ref().unwrap())
+    is_installed
 }
 
 /// Where the server's programs are: Debian keeps them out of the search path.
