@@ -63,6 +63,8 @@ pub enum Command {
     Plugins(Plugins),
     /// Dead letters: list, show, redrive, discard
     Dlq(Dlq),
+    /// Outboxes in an application's SQLite or PostgreSQL database: make, show, retry, adopt
+    Outbox(Outbox),
     /// Show it all on a week of real earthquakes, and check the result
     Demo(Demo),
 }
@@ -307,6 +309,67 @@ pub enum DlqCommand {
         #[arg(long)]
         yes: bool,
     },
+}
+
+/// `tidegate outbox`.
+#[derive(Debug, Args)]
+pub struct Outbox {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: OutboxCommand,
+}
+
+/// What to do with outboxes.
+#[derive(Debug, Subcommand)]
+pub enum OutboxCommand {
+    /// Make the outbox's tables in a database; those that are there stay as they are
+    Init(OutboxInit),
+    /// Show the outboxes of the configuration: rows that wait, the age of the oldest, rows that failed
+    Status {
+        /// One of them, with the rows that failed
+        name: Option<String>,
+    },
+    /// Put rows that failed back to work
+    Retry {
+        /// The outbox
+        name: String,
+        /// The rows' positions
+        #[arg(value_name = "POSITION", required_unless_present = "all", conflicts_with = "all")]
+        positions: Vec<u64>,
+        /// All rows that failed
+        #[arg(long)]
+        all: bool,
+    },
+    /// Publish from an outbox as it is, after its database was exchanged or restored from a backup
+    #[command(after_help = "\
+Rows that the table has marked count as published, and all others don't. Rows that were published and whose mark was lost
+are published again; their topic drops them if its deduplication window still knows them.")]
+    Adopt {
+        /// The outbox
+        name: String,
+        /// Do it, without which nothing is done
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+/// `tidegate outbox init`.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("database").required(true).args(["name", "sqlite", "postgres"]), after_help = "\
+A URL on the command line can be seen by others on the machine. Put one with a password into the configuration, where it
+may come from the environment or a file, and name the outbox.")]
+pub struct OutboxInit {
+    /// The outbox of the configuration
+    pub name: Option<String>,
+    /// A file of SQLite; made where there is none
+    #[arg(long, value_name = "PATH")]
+    pub sqlite: Option<PathBuf>,
+    /// A database of PostgreSQL, such as `postgres://shop@localhost/shop`
+    #[arg(long, value_name = "URL")]
+    pub postgres: Option<String>,
+    /// Print the SQL, for your own migrations, and do nothing
+    #[arg(long)]
+    pub print: bool,
 }
 
 /// Which dead letters.

@@ -109,6 +109,20 @@ async fn carry_out(bus: &Bus, request: Request, outlet: &Outlet) -> Result<(), E
         Request::Discard { consumer, letters } => {
             Ok(bus.discard(&consumer, letters).await.map_err(Failed)?)
         }
+        #[cfg(any(feature = "outbox-sqlite", feature = "outbox-postgres"))]
+        Request::Outboxes => outlet.answer(Answer::Outboxes(bus.outboxes().await)).await,
+        #[cfg(any(feature = "outbox-sqlite", feature = "outbox-postgres"))]
+        Request::FailedRows { outbox, limit } => {
+            let rows = bus.outbox_failed_rows(&outbox, limit).await.map_err(Failed)?;
+            outlet.answer(Answer::FailedRows(rows)).await
+        }
+        #[cfg(any(feature = "outbox-sqlite", feature = "outbox-postgres"))]
+        Request::RetryOutbox { outbox, rows } => {
+            let retried = bus.retry_outbox(&outbox, rows).await.map_err(Failed)?;
+            outlet.answer(Answer::Retried(retried)).await
+        }
+        #[cfg(any(feature = "outbox-sqlite", feature = "outbox-postgres"))]
+        Request::AdoptOutbox { outbox } => Ok(bus.adopt_running_outbox(&outbox).await.map_err(Failed)?),
     }
 }
 

@@ -17,6 +17,8 @@ use crate::event::Event;
 use crate::handler::{Failure, ProgramVersion};
 use crate::limits::EVENT_BYTES_CEILING;
 use crate::log::{Attempt, DeadLetter, Position, Published};
+#[cfg(any(feature = "outbox-sqlite", feature = "outbox-postgres"))]
+use crate::outbox::{FailedRow, FailedRows, OutboxStatus};
 
 /// The version of the protocol. Two sides of different versions don't talk.
 pub const PROTOCOL: u32 = 1;
@@ -192,6 +194,31 @@ pub enum Request {
         /// The ids of the letters.
         letters: Vec<u64>,
     },
+    /// See [`Bus::outboxes`](crate::Bus::outboxes). Answered by [`Answer::Outboxes`].
+    #[cfg(any(feature = "outbox-sqlite", feature = "outbox-postgres"))]
+    Outboxes,
+    /// See [`Bus::outbox_failed_rows`](crate::Bus::outbox_failed_rows). Answered by [`Answer::FailedRows`].
+    #[cfg(any(feature = "outbox-sqlite", feature = "outbox-postgres"))]
+    FailedRows {
+        /// The outbox.
+        outbox: String,
+        /// After how many rows to end.
+        limit: u32,
+    },
+    /// See [`Bus::retry_outbox`](crate::Bus::retry_outbox). Answered by [`Answer::Retried`].
+    #[cfg(any(feature = "outbox-sqlite", feature = "outbox-postgres"))]
+    RetryOutbox {
+        /// The outbox.
+        outbox: String,
+        /// Which rows.
+        rows: FailedRows,
+    },
+    /// See [`Bus::adopt_outbox`](crate::Bus::adopt_outbox); of one that runs.
+    #[cfg(any(feature = "outbox-sqlite", feature = "outbox-postgres"))]
+    AdoptOutbox {
+        /// The outbox.
+        outbox: String,
+    },
 }
 
 /// An answer, or one of many to a request.
@@ -227,6 +254,15 @@ pub enum Answer {
     Reloaded(ReloadOutcome),
     /// A dead letter.
     Letter(Box<Letter>),
+    /// The outboxes that run, by name.
+    #[cfg(any(feature = "outbox-sqlite", feature = "outbox-postgres"))]
+    Outboxes(Vec<OutboxStatus>),
+    /// Rows that were set aside.
+    #[cfg(any(feature = "outbox-sqlite", feature = "outbox-postgres"))]
+    FailedRows(Vec<FailedRow>),
+    /// How many rows are back at work.
+    #[cfg(any(feature = "outbox-sqlite", feature = "outbox-postgres"))]
+    Retried(u64),
 }
 
 /// What follows a request.
