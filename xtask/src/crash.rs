@@ -21,5 +21,6 @@ pub fn run_built(workspace: &Workspace, binary: &str, args: &[String]) -> Result
         .args(["build", "--workspace", "--exclude", plugins::GUESTS, "--bin", binary, "--locked", "--quiet"])
         .arg("--target-dir")
         .arg(&target))?;
-    run(Command::new(target.join("debug").join(format!("{binary}{}", std::env::consts::EXE_SUFFIX))).args(args))
+    run(Command::new(target.join("debug").join(format!("{binary}{}", std::env::consts::EXE_SUFFIX)))
+        .args(args))
 }

@@ -52,7 +52,9 @@ impl Account for RelayAccount {
         let sales = till.sales(self.sale)?;
 
         let ids: Vec<&str> = rows.iter().map(|(_, id)| id.as_str()).collect();
-        if let Some(at) = (0..ids.len().max(events.len())).find(|at| ids.get(*at) != events.get(*at).map(String::as_str).as_ref()) {
+        if let Some(at) = (0..ids.len().max(events.len()))
+            .find(|at| ids.get(*at) != events.get(*at).map(String::as_str).as_ref())
+        {
             bail!(
                 "{} rows were committed and {} events published; the first that differ are row {:?} and event {:?}",
                 ids.len(),

@@ -24,9 +24,8 @@ pub fn run(shop: &dyn Shop, place: &Place, round: u32, told: &Told) -> Result<()
     bus.bus().start_outbox(OUTBOX, shop.config(place.directory()))?;
     told.tell(READY)?;
     thread::scope(|scope| {
-        let writers: Vec<_> = (0..WRITERS)
-            .map(|writer| scope.spawn(move || sell(shop, place, round, writer, told)))
-            .collect();
+        let writers: Vec<_> =
+            (0..WRITERS).map(|writer| scope.spawn(move || sell(shop, place, round, writer, told))).collect();
         for writer in writers {
             if let Ok(Err(error)) = writer.join() {
                 return Err(error);

@@ -42,7 +42,8 @@ impl Scenario for Postgres {
         let url = server.url(&server.database("template0"));
         fs::write(place.directory().join(URL), &url)?;
         create_tables(&self.config(place.directory()).database)?;
-        Session::open(&url).try_run("CREATE TABLE sales (n bigserial PRIMARY KEY, id text NOT NULL UNIQUE)")?;
+        Session::open(&url)
+            .try_run("CREATE TABLE sales (n bigserial PRIMARY KEY, id text NOT NULL UNIQUE)")?;
         Ok(Surroundings::Ready(Box::new(server)))
     }
 

@@ -34,7 +34,9 @@ impl Scenario for Sqlite {
         create_tables(&config.database)?;
         let connection = connect(place.directory())?;
         connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
-        connection.execute_batch("CREATE TABLE sales (n INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE)")?;
+        connection.execute_batch(
+            "CREATE TABLE sales (n INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE)",
+        )?;
         Ok(Surroundings::Ready(Box::new(())))
     }
 
@@ -68,7 +70,11 @@ impl Till for Connection {
         let transaction = self.transaction_with_behavior(TransactionBehavior::Immediate)?;
         transaction.execute("INSERT INTO sales (id) VALUES (?1)", [id])?;
         transaction.execute("INSERT INTO tidegate_outbox (id, type) VALUES (?1, 'Sold.v1')", [id])?;
-        if commits { transaction.commit()? } else { transaction.rollback()? }
+        if commits {
+            transaction.commit()?
+        } else {
+            transaction.rollback()?
+        }
         Ok(())
     }
 
