@@ -28,7 +28,8 @@
 //!
 //! # More
 //!
-//! The repository has the guides: `ARCHITECTURE.md`, and in `docs/` the storage format, delivery, plugins and operations.
+//! The repository has the guides: `ARCHITECTURE.md`, and in `docs/` the storage format, transactions, delivery,
+//! plugins and operations.
 
 mod bus;
 mod clock;
