@@ -13,6 +13,7 @@ mod deduplication;
 mod determinism;
 mod durability;
 mod exactly_once;
+mod examples;
 mod house;
 mod isolation;
 mod library;

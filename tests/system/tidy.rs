@@ -77,7 +77,7 @@ fn collect(at: &Path, path: &str, extension: &str, found: &mut Vec<Source>) {
     }
 }
 
-const CRATES: [&str; 5] = ["host/src", "plugin-sdk", "plugins", "tests", "xtask"];
+const CRATES: [&str; 6] = ["host/src", "host/examples", "plugin-sdk", "plugins", "tests", "xtask"];
 
 fn all_sources() -> Vec<Source> {
     CRATES.iter().flat_map(|folder| sources(folder)).collect()
@@ -193,6 +193,13 @@ fn every_file_belongs_to_a_module() {
             sources(&folder).into_iter().map(|source| source.path).filter(|path| !live.contains(path)),
         );
     }
+    let mut live = BTreeSet::new();
+    for example in fs::read_dir(root().join("host/examples")).unwrap() {
+        let folder = format!("host/examples/{}", example.unwrap().file_name().to_string_lossy());
+        follow(&format!("{folder}/main.rs"), &folder, &mut live);
+    }
+    let examples = sources("host/examples").into_iter().map(|source| source.path);
+    dead.extend(examples.filter(|path| !live.contains(path)));
     let mut live = BTreeSet::new();
     follow("tests/system/main.rs", "tests/system", &mut live);
     let system = sources("tests/system").into_iter().map(|source| source.path);

@@ -22,8 +22,8 @@ pub fn lint(workspace: &Workspace) -> Result<()> {
         .env("RUSTDOCFLAGS", "--deny warnings"))
 }
 
-/// All tests. The whole-system tests load the components from `target/plugins` and run the binary, so those are built
-/// first.
+/// All tests. The whole-system tests load the components from `target/plugins` and run the binary and the examples, so
+/// those are built first.
 pub fn test(workspace: &Workspace, args: &[String]) -> Result<()> {
     plugins::build(workspace)?;
     // Of the whole workspace, so that it has the features that its tests have.
@@ -34,6 +34,7 @@ pub fn test(workspace: &Workspace, args: &[String]) -> Result<()> {
         plugins::GUESTS,
         "--bin",
         "tidegate",
+        "--examples",
         "--locked",
     ]))?;
     // The guests have nothing to test natively, and a native library of each would have to be linked.

@@ -16,7 +16,7 @@ const HELP: &str = "\
 cargo xtask TASK
 
   demo [ARGS]   build what it takes, then run `tidegate demo` on a real week of earthquakes
-  test [ARGS]   build the plugins, then run all tests; ARGS go to `cargo test`
+  test [ARGS]   build the plugins, the binary and the examples, then run all tests; ARGS go to `cargo test`
   lint          formatting, clippy, documentation: warnings are errors
   plugins       build the plugins and the test guests into target/plugins
   help          this text
