@@ -13,6 +13,19 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// A moment: microseconds since 1970-01-01T00:00:00Z.
 ///
 /// Its serde form is RFC 3339 in formats that people read, such as JSON, and the number in all others.
+///
+/// ```
+/// use std::time::Duration;
+/// use tidegate::Timestamp;
+///
+/// let noon: Timestamp = "2018-01-31T12:00:00Z".parse()?;
+/// let later = noon.after(Duration::from_secs(90));
+/// assert_eq!(later.to_string(), "2018-01-31T12:01:30Z");
+/// assert_eq!(later.since(noon), Duration::from_secs(90));
+/// assert_eq!(noon.since(later), Duration::ZERO);
+///
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Timestamp(pub i64);
 
@@ -77,6 +90,11 @@ pub(crate) mod seconds {
 }
 
 /// A text that is no moment.
+///
+/// ```
+/// let wrong = "yesterday".parse::<tidegate::Timestamp>().unwrap_err();
+/// assert!(wrong.to_string().contains("RFC 3339"));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is no moment: write RFC 3339, such as `2018-01-31T00:00:00Z`")]
 pub struct TimestampError(String);
@@ -109,6 +127,29 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 ///
 /// It never goes back, in one process or over a restart: the log tells it the last moment it recorded, see
 /// [`not_before`](Self::not_before).
+///
+/// ```
+/// use std::sync::Arc;
+/// use tidegate::{Clock, Timestamp};
+///
+/// /// Stands still: for a test that no time passes in.
+/// struct Still(Timestamp);
+///
+/// impl Clock for Still {
+///     fn now(&self) -> Timestamp {
+///         self.0
+///     }
+///     fn not_before(&self, _: Timestamp) {}
+///     fn is_slewing(&self) -> bool {
+///         false
+///     }
+///     fn sleep_until(&self, _: Timestamp) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+///         Box::pin(std::future::pending())
+///     }
+/// }
+///
+/// let options = tidegate::Options::new("data").clock(Arc::new(Still(Timestamp(0))));
+/// ```
 pub trait Clock: Send + Sync + 'static {
     /// The moment now.
     fn now(&self) -> Timestamp;
@@ -124,6 +165,22 @@ pub trait Clock: Send + Sync + 'static {
 }
 
 /// The bus's source of chance: jitter, keys of hashes, identities.
+///
+/// ```
+/// use std::sync::Arc;
+/// use std::sync::atomic::{AtomicU64, Ordering};
+///
+/// /// The same numbers in every run: for a test.
+/// struct Counting(AtomicU64);
+///
+/// impl tidegate::Random for Counting {
+///     fn next_u64(&self) -> u64 {
+///         self.0.fetch_add(1, Ordering::Relaxed)
+///     }
+/// }
+///
+/// let options = tidegate::Options::new("data").random(Arc::new(Counting(AtomicU64::new(0))));
+/// ```
 pub trait Random: Send + Sync + 'static {
     /// The next number, each as likely as any other.
     fn next_u64(&self) -> u64;
@@ -137,6 +194,13 @@ const SLEW_DIVISOR: i64 = 10;
 
 /// The machine's clock, made steady: it runs with the time since boot (suspension included) and follows jumps of the
 /// wall clock by running a tenth faster or slower until it is there.
+///
+/// ```
+/// use tidegate::{Clock, SystemClock, Timestamp};
+///
+/// let clock = SystemClock::new();
+/// assert!(clock.now() > Timestamp(0));
+/// ```
 #[derive(Debug)]
 pub struct SystemClock {
     reading: Mutex<Reading>,
@@ -233,6 +297,12 @@ fn micros(time: rustix::time::Timespec) -> i64 {
 }
 
 /// Chance from the operating system.
+///
+/// ```
+/// use tidegate::{Random, SystemRandom};
+///
+/// assert_ne!(SystemRandom.next_u64(), SystemRandom.next_u64(), "but once in 2^64 times");
+/// ```
 #[derive(Debug, Default)]
 pub struct SystemRandom;
 

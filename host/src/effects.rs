@@ -36,6 +36,15 @@ pub(crate) trait StateRead: Send + Sync {
 }
 
 /// The log could not read state.
+///
+/// ```
+/// use tidegate::{Failure, FailureKind, StateError, StateUnavailable};
+///
+/// // A delivery that gets it fails and is made again.
+/// fn tell(unreadable: StateUnavailable) -> Failure {
+///     StateError::from(unreadable).into()
+/// }
+/// ```
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error("the log could not read state: {0}")]
 pub struct StateUnavailable(pub String);
@@ -53,6 +62,15 @@ pub(crate) trait TopicDirectory: Send + Sync {
 }
 
 /// Why state could not be read or written.
+///
+/// ```
+/// use tidegate::{StateError, handler_fn};
+///
+/// let handler = handler_fn(|delivery, context| match context.set(b"last", delivery.event.source().as_bytes()) {
+///     Err(StateError::ValueSize { .. }) => Ok(()), // nothing worth keeping
+///     other => Ok(other?),
+/// });
+/// ```
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StateError {
@@ -87,6 +105,18 @@ pub enum StateError {
 }
 
 /// Why a delivery could not publish an event.
+///
+/// ```
+/// use tidegate::{EmitError, Outgoing, handler_fn};
+///
+/// let handler = handler_fn(|_, context| {
+///     let audit = Outgoing { kind: "Audited.v1".into(), ..Outgoing::default() };
+///     match context.publish("audit", audit) {
+///         Err(EmitError::UnknownTopic(_)) => Ok(()), // nobody has asked for an audit
+///         other => Ok(other?),
+///     }
+/// });
+/// ```
 #[derive(Clone, Debug, Error, PartialEq)]
 #[non_exhaustive]
 pub enum EmitError {
@@ -164,6 +194,33 @@ pub(crate) struct ContextOwner {
 ///
 /// Nothing that goes through a context takes effect before the delivery succeeds and its batch commits, and then all
 /// of it does at once.
+///
+/// ```
+/// # let directory = tempfile::tempdir()?;
+/// # let bus = tidegate::Bus::open(directory.path())?.blocking();
+/// # use tidegate::config::{ConsumerConfig, TopicConfig};
+/// # use tidegate::{Event, handler_fn};
+/// # bus.create_topic("orders", TopicConfig::new(1))?;
+/// use tidegate::Outgoing;
+///
+/// bus.create_topic("greetings", TopicConfig::new(1))?;
+/// let greeter = handler_fn(|delivery, context| {
+///     let customer = delivery.event.key().to_owned();
+///     if context.get(customer.as_bytes())?.is_none() {
+///         context.set(customer.as_bytes(), b"greeted")?;
+///         let subject = Some(customer);
+///         context.publish("greetings", Outgoing { kind: "Greeted.v1".into(), subject, ..Outgoing::default() })?;
+///     }
+///     Ok(())
+/// });
+/// bus.subscribe("greeter", ConsumerConfig::new(["orders"]), greeter)?;
+/// for id in ["order-17", "order-18"] {
+///     bus.publish("orders", Event::new(id, "/shop", "OrderPlaced.v1").subject("customer-4").build()?)?;
+/// }
+/// bus.caught_up("greeter")?;
+/// assert_eq!(bus.bus().topics()[0].events(), 1, "one greeting for two orders");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Context {
     owner: ContextOwner,
     version: Arc<str>,

@@ -14,6 +14,18 @@ use crate::event::{DataError, Event};
 use crate::limits::{BACKTRACE_BYTES_MAX, FAILURE_CODE_BYTES_MAX, FAILURE_MESSAGE_BYTES_MAX};
 
 /// An event handed to a consumer.
+///
+/// ```
+/// use tidegate::{Failure, handler_fn};
+///
+/// let handler = handler_fn(|delivery, _| {
+///     if delivery.attempt > 3 {
+///         return Err(Failure::permanent("too-often", "three attempts are enough for this one"));
+///     }
+///     println!("{} of {}, offset {}", delivery.event.kind(), delivery.topic, delivery.offset);
+///     Ok(())
+/// });
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Delivery {
@@ -38,6 +50,14 @@ pub struct Delivery {
 }
 
 /// What kind of failure ended a delivery.
+///
+/// ```
+/// use tidegate::FailureKind;
+///
+/// assert!(FailureKind::Timeout.is_retryable());
+/// assert!(!FailureKind::Permanent.is_retryable());
+/// assert_eq!(FailureKind::HostCrash.to_string(), "host-crash");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -86,6 +106,14 @@ impl fmt::Display for FailureKind {
 }
 
 /// Why a delivery failed: what a retry is decided by, and what a dead letter shows.
+///
+/// ```
+/// use std::time::Duration;
+/// use tidegate::Failure;
+///
+/// let busy = Failure::transient("busy", "the bank answered 503").with_retry_after(Duration::from_secs(30));
+/// assert_eq!(busy.to_string(), "transient (busy): the bank answered 503");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Failure {
@@ -98,7 +126,7 @@ pub struct Failure {
     /// Where a trap or a panic happened, innermost first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backtrace: Option<String>,
-    /// The least time to wait before the next attempt, as the consumer asked.
+    /// The least time to wait before the next attempt, as the consumer asked. More than a day counts as a day.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after: Option<Duration>,
 }
@@ -132,8 +160,8 @@ impl Failure {
         self
     }
 
-    /// The same failure with a least time to wait. The lane waits longer where its backoff says so, and never longer
-    /// than the backoff's bound.
+    /// The same failure with a least time to wait: at most a day. The lane waits longer where its backoff says so; the
+    /// backoff's maximum doesn't bound what is asked for.
     #[must_use]
     pub fn with_retry_after(mut self, wait: Duration) -> Self {
         self.retry_after = Some(wait);
@@ -207,6 +235,27 @@ fn cut(mut text: String, bytes_max: usize) -> String {
 /// does besides, such as an HTTP call, happens at least once: hand the event's id on as idempotency key.
 ///
 /// For a handler that awaits nothing, [`handler_fn`] makes one of a closure.
+///
+/// ```
+/// use tidegate::{Context, Delivery, Failure, Handler};
+///
+/// struct Mailer {
+///     sender: String,
+/// }
+///
+/// impl Handler for Mailer {
+///     async fn handle(&self, delivery: &Delivery, _: &mut Context) -> Result<(), Failure> {
+///         send(&self.sender, delivery.event.id()).await.map_err(|error| Failure::transient("mail", error))
+///     }
+///
+///     fn version(&self) -> String {
+///         "2".into()
+///     }
+/// }
+/// # async fn send(_: &str, _: &str) -> Result<(), String> {
+/// #     Ok(())
+/// # }
+/// ```
 pub trait Handler: Send + Sync + 'static {
     /// Handles one delivery. Past the consumer's deadline the future is dropped at its next await.
     fn handle(
@@ -215,6 +264,11 @@ pub trait Handler: Send + Sync + 'static {
         context: &mut Context,
     ) -> impl Future<Output = Result<(), Failure>> + Send;
 
+    /// What dead letters and the list of consumers call the handler; by default `native`.
+    fn name(&self) -> String {
+        "native".to_owned()
+    }
+
     /// What dead letters and the list of consumers call this version of the handler; by default nothing.
     fn version(&self) -> String {
         String::new()
@@ -222,6 +276,15 @@ pub trait Handler: Send + Sync + 'static {
 }
 
 /// Makes a [`Handler`] of a closure.
+///
+/// ```
+/// use tidegate::handler_fn;
+///
+/// let handler = handler_fn(|delivery, context| {
+///     context.set(b"last", delivery.event.id().as_bytes())?;
+///     Ok(())
+/// });
+/// ```
 pub fn handler_fn<F>(handle: F) -> impl Handler
 where
     F: Fn(&Delivery, &mut Context) -> Result<(), Failure> + Send + Sync + 'static,
@@ -250,11 +313,25 @@ pub(crate) trait Program: Send + Sync + 'static {
 }
 
 /// What a dead letter and the list of plugins say of a version.
+///
+/// ```
+/// # let directory = tempfile::tempdir()?;
+/// # let bus = tidegate::Bus::open(directory.path())?.blocking();
+/// # use tidegate::config::{ConsumerConfig, TopicConfig};
+/// # use tidegate::{Event, handler_fn};
+/// # bus.create_topic("orders", TopicConfig::new(1))?;
+/// # bus.subscribe("billing", ConsumerConfig::new(["orders"]), handler_fn(|_, _| Ok(())))?;
+/// # bus.publish("orders", Event::new("order-17", "/shop", "OrderPlaced.v1").build()?)?;
+/// # bus.caught_up("billing")?;
+/// let version = bus.bus().consumers()?.remove(0).version;
+/// assert_eq!((&*version.name, &*version.hash), ("native", ""));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProgramVersion {
-    /// The plugin's name, as it describes itself; `native` for a native handler.
+    /// The name of the plugin or the handler, as it describes itself.
     pub name: String,
-    /// The plugin's version, as it describes itself.
+    /// Its version, as it describes itself.
     pub version: String,
     /// SHA-256 of the component in lower-case hexadecimal; empty for a native handler.
     pub hash: String,

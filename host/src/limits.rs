@@ -3,7 +3,10 @@
 //! What a user may want to change has its default here and its setting in [`Options`](crate::Options), in a topic's or
 //! in a consumer's configuration; the ceilings that keep memory and file sizes predictable are constants.
 
-#![cfg_attr(not(feature = "server"), allow(dead_code, reason = "some bounds are the server's"))]
+#![cfg_attr(
+    not(all(feature = "server", feature = "relay-http", feature = "relay-nats")),
+    allow(dead_code, reason = "some bounds are those of optional parts")
+)]
 
 use std::time::Duration;
 
@@ -105,6 +108,11 @@ pub const HELD_CEILING: usize = 1_000_000;
 pub const HANDLER_DEADLINE: Duration = Duration::from_mins(5);
 /// Time that a consumer has to end its current delivery when it is unsubscribed or given another configuration.
 pub const UNSUBSCRIBE_WAIT: Duration = Duration::from_secs(30);
+/// Time that a shutdown gives the disk where its deadline leaves less: a healthy disk takes milliseconds, and a shutdown
+/// that cuts its consumers off is to leave the directory free all the same.
+pub const SHUTDOWN_DISK_WAIT: Duration = Duration::from_secs(1);
+/// Dead letters of a consumer that a shutdown counts: counting reads them, and the end is not to wait for that.
+pub const SHUTDOWN_LETTERS_MAX: u64 = 10_000;
 /// Most threads that run lanes, and most that compile plugins: the bus is a guest in somebody's process.
 pub const BUS_THREADS_MAX: usize = 4;
 /// Held events that a lane delivers in a row while a fresh one is ready: retries come first, and never starve what is new.
@@ -126,12 +134,15 @@ pub const ATTEMPT_AGE_MAX: Duration = Duration::from_hours(24);
 pub const ATTEMPT_AGE_CEILING: Duration = Duration::from_hours(30 * 24);
 /// First upper bound of the wait before a retry.
 pub const BACKOFF_BASE: Duration = Duration::from_millis(200);
-/// Largest upper bound of the wait before a retry, and of what a plugin may ask for.
+/// Largest upper bound of the wait before a retry.
 pub const BACKOFF_MAX: Duration = Duration::from_mins(5);
 /// Ceiling of the setting above: a longer wait is a schedule, not a retry.
 pub const BACKOFF_CEILING: Duration = Duration::from_hours(24);
 /// Shortest wait that a setting may ask for: what is shorter is no wait.
 pub const BACKOFF_FLOOR: Duration = Duration::from_millis(1);
+/// Longest wait before a retry that a failure may ask for. A server that says when to come again is obeyed, however
+/// short the backoff is; one that says next year is tried tomorrow.
+pub const RETRY_AFTER_MAX: Duration = Duration::from_hours(24);
 /// Crashes of the whole process during one marked delivery after which the event is given up on. One crash may be an
 /// operator's `kill -9`, unlucky in its moment; three in the same delivery are the delivery's.
 pub const HOST_CRASHES_MAX: u32 = 3;
@@ -217,6 +228,50 @@ pub const LOG_LINE_BYTES_MAX: usize = 4 << 10;
 /// Lines in the log that one lane's plugin may write in a second; what comes faster is counted and dropped.
 pub const LOG_LINES_PER_SECOND: u32 = 100;
 
+/// Attempts at a delivery to another system unless told otherwise. With the wait below, an outage of some seven hours
+/// passes before the first event is given up on.
+pub const PATIENT_ATTEMPTS: u32 = ATTEMPTS_CEILING;
+/// First upper bound of the wait before such a retry: what answers again after half a second was hardly away.
+pub const PATIENT_BACKOFF_BASE: Duration = Duration::from_millis(500);
+/// Largest upper bound of that wait: about how long after an outage the last events come.
+pub const PATIENT_BACKOFF_MAX: Duration = Duration::from_mins(10);
+
+/// Time for one try to hand an event on, from connecting to the end of the answer, unless told otherwise.
+pub const RELAY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Floor of the setting above: less than a round trip to another continent fails by itself.
+pub const RELAY_TIMEOUT_FLOOR: Duration = Duration::from_millis(100);
+/// Ceiling of the setting above: a lane waits meanwhile, at most twice as long, and has to stay within a handler's
+/// deadline.
+pub const RELAY_TIMEOUT_MAX: Duration = Duration::from_mins(2);
+/// Largest secret that a file or the environment may hold: a file of NATS credentials is under 2 KiB.
+pub const SECRET_BYTES_MAX: u64 = 64 << 10;
+/// Longest URL of an endpoint or a server: what is longer, few servers take.
+pub const URL_BYTES_MAX: usize = 2 << 10;
+/// Most headers that a relay sends beside those of the event.
+pub const RELAY_HEADERS_MAX: usize = 32;
+/// Requests that an HTTP relay has under way at one time, and so its connections, unless told otherwise.
+pub const RELAY_CONNECTIONS: usize = 16;
+/// Ceiling of the setting above: each is an open file, here and at the endpoint.
+pub const RELAY_CONNECTIONS_MAX: usize = 256;
+/// Time after which an unused connection is closed: most servers close theirs after one to two minutes.
+pub const RELAY_CONNECTION_IDLE: Duration = Duration::from_mins(1);
+/// Largest head of an answer.
+pub const RELAY_HEAD_BYTES_MAX: usize = 64 << 10;
+/// Bytes of an answer's body that are read, so that its connection can be used again. After more, it is closed.
+pub const RELAY_BODY_BYTES_MAX: usize = 64 << 10;
+/// Bytes of an answer that a failure's message repeats.
+pub const RELAY_EXCERPT_BYTES: usize = 1 << 10;
+/// Time for which nothing is sent to an endpoint that says it is gone for good. A person has to act, and may have.
+pub const RELAY_GONE_WAIT: Duration = Duration::from_hours(1);
+/// Most NATS servers that a relay knows from its configuration.
+pub const NATS_SERVERS_MAX: usize = 32;
+/// Longest subject: a NATS server takes 4 KiB for a line with the subject, the reply's subject and the sizes.
+pub const NATS_SUBJECT_BYTES_MAX: usize = 1 << 10;
+/// Messages that may wait in the NATS client for its connection. Each lane has one under way; more lanes wait.
+pub const NATS_CLIENT_MESSAGES_MAX: usize = 256;
+/// Messages from a NATS server that may wait in the client: only acknowledgements come.
+pub const NATS_SUBSCRIPTION_MESSAGES_MAX: usize = 1024;
+
 /// Largest configuration file.
 pub const CONFIG_BYTES_MAX: u64 = 4 << 20;
 /// Largest settings of one plugin, as JSON: they are copied into each instance that asks for them.
@@ -247,3 +302,7 @@ const _: () =
     assert!(EVENT_BYTES_MAX <= EFFECT_BYTES_MAX, "a delivery can publish one event of the default size");
 const _: () =
     assert!(STATE_VALUE_BYTES_MAX <= EFFECT_BYTES_MAX, "a delivery can write one value of the largest size");
+const _: () = assert!(
+    RELAY_TIMEOUT_MAX.as_secs() * 2 < HANDLER_DEADLINE.as_secs(),
+    "a relay waits for a pause that was asked for, and for the answer, within a handler's deadline"
+);

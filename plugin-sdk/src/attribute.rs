@@ -1,4 +1,11 @@
 /// The value of a `CloudEvents` extension attribute.
+///
+/// ```
+/// use tidegate_plugin::{Attribute, Outgoing};
+///
+/// let event = Outgoing::new("Alert.v1").extension("priority", 3);
+/// assert_eq!(event.extensions, [("priority".to_owned(), Attribute::Integer(3))]);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Attribute {
     /// True or false.

@@ -156,7 +156,7 @@ pub mod tidegate {
                 pub code: _rt::String,
                 pub message: _rt::String,
                 /// The least time to wait before the next attempt, in milliseconds. The host waits longer where its own
-                /// backoff says so, and never longer than its bound.
+                /// backoff says so, and takes more than a day for a day.
                 pub retry_after_ms: Option<u64>,
             }
             impl ::core::fmt::Debug for Reason {

@@ -4,6 +4,32 @@ use crate::{Data, Delivery, Failure, Host};
 ///
 /// The struct itself is a cache: it starts as its default, is thrown away after a failed delivery, and may be at any
 /// other time. What must stay belongs into the state.
+///
+/// ```
+/// use tidegate_plugin::testing::{FakeHost, delivery};
+/// use tidegate_plugin::{Consumer, Delivery, Failure, Host, Outgoing};
+///
+/// /// Counts the events of each key.
+/// #[derive(Default)]
+/// struct Counter;
+///
+/// impl Consumer for Counter {
+///     const NAME: &'static str = "counter";
+///     const USES_STATE: bool = true;
+///     type Data = Option<String>;
+///
+///     fn handle(&mut self, delivery: &Delivery<Option<String>>, host: &mut dyn Host) -> Result<(), Failure> {
+///         let count: u64 = host.get_json(delivery.event.key())?.unwrap_or_default();
+///         host.set_json(delivery.event.key(), &(count + 1))?;
+///         Ok(())
+///     }
+/// }
+///
+/// let mut host = FakeHost::new::<Counter>();
+/// host.deliver(&mut Counter, delivery(Outgoing::new("Greeting.v1").subject("world")))?;
+/// assert_eq!(host.state_json::<u64>("world"), Some(1));
+/// # Ok::<(), tidegate_plugin::Failure>(())
+/// ```
 pub trait Consumer: Default + 'static {
     /// The plugin's name.
     const NAME: &'static str;

@@ -6,6 +6,20 @@ use crate::{Failure, json_path::path_at};
 const BAD_DATA: &str = "bad-data";
 
 /// An event's data as the producer sent it.
+///
+/// ```
+/// use tidegate_plugin::{Failure, Raw};
+///
+/// /// A consumer with `type Data = Raw` looks at the data itself.
+/// fn length(data: &Raw) -> Result<usize, Failure> {
+///     match data {
+///         Raw::Binary(bytes) => Ok(bytes.len()),
+///         Raw::Text(text) | Raw::Json(text) => Ok(text.len()),
+///         Raw::Empty => Err(Failure::permanent("no-data", "there is nothing to measure")),
+///     }
+/// }
+/// assert_eq!(length(&Raw::Binary(vec![1, 2])), Ok(2));
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Raw {
     /// The event has no data.
@@ -23,6 +37,16 @@ pub enum Raw {
 /// JSON, or [`Raw`] for a consumer that looks at the data itself.
 ///
 /// An event without data reads as JSON's `null`: as `()`, as an `Option`, and as nothing else.
+///
+/// ```
+/// use tidegate_plugin::{Data, Raw};
+///
+/// let magnitudes = Vec::<f64>::decode(Raw::Json("[5.5, 6.1]".into()), None)?;
+/// assert_eq!(magnitudes, [5.5, 6.1]);
+/// let wrong = Vec::<f64>::decode(Raw::Json(r#"["strong"]"#.into()), None).unwrap_err();
+/// assert_eq!(wrong.reason().code, "bad-data");
+/// # Ok::<(), tidegate_plugin::Failure>(())
+/// ```
 pub trait Data: Sized {
     /// Reads the data; `media_type` is the event's `datacontenttype`.
     ///

@@ -5,6 +5,18 @@ use std::fmt;
 use crate::Failure;
 
 /// Why the host refused to read or write state.
+///
+/// ```
+/// use tidegate_plugin::{Failure, Host, StateError};
+///
+/// /// Keeps a text where it fits, and goes on without where it doesn't.
+/// fn note(host: &mut dyn Host, text: &str) -> Result<(), Failure> {
+///     match host.set(b"note", text.as_bytes()) {
+///         Err(StateError::ValueSize { .. }) => Ok(()),
+///         other => Ok(other?),
+///     }
+/// }
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum StateError {
@@ -89,6 +101,18 @@ impl From<StateError> for Failure {
 }
 
 /// Why the host refused to publish an event.
+///
+/// ```
+/// use tidegate_plugin::{Failure, Host, Outgoing, PublishError};
+///
+/// /// Publishes an audit where there is a topic for it.
+/// fn audit(host: &mut dyn Host) -> Result<(), Failure> {
+///     match host.publish("audit", Outgoing::new("Audited.v1")) {
+///         Err(PublishError::UnknownTopic { .. }) => Ok(()),
+///         other => Ok(other?),
+///     }
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PublishError {
@@ -166,6 +190,16 @@ impl From<PublishError> for Failure {
 }
 
 /// The consumer's settings aren't the type that was asked for.
+///
+/// ```
+/// use tidegate_plugin::{Failure, Host};
+///
+/// /// `settings = { threshold = 5.0 }` in the consumer's configuration.
+/// fn threshold(host: &dyn Host) -> Result<f64, Failure> {
+///     let settings: std::collections::BTreeMap<String, f64> = host.settings()?;
+///     Ok(settings.get("threshold").copied().unwrap_or(6.0))
+/// }
+/// ```
 #[derive(Debug)]
 pub struct SettingsError {
     pub(crate) source: serde_json::Error,

@@ -1,6 +1,14 @@
 use crate::{Attribute, Data, Failure, Raw, Timestamp};
 
 /// A `CloudEvents` 1.0 event with its data as `T`. `source` and `id` together identify it.
+///
+/// ```
+/// use tidegate_plugin::{Outgoing, testing};
+///
+/// let event = testing::delivery(Outgoing::new("Greeting.v1").subject("world").json("hello")?).event;
+/// assert_eq!((event.event_type.as_str(), event.key()), ("Greeting.v1", "world"));
+/// # Ok::<(), tidegate_plugin::Failure>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Event<T = Raw> {
     /// Unique within the source.
@@ -54,6 +62,15 @@ impl<T> Event<T> {
 }
 
 /// An event handed to a consumer. Every attempt at it has the same event, topic, partition and offset.
+///
+/// ```
+/// use tidegate_plugin::{Outgoing, testing};
+///
+/// let delivery = testing::delivery(Outgoing::new("Greeting.v1").json("hello")?);
+/// let greeting = delivery.decode::<String>()?;
+/// assert_eq!((greeting.attempt, greeting.event.data.as_str()), (1, "hello"));
+/// # Ok::<(), tidegate_plugin::Failure>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Delivery<T = Raw> {
     /// The topic that the event was read from.

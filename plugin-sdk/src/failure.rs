@@ -21,6 +21,15 @@ pub enum Failure {
 }
 
 /// The diagnosis that a failure leaves behind.
+///
+/// ```
+/// use std::time::Duration;
+/// use tidegate_plugin::Failure;
+///
+/// let busy = Failure::transient("busy", "the model is being loaded").retry_after(Duration::from_secs(2));
+/// assert_eq!(busy.reason().code, "busy");
+/// assert_eq!(busy.reason().retry_after, Some(Duration::from_secs(2)));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reason {
     /// A short word that stays the same for the same cause, for people to count and filter by. The host cuts what is
@@ -44,7 +53,7 @@ impl Failure {
     }
 
     /// Asks to wait at least so long before the next attempt. The host waits longer where its own backoff says so, and
-    /// never longer than its bound. Means nothing for a permanent failure.
+    /// takes more than a day for a day. Means nothing for a permanent failure.
     #[must_use]
     pub fn retry_after(mut self, wait: Duration) -> Self {
         let (Self::Transient(reason) | Self::Permanent(reason)) = &mut self;

@@ -11,6 +11,19 @@ pub type Entry = (Vec<u8>, Vec<u8>);
 /// transaction with its progress. A delivery reads its own writes.
 ///
 /// In a component the tidegate host is behind it, in a native test [`FakeHost`](crate::testing::FakeHost).
+///
+/// ```
+/// use tidegate_plugin::{Failure, Host, Outgoing, info};
+///
+/// fn greet_once(host: &mut dyn Host, name: &str) -> Result<(), Failure> {
+///     if host.get(name.as_bytes())?.is_none() {
+///         host.set(name.as_bytes(), b"greeted")?;
+///         host.publish("greetings", Outgoing::new("Greeted.v1").subject(name))?;
+///         info!(host, "{name} is new");
+///     }
+///     Ok(())
+/// }
+/// ```
 pub trait Host {
     /// The value of a key in the consumer's state. State is scoped to the lane: one consumer on one partition number.
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StateError>;

@@ -1,4 +1,13 @@
 /// How much a line in the host's log matters.
+///
+/// ```
+/// use tidegate_plugin::{Host, Level, log};
+///
+/// fn tell(host: &mut dyn Host, magnitude: f64) {
+///     let level = if magnitude >= 7.0 { Level::Warn } else { Level::Debug };
+///     log!(host, level, "magnitude {magnitude}");
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Level {
     /// Every step.

@@ -184,3 +184,19 @@ fn a_changed_configuration_adds_and_removes_consumers_and_a_bad_one_changes_noth
     assert_eq!(directory.json(&["consumers"]).len(), 1);
     assert_eq!(running.end().0, 0);
 }
+
+#[test]
+fn what_is_left_is_told_at_the_end() {
+    let directory = counter();
+    let running = directory.serve();
+    directory.publish("in", &[("a", "k")], "null");
+    directory.until_handled("counter", 1);
+    let (code, told) = running.end();
+    assert_eq!((code, &*told), (0, "ended: closed in good order\n"));
+
+    let running = directory.serve();
+    directory.done(&["consumers", "pause", "counter"]);
+    directory.publish("in", &[("b", "k"), ("c", "k")], "null");
+    let (code, told) = running.end();
+    assert_eq!((code, &*told), (0, "left: counter: 2 events to come\nended: closed in good order\n"));
+}

@@ -116,8 +116,9 @@ fn attempts_are_bounded_in_age_and_the_last_one_makes_a_dead_letter() {
 }
 
 #[test]
-fn a_consumer_may_ask_for_a_longer_wait_but_not_over_the_backoffs_bound() {
-    for (asked, waits) in [(5_000, 5_000), (60_000, 10_000)] {
+fn a_consumer_may_ask_for_a_longer_wait_than_the_backoffs_bound_up_to_a_day() {
+    const DAY: u64 = 24 * 60 * 60 * 1000;
+    for (asked, waits) in [(5_000, 5_000), (60_000, 60_000), (2 * DAY, DAY)] {
         let house = House::new();
         let bus = house.open();
         topic(&bus, "in");

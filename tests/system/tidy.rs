@@ -144,20 +144,37 @@ fn only_the_plugin_runtime_names_wasmtime() {
 }
 
 #[test]
+fn only_the_relays_name_their_clients() {
+    let words = ["async_nats", "hyper", "hyper_rustls", "hyper_util", "rustls"];
+    let found: Vec<_> = sources("host/src")
+        .iter()
+        .filter(|source| !source.path.starts_with("host/src/relay/"))
+        .flat_map(|source| source.mentions(&words))
+        .collect();
+    assert_none(&found, "clients of other systems live in host/src/relay alone");
+    assert!(sources("host/src/relay").iter().any(|source| !source.mentions(&words).is_empty()));
+}
+
+#[test]
 fn imports_point_down_only() {
     let above_delivery = ["bus", "server", "cli"];
     assert_none(
-        &imported(&["delivery"], &[&above_delivery[..], &["plugin"]].concat()),
+        &imported(&["delivery"], &[&above_delivery[..], &["plugin", "relay"]].concat()),
         "delivery is below these",
     );
-    let above_log = [&above_delivery[..], &["delivery", "plugin"]].concat();
+    let above_log = [&above_delivery[..], &["delivery", "plugin", "relay"]].concat();
     assert_none(&imported(&["log"], &above_log), "the log is below these, and knows no plugin");
-    let above_plugin = [&above_delivery[..], &["delivery", "log"]].concat();
+    let above_plugin = [&above_delivery[..], &["delivery", "log", "relay"]].concat();
     assert_none(&imported(&["plugin"], &above_plugin), "the plugin runtime is below these, and knows no log");
     assert_none(&imported(&["bus"], &["server", "cli"]), "the bus is below these");
     assert_none(&imported(&["server"], &["cli"]), "the server is below the command line");
+    let above_relay = [&above_delivery[..], &["delivery", "log", "plugin"]].concat();
+    assert_none(
+        &imported(&["relay"], &above_relay),
+        "a relay is a handler, and knows no more than another one",
+    );
     let words = ["event", "error", "limits", "clock", "config", "ids", "handler", "effects"];
-    let above_words = [&above_log[..], &["log"]].concat();
+    let above_words = [&above_log[..], &["log", "relay"]].concat();
     assert_none(&imported(&words, &above_words), "the words import nothing from above");
 }
 
@@ -202,7 +219,8 @@ fn every_file_belongs_to_a_module() {
     dead.extend(examples.filter(|path| !live.contains(path)));
     let mut live = BTreeSet::new();
     follow("tests/system/main.rs", "tests/system", &mut live);
-    let system = sources("tests/system").into_iter().map(|source| source.path);
+    follow("tests/proof/main.rs", "tests/proof", &mut live);
+    let system = ["tests/system", "tests/proof"].into_iter().flat_map(sources).map(|source| source.path);
     dead.extend(system.filter(|path| !live.contains(path)));
     assert_none(&dead, "no `mod` names these files");
 }
@@ -274,4 +292,67 @@ fn time_and_chance_are_read_in_one_place() {
         .flat_map(|source| source.mentions(&words))
         .collect();
     assert_none(&found, "the clock is handed in");
+}
+
+/// Sources of the libraries: of the host without the binary, and of the plugin SDK without what runs in a guest alone,
+/// which is a process of its own.
+fn library_sources() -> impl Iterator<Item = Source> {
+    let host = sources("host/src").into_iter().filter(|source| !is_binary(&source.path));
+    let sdk = sources("plugin-sdk/src").into_iter();
+    host.chain(sdk.filter(|source| source.path != "plugin-sdk/src/wasm.rs"))
+}
+
+/// Where these words stand in the libraries.
+fn in_libraries(words: &[&str]) -> Vec<String> {
+    library_sources().flat_map(|source| source.mentions(words)).collect()
+}
+
+#[test]
+fn the_library_sets_no_logging_up_and_prints_nothing() {
+    assert_none(&in_libraries(&["tracing_subscriber", "set_global_default"]), "the log is the application's");
+    let words =
+        ["println!", "eprintln!", "print!", "eprint!", "dbg!", "io::stdout", "io::stderr", "stdout()"];
+    assert_none(&in_libraries(&words), "a library speaks by `tracing`, and by what it returns");
+    let cli = sources("host/src/cli");
+    assert!(cli.iter().any(|source| !source.mentions(&["tracing_subscriber"]).is_empty()));
+}
+
+#[test]
+fn the_library_leaves_the_process_alone() {
+    let words = [
+        "env::var",
+        "env::var_os",
+        "env::set_var",
+        "env::remove_var",
+        "env::set_current_dir",
+        "process::exit",
+        "process::abort",
+        "set_hook",
+        "take_hook",
+        "signal_hook",
+        "sigaction",
+        "signal::ctrl_c",
+        "setrlimit",
+        "umask",
+    ];
+    let mut found = in_libraries(&words);
+    // A secret may be where a configuration says, and that may be the environment.
+    found.retain(|line| !line.starts_with("host/src/config/secret.rs:") || !line.contains("env::var(name)"));
+    assert_none(&found, "environment, signals, panic hooks and the end of the process are the application's");
+}
+
+#[test]
+fn the_library_has_no_global_state() {
+    let mut found = Vec::new();
+    for source in library_sources().filter(|source| source.path.starts_with("host/")) {
+        found.extend(source.mentions(&["lazy_static!", "thread_local!", "LazyLock", "static mut"]));
+        for (at, code) in source.code() {
+            // What doesn't change is a `const`.
+            let before = code.split_once("static ").map(|(before, _)| before.trim());
+            if before.is_some_and(|before| ["", "pub", "pub(crate)", "pub(super)"].contains(&before)) {
+                found.push(format!("{}:{at}: {}", source.path, code.trim()));
+            }
+        }
+    }
+    assert_none(&found, "two buses in one process share nothing");
 }

@@ -1,7 +1,10 @@
 //! Guarantee 2, the outbox is the log: the application's own tables and its events become durable together, or not at all.
 
+use std::collections::HashMap;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
+use std::task::{Context, Waker};
 use std::thread;
 use std::time::Duration;
 
@@ -11,11 +14,13 @@ use tidegate::{
     AdminError, Blocking, Position, PublishError, ReadError, Transaction, TransactionError, handler_fn,
 };
 
-use crate::house::{House, SHUTDOWN, event, handled, ids, open, publish, topic};
+use crate::house::{House, SHUTDOWN, all, event, event_with, handled, ids, publish, topic};
 
 const ORDERS: TableDefinition<&str, u64> = TableDefinition::new("orders");
 /// A name that one of the bus's own tables has as well.
 const TOPICS: TableDefinition<u32, &[u8]> = TableDefinition::new("topics");
+/// Another one.
+const KEYS: MultimapTableDefinition<&str, &str> = MultimapTableDefinition::new("keys");
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
@@ -119,42 +124,75 @@ fn a_panic_leaves_nothing_and_the_bus_goes_on() {
     assert_eq!(ids(&house.cut_power(bus), "t"), ["b", "c"]);
 }
 
+/// Keeps the committer busy with a transaction that waits, so that what comes meanwhile waits together.
+struct Busy {
+    go: mpsc::SyncSender<()>,
+    thread: thread::JoinHandle<()>,
+}
+
+impl Busy {
+    fn new(bus: &Blocking) -> Self {
+        let (inside, is_inside) = mpsc::sync_channel(1);
+        let (go, on) = mpsc::sync_channel::<()>(1);
+        let bus = bus.clone();
+        let thread = thread::spawn(move || {
+            let wait = move |_: &mut Transaction<'_>| {
+                inside.send(()).unwrap();
+                on.recv().unwrap();
+                Ok::<_, Error>(())
+            };
+            bus.transaction(wait).unwrap();
+        });
+        is_inside.recv().unwrap();
+        Self { go, thread }
+    }
+
+    fn end(self) {
+        self.go.send(()).unwrap();
+        self.thread.join().unwrap();
+    }
+}
+
+/// Hands something to the committer, without waiting for the answer.
+fn begun<'a, T>(future: impl Future<Output = T> + 'a) -> Pin<Box<dyn Future<Output = T> + 'a>> {
+    let mut future = Box::pin(future);
+    assert!(future.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    future
+}
+
+fn wait<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+}
+
+/// The commit of each event of topic `t`.
+fn commits(bus: &Blocking) -> HashMap<String, u64> {
+    let records = all(bus, "t").into_iter();
+    records.map(|record| (record.event.id().to_owned(), record.commit)).collect()
+}
+
 #[test]
 fn what_fails_takes_nobody_else_down() {
     let house = House::new();
     let bus = house.open();
     topic(&bus, "t");
-    // While the first closure runs, events and a closure that fails come to wait: they share a commit.
-    let (inside, is_inside) = mpsc::channel::<()>();
-    let (go, on) = mpsc::channel::<()>();
-    thread::scope(|scope| {
-        let first = scope.spawn(|| {
-            bus.transaction(move |transaction| {
-                inside.send(()).unwrap();
-                on.recv().unwrap();
-                place(transaction, "a")
-            })
-        });
-        is_inside.recv().unwrap();
-        let failing = scope.spawn(|| {
-            bus.transaction(|transaction| {
-                place(transaction, "b")?;
-                Err::<(), Error>("no".into())
-            })
-        });
-        let plain: Vec<_> =
-            ["c", "d"].map(|id| scope.spawn(|| bus.publish("t", event(id, "k")))).into_iter().collect();
-        go.send(()).unwrap();
-        first.join().unwrap().unwrap();
-        assert!(matches!(failing.join().unwrap(), Err(TransactionError::Refused(_))));
-        for publisher in plain {
-            assert!(!publisher.join().unwrap().unwrap().duplicate);
-        }
-    });
-    assert_eq!(orders(&bus), ["a"]);
-    let mut published = ids(&bus, "t");
-    published.sort();
-    assert_eq!(published, ["a", "c", "d"]);
+    // All of these wait for the same commit.
+    let busy = Busy::new(&bus);
+    let failing = begun(bus.bus().transaction(|transaction| {
+        place(transaction, "a")?;
+        Err::<(), Error>("no".into())
+    }));
+    let plain = ["b", "c"].map(|id| begun(bus.bus().publish("t", event(id, "k"))));
+    let next = begun(bus.bus().transaction(|transaction| place(transaction, "d")));
+    busy.end();
+    assert!(matches!(wait(failing), Err(TransactionError::Refused(_))));
+    for published in plain {
+        assert!(!wait(published).unwrap().duplicate);
+    }
+    wait(next).unwrap();
+    assert_eq!(orders(&bus), ["d"]);
+    assert_eq!(ids(&bus, "t"), ["b", "c", "d"]);
+    let commits = commits(&bus);
+    assert_eq!(commits["b"], commits["c"]);
 }
 
 #[test]
@@ -207,7 +245,6 @@ fn own_tables_cannot_collide_with_those_of_the_bus() {
     let house = House::new();
     let bus = house.open();
     topic(&bus, "t");
-    const KEYS: MultimapTableDefinition<&str, &str> = MultimapTableDefinition::new("keys");
     bus.transaction(|transaction| {
         transaction.open_table(TOPICS)?.insert(1, b"mine".as_slice())?;
         transaction.open_multimap_table(KEYS)?.insert("a", "b")?;
@@ -258,8 +295,8 @@ fn events_are_ordered_as_they_were_committed() {
             });
         }
     });
-    let mut records = crate::house::all(&bus, "t");
-    records.extend(crate::house::all(&bus, "u"));
+    let mut records = all(&bus, "t");
+    records.extend(all(&bus, "u"));
     records.sort_by_key(|record| record.commit);
     let numbers: Vec<usize> = records.iter().map(|record| record.event.id().parse().unwrap()).collect();
     assert_eq!(numbers, (0..160).collect::<Vec<_>>());
@@ -271,7 +308,7 @@ fn calling_the_bus_from_within_is_an_error_and_not_a_deadlock() {
     let bus = house.open();
     topic(&bus, "t");
     let outer = bus.clone();
-    bus.transaction(move |transaction| {
+    let calling = move |transaction: &mut Transaction<'_>| {
         let refused = outer.publish("t", event("x", "k"));
         assert!(matches!(refused, Err(PublishError::InTransaction)), "{refused:?}");
         let refused = outer.transaction(|_| Ok::<_, Error>(()));
@@ -281,8 +318,11 @@ fn calling_the_bus_from_within_is_an_error_and_not_a_deadlock() {
         // Reading waits for nobody.
         assert!(outer.bus().read("t", None, Position::Earliest)?.try_next()?.is_none());
         place(transaction, "a")
-    })
-    .unwrap();
+    };
+    let caller = bus.clone();
+    let thread = thread::spawn(move || caller.transaction(calling).unwrap());
+    house.settles(|| thread.is_finished());
+    thread.join().unwrap();
     assert_both(&bus, &["a"]);
     // Another bus is another matter.
     let second = House::new();
@@ -316,7 +356,7 @@ fn what_an_event_is_refused_for_is_told_within() {
     bus.transaction(|transaction| {
         let unknown = transaction.publish("nowhere", event("a", "k"));
         assert!(matches!(unknown, Err(PublishError::UnknownTopic(_))), "{unknown:?}");
-        let large = crate::house::event_with("b", "k", &format!("\"{}\"", "x".repeat(2 << 20)));
+        let large = event_with("b", "k", &format!("\"{}\"", "x".repeat(2 << 20)));
         let large = transaction.publish("t", large);
         assert!(matches!(large, Err(PublishError::EventSize { .. })), "{large:?}");
         let unnumbered = transaction.version("t", "k");
@@ -338,7 +378,7 @@ fn a_transaction_is_bounded_in_events_and_bytes() {
         .transaction(move |transaction| {
             let mut taken = 0;
             loop {
-                let large = crate::house::event_with(&format!("{taken}"), "k", &data);
+                let large = event_with(&format!("{taken}"), "k", &data);
                 match transaction.publish("t", large) {
                     Ok(_) => taken += 1,
                     Err(PublishError::TooMany { .. }) => return Ok::<_, Error>(taken),
@@ -405,53 +445,26 @@ fn consumers_get_what_a_transaction_published() {
     assert_eq!(*seen.lock().unwrap(), ["a", "c"]);
 }
 
-/// The offset that the next event of topic `t` gets, as far as is durable.
-fn next_offset(bus: &Blocking) -> u64 {
-    bus.bus().topics().iter().find(|topic| topic.name == "t").unwrap().partitions[0].next_offset
-}
-
 #[test]
 fn a_flood_of_events_starves_no_transaction() {
-    let folder = tempfile::TempDir::new().unwrap();
-    let bus = open(folder.path());
+    let house = House::new();
+    let bus = house.open();
     topic(&bus, "t");
-    let is_over = AtomicBool::new(false);
-    let least = thread::scope(|scope| {
-        // 30 publishers with 1 MiB each: what waits is several times what one commit takes, 8 MiB.
-        for publisher in 0..30 {
-            let (bus, is_over) = (&bus, &is_over);
-            scope.spawn(move || {
-                let data = format!("\"{}\"", "x".repeat(250 << 10));
-                for round in 0.. {
-                    if is_over.load(Ordering::Acquire) {
-                        return;
-                    }
-                    let batch = (0..4).map(|index| {
-                        let id = format!("{publisher}-{round}-{index}");
-                        ("t", crate::house::event_with(&id, "k", &data))
-                    });
-                    bus.publish_all(batch.collect()).unwrap();
-                }
-            });
-        }
-        while next_offset(&bus) < 120 {
-            thread::yield_now();
-        }
-        // The machine may be slow in any one of them, and not in all.
-        let before = (0..10).map(|number| {
-            let before = next_offset(&bus);
-            let place = bus
-                .transaction(move |transaction| transaction.publish("t", event(&format!("{number}"), "k")))
-                .unwrap();
-            place.offset - before
-        });
-        let least = before.min().unwrap();
-        is_over.store(true, Ordering::Release);
-        least
-    });
-    // A commit under way has 36 events at most. Behind all that waits, it would be 120.
-    assert!(least <= 36, "{least} events went before a transaction");
-    bus.shutdown(SHUTDOWN);
+    let busy = Busy::new(&bus);
+    // Several times what one commit takes, 8 MiB, comes first.
+    let data = format!("\"{}\"", "x".repeat(950 << 10));
+    let flood: Vec<_> = (0..30)
+        .map(|number| begun(bus.bus().publish("t", event_with(&format!("{number}"), "k", &data))))
+        .collect();
+    let transaction = begun(bus.bus().transaction(|transaction| place(transaction, "last")));
+    busy.end();
+    wait(transaction).unwrap();
+    for published in flood {
+        wait(published).unwrap();
+    }
+    let commits = commits(&bus);
+    assert_eq!(commits["last"], commits["0"], "it goes with the next commit");
+    assert!(commits["29"] > commits["0"] + 1);
 }
 
 #[test]
@@ -459,34 +472,33 @@ fn a_flood_of_transactions_starves_no_publisher() {
     let house = House::new();
     let bus = house.open();
     topic(&bus, "t");
-    let is_over = AtomicBool::new(false);
-    let least = thread::scope(|scope| {
-        for flooder in 0..32 {
-            let (bus, is_over) = (&bus, &is_over);
-            scope.spawn(move || {
-                for round in 0.. {
-                    if is_over.load(Ordering::Acquire) {
-                        return;
-                    }
-                    let id = format!("{flooder}-{round}");
-                    bus.transaction(move |transaction| place(transaction, &id)).unwrap();
-                }
-            });
-        }
-        while next_offset(&bus) < 32 {
-            thread::yield_now();
-        }
-        let before = (0..20).map(|number| {
-            let before = next_offset(&bus);
-            let place = bus.publish("t", event(&format!("plain-{number}"), "k")).unwrap();
-            place.offset - before
-        });
-        let least = before.min().unwrap();
-        is_over.store(true, Ordering::Release);
-        least
-    });
-    // One transaction is under way and one shares the event's commit. Behind all that wait, it would be about 30.
-    assert!(least <= 3, "{least} transactions went before an event");
+    let busy = Busy::new(&bus);
+    let flood: Vec<_> = (0..30)
+        .map(|number| {
+            begun(bus.bus().transaction(move |transaction| place(transaction, &format!("{number}"))))
+        })
+        .collect();
+    let plain = begun(bus.bus().publish("t", event("last", "k")));
+    busy.end();
+    wait(plain).unwrap();
+    for transaction in flood {
+        wait(transaction).unwrap();
+    }
+    let commits = commits(&bus);
+    assert_eq!(commits["last"], commits["0"], "it goes with the next commit");
+    assert_eq!(commits["29"], commits["0"] + 29);
+}
+
+#[test]
+fn whoever_stops_waiting_leaves_a_transaction_whole() {
+    let house = House::new();
+    let bus = house.open();
+    topic(&bus, "t");
+    let busy = Busy::new(&bus);
+    drop(begun(bus.bus().transaction(|transaction| place(transaction, "a"))));
+    busy.end();
+    publish(&bus, "t", "b", "k");
+    assert_eq!((orders(&bus), ids(&bus, "t")), (vec!["a".to_owned()], vec!["a".to_owned(), "b".to_owned()]));
 }
 
 #[test]
@@ -535,6 +547,30 @@ fn a_snapshot_stays_at_its_moment_and_ends_with_its_age() {
     house.clock.advance(Duration::from_mins(11));
     assert!(matches!(one.open_table(ORDERS), Err(ReadError::SnapshotExpired { .. })));
     assert!(matches!(one.version("t", "k"), Err(ReadError::SnapshotExpired { .. })));
+}
+
+#[test]
+fn a_snapshot_that_lives_on_keeps_the_storage_from_nobody() {
+    let house = House::new();
+    let bus = house.open();
+    topic(&bus, "t");
+    bus.transaction(|transaction| place(transaction, "a")).unwrap();
+    let before_failure = bus.bus().snapshot().unwrap();
+    house.disk.fail_syncs(true);
+    bus.publish("t", event("b", "k")).unwrap_err();
+    house.disk.fail_syncs(false);
+    house.until(|| bus.publish("t", event("b", "k")).is_ok());
+    let before_shutdown = bus.bus().snapshot().unwrap();
+    bus.shutdown(SHUTDOWN);
+    let again = house.open();
+    assert_eq!(
+        (orders(&again), ids(&again, "t")),
+        (vec!["a".to_owned()], vec!["a".to_owned(), "b".to_owned()])
+    );
+    for snapshot in [before_failure, before_shutdown] {
+        let rows = snapshot.open_table(ORDERS);
+        assert!(matches!(rows, Err(ReadError::SnapshotEnded)), "{rows:?}");
+    }
 }
 
 #[test]

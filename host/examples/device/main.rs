@@ -3,32 +3,32 @@
 //!
 //! ```text
 //! printf '%s\n' '{"sensor": "t1", "n": 1, "value": 21.5}' '{"sensor": "t1", "n": 2, "value": 21.7}' |
-//!   cargo run --example device -- --url http://localhost:9000/readings
+//!   cargo run --features relay-http --example device -- --url http://localhost:9000/readings
 //! ```
 //!
 //! - A topic is the queue. A reading is on the disk before the device says that it is kept: `queue.rs`.
-//! - A consumer forwards it, and tries again until the endpoint takes it: `forward.rs`. A reading goes out at least once,
-//!   always with the same `Idempotency-Key`, by which the endpoint knows one that it has had.
+//! - A consumer forwards it, and tries again until the endpoint takes it: the library's `HttpRelay`. A reading goes out at
+//!   least once, always with the same `Idempotency-Key`, by which the endpoint knows one that it has had.
 //! - Nothing is given up on while the network is away, for however long: see `Queue::put_back`.
 //!
 //! While it runs, `tidegate --dir ./device-data consumers` and the other commands reach its bus.
 
-mod forward;
 mod queue;
 mod reading;
 
+use std::convert::Infallible;
 use std::io::{self, BufRead as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use tidegate::config::parse_duration;
+use tidegate::config::{HttpRelayConfig, parse_duration};
 use tidegate::server::{ControlError, serve_control};
+use tidegate::{HttpRelay, RelayError};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
-use forward::{Endpoint, Forward};
 use queue::{Queue, QueueError};
 use reading::Reading;
 
@@ -52,7 +52,7 @@ struct Arguments {
     dir: PathBuf,
     /// Where readings go, such as http://localhost:9000/readings
     #[arg(long)]
-    url: Endpoint,
+    url: String,
     /// Remove readings that were forwarded and are older
     #[arg(long, value_name = "DURATION", default_value = "7d", value_parser = duration)]
     keep: Duration,
@@ -75,6 +75,8 @@ fn duration(text: &str) -> Result<Duration, String> {
 /// Why the device can't go on.
 #[derive(Debug, thiserror::Error)]
 enum DeviceError {
+    #[error("--url: {0}")]
+    Url(#[from] RelayError),
     #[error(transparent)]
     Queue(#[from] QueueError),
     #[error(transparent)]
@@ -99,25 +101,28 @@ async fn main() -> ExitCode {
 async fn run(arguments: Arguments) -> Result<(), DeviceError> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(DeviceError::Signals)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(DeviceError::Signals)?;
-    let forward = Forward::new(arguments.url);
+    // Nothing is sent before there is something to send. `https` works as well; headers of your own, such as
+    // `Authorization`, come from the environment or from a file: see `HttpRelayConfig`.
+    let forward = HttpRelay::new(HttpRelayConfig::new(arguments.url))?;
     let queue = Queue::open(&arguments.dir, arguments.keep, arguments.retry_max, forward).await?;
     let control = serve_control(queue.bus())?;
     let lines = input().map_err(DeviceError::Input)?;
 
     let outcome = tokio::select! {
         outcome = keep_all(&queue, lines) => outcome,
-        outcome = put_back_for_ever(&queue, arguments.put_back_every) => outcome,
+        never = put_back_for_ever(&queue, arguments.put_back_every) => match never {},
         () = either(&mut interrupt, &mut terminate) => Ok(()),
     };
 
     control.shutdown().await;
-    let left = queue.left()?;
+    let left = queue.left();
     queue.close().await;
-    match left {
+    outcome?;
+    match left.map_err(QueueError::from)? {
         0 => println!("closed: all is forwarded"),
         left => println!("closed: {left} to forward, which goes on at the next start"),
     }
-    outcome
+    Ok(())
 }
 
 async fn either(interrupt: &mut Signal, terminate: &mut Signal) {
@@ -146,16 +151,15 @@ async fn keep_all(queue: &Queue, mut lines: mpsc::Receiver<io::Result<String>>) 
     Ok(queue.all_forwarded().await?)
 }
 
-/// Puts readings back to work, again and again. It ends with an error alone.
-async fn put_back_for_ever(queue: &Queue, every: Duration) -> Result<(), DeviceError> {
+/// Puts readings back to work, again and again.
+async fn put_back_for_ever(queue: &Queue, every: Duration) -> Infallible {
     let mut times = tokio::time::interval(every);
     loop {
         times.tick().await;
-        match queue.put_back().await? {
-            0 => {}
-            count => eprintln!(
-                "{count} put back to work, as the endpoint could not be reached for all their attempts"
-            ),
+        match queue.put_back().await {
+            Ok(0) => {}
+            Ok(count) => eprintln!("{count} put back to work, as they ran out of attempts"),
+            Err(error) => eprintln!("what ran out of attempts can't be put back now: {error}"),
         }
     }
 }

@@ -16,14 +16,12 @@ const CONSUMER: &str = "forward";
 /// The first pause between two attempts.
 const RETRY_BASE: Duration = Duration::from_millis(500);
 
-/// Attempts before a reading is put aside, the most that there can be. `put_back` then begins anew.
-const ATTEMPTS: u32 = 100;
-
-/// Time from the first attempt after which a reading is put aside.
+/// Time from the first attempt after which a reading is put aside, if it hasn't run out of attempts before, of which there
+/// are 100. `put_back` then begins anew.
 const ATTEMPT_AGE: Duration = Duration::from_hours(30 * 24);
 
 /// Readings that are put back in one commit.
-const PUT_BACK_MAX: usize = 1000;
+const PUT_BACK_MAX: usize = 100;
 
 /// How often a reading is published again whose commit failed, and the pause between.
 const TRIES: u32 = 20;
@@ -72,10 +70,7 @@ impl Queue {
         // a device whose newest readings matter most; the consumer's dead letters would then tell of the gap.
         let retention = Retention::keep_for(keep);
         bus.create_topic(TOPIC, TopicConfig::new(4).retention(retention)).await?;
-        let retry = RetryPolicy::default()
-            .attempts(ATTEMPTS)
-            .backoff(RETRY_BASE.min(retry_max), retry_max)
-            .age(ATTEMPT_AGE);
+        let retry = RetryPolicy::patient().backoff(RETRY_BASE.min(retry_max), retry_max).age(ATTEMPT_AGE);
         // While a reading waits, later ones of its sensor wait behind it, and all other sensors go on. `Park` keeps it so
         // when the reading runs out of attempts.
         let config = ConsumerConfig::new([TOPIC]).retry(retry).on_dead_letter(OnDeadLetter::Park);
@@ -111,17 +106,18 @@ impl Queue {
     /// What the endpoint refused for good stays: `tidegate dlq show forward` says why, and `dlq redrive` or `dlq discard`
     /// lets the sensor's later readings go on.
     pub async fn put_back(&self) -> Result<usize, QueueError> {
-        let letters = self.bus.dead_letters(CONSUMER, 0, PUT_BACK_MAX)?;
-        let ids: Vec<u64> = letters
-            .iter()
-            .filter(|letter| letter.reason.kind.is_retryable())
-            .map(|letter| letter.id)
-            .collect();
-        let count = ids.len();
-        if count > 0 {
-            self.bus.redrive(CONSUMER, ids).await?;
+        let (mut after, mut count) = (0, 0);
+        loop {
+            let letters = self.bus.dead_letters(CONSUMER, after, PUT_BACK_MAX)?;
+            let Some(last) = letters.last() else { return Ok(count) };
+            after = last.id;
+            let retryable = letters.iter().filter(|letter| letter.reason.kind.is_retryable());
+            let ids: Vec<u64> = retryable.map(|letter| letter.id).collect();
+            count += ids.len();
+            if !ids.is_empty() {
+                self.bus.redrive(CONSUMER, ids).await?;
+            }
         }
-        Ok(count)
     }
 
     /// Ends when all readings are forwarded.
@@ -129,9 +125,11 @@ impl Queue {
         let mut pause = tokio::time::interval(PAUSE);
         loop {
             self.bus.caught_up(CONSUMER).await?;
-            // What was put aside counts as done for the consumer, and not here.
-            if self.left()? == 0 {
-                return Ok(());
+            match self.left() {
+                Ok(0) => return Ok(()),
+                // What was put aside counts as done for the consumer, and not here. A storage that failed comes back.
+                Ok(_) | Err(ReadError::Reopening) => {}
+                Err(error) => return Err(error.into()),
             }
             pause.tick().await;
         }

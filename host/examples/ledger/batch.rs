@@ -67,8 +67,9 @@ pub fn carry_out(ledger: &Ledger, path: &Path, threads: usize) -> Result<Told, L
 fn one(ledger: &Ledger, line: &str) -> Result<(), String> {
     let Line { operation } = Line::try_parse_from(line.split_whitespace()).map_err(|error| {
         let text = error.to_string();
-        // The first line says what is wrong; the others are for who can look at the usage.
-        text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned()
+        // What is wrong stands before the first empty line; the rest is the usage.
+        let wrong: Vec<&str> = text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
+        wrong.join(" ").trim_start_matches("error: ").to_owned()
     })?;
     operation.carry_out(ledger).map(drop).map_err(|error| error.to_string())
 }

@@ -98,13 +98,7 @@ async fn run(arguments: Arguments) -> Result<(), ServiceError> {
         drained = shop.close(arguments.grace) => drained,
         () = signals.next() => std::process::exit(130),
     };
-    match drained.cut_off.as_slice() {
-        [] => println!("closed: every delivery that had begun is finished"),
-        left => println!(
-            "closed: cut off in a delivery, which is made again at the next start: {}",
-            left.join(", ")
-        ),
-    }
+    println!("{drained}");
     outcome
 }
 

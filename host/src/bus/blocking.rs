@@ -13,6 +13,23 @@ use crate::log::{AdminError, Position, PublishError, Published, Transaction, Tra
 /// wait is called on the bus itself, see [`bus`](Self::bus).
 ///
 /// Within an async runtime, use the bus: a call here keeps one of the runtime's threads.
+///
+/// ```
+/// use tidegate::config::{ConsumerConfig, TopicConfig};
+/// use tidegate::{Bus, Event, Position, handler_fn};
+///
+/// # let directory = tempfile::tempdir()?;
+/// let bus = Bus::open(directory.path())?.blocking();
+/// bus.create_topic("orders", TopicConfig::new(4))?;
+/// bus.subscribe("billing", ConsumerConfig::new(["orders"]), handler_fn(|_, _| Ok(())))?;
+/// bus.publish("orders", Event::new("order-17", "/shop", "OrderPlaced.v1").build()?)?;
+/// bus.caught_up("billing")?;
+/// let mut orders = bus.bus().read("orders", None, Position::Earliest)?;
+/// assert!(orders.try_next()?.is_some());
+/// bus.shutdown(std::time::Duration::from_secs(5));
+///
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Blocking {
     bus: Bus,

@@ -1,21 +1,18 @@
 //! Starting, changing and ending consumers.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
-use super::components::read_bounded;
+use super::programs::Candidate;
 use super::roster::Running;
 use super::status::{ConsumerKind, ConsumerStatus, PluginStatus, ReloadOutcome};
 use super::{Bus, ConsumerError};
-use crate::config::{ConsumerConfig, PluginConfig, Start, check_name};
+use crate::config::{ConsumerConfig, PluginConfig, ProgramConfig, Start, check_name};
 use crate::delivery::{Native, Setup, stored_status};
 use crate::effects::Authority;
 use crate::handler::{Handler, Program};
 use crate::ids::ConsumerId;
 use crate::limits::{HANDLER_DEADLINE, UNSUBSCRIBE_WAIT};
 use crate::log::{AdminError, ConsumerRow, LaneCounts, Position, ReadError};
-use crate::plugin::{LoadError, LoadOptions, Plugin, component_hash};
 
 impl Bus {
     /// Starts a consumer that a Rust handler runs. Its deliveries begin before this returns.
@@ -23,6 +20,28 @@ impl Bus {
     /// A new consumer starts where its configuration says; one that was there before goes on where it stood, whichever
     /// process or program had it then. An attempt that takes longer than 5 minutes fails as a time-out at its next
     /// await.
+    ///
+    /// ```
+    /// # let directory = tempfile::tempdir()?;
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// # let bus = tidegate::Bus::open(directory.path())?;
+    /// use tidegate::config::{ConsumerConfig, TopicConfig};
+    /// use tidegate::{ConsumerError, handler_fn};
+    ///
+    /// bus.create_topic("orders", TopicConfig::new(4)).await?;
+    /// let count = |_: &tidegate::Delivery, context: &mut tidegate::Context| {
+    ///     let before = context.get(b"orders")?.map_or(0, |bytes| bytes[0]);
+    ///     context.set(b"orders", &[before + 1])?;
+    ///     Ok(())
+    /// };
+    /// bus.subscribe("counter", ConsumerConfig::new(["orders"]), handler_fn(count)).await?;
+    ///
+    /// let twice = bus.subscribe("counter", ConsumerConfig::new(["orders"]), handler_fn(count)).await;
+    /// assert!(matches!(twice, Err(ConsumerError::Running(_))));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -36,8 +55,7 @@ impl Bus {
         let _turn = self.inner.roster.change().await;
         self.check_new(name, &config)?;
         let clock = Arc::clone(self.inner.log.clock());
-        let version = handler.version();
-        let program = Arc::new(Native::new(handler, version, HANDLER_DEADLINE, clock));
+        let program = Arc::new(Native::new(handler, HANDLER_DEADLINE, clock));
         let row = self.register(name, &config).await?;
         self.inner
             .log
@@ -52,6 +70,26 @@ impl Bus {
     /// now; if that is something else, it is then taken as a candidate, as by [`reload`](Self::reload). A candidate that
     /// is refused there is no error of this call: see [`PluginStatus::refused`].
     ///
+    /// ```
+    /// # let directory = tempfile::tempdir()?;
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// # let bus = tidegate::Bus::open(directory.path())?;
+    /// use tidegate::ConsumerError;
+    /// use tidegate::config::{ConsumerConfig, Grants, PluginConfig, TopicConfig};
+    ///
+    /// bus.create_topic("quakes", TopicConfig::new(8)).await?;
+    /// let plugin = PluginConfig::new("big_quakes.wasm").grants(Grants::nothing().state());
+    /// match bus.subscribe_plugin("big-quakes", ConsumerConfig::new(["quakes"]), plugin).await {
+    ///     Ok(()) => println!("it runs"),
+    ///     Err(ConsumerError::File { path, source, .. }) => println!("{}: {source}", path.display()),
+    ///     Err(ConsumerError::Load { source, .. }) => println!("refused: {source}"),
+    ///     Err(other) => return Err(other.into()),
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// See [`ConsumerError`]. The consumer doesn't run then.
@@ -61,26 +99,34 @@ impl Bus {
         config: ConsumerConfig,
         plugin: PluginConfig,
     ) -> Result<(), ConsumerError> {
+        self.subscribe_program(name, config, plugin.into()).await
+    }
+
+    /// Starts a consumer that runs what a configuration says, see [`subscribe_plugin`](Self::subscribe_plugin).
+    pub(crate) async fn subscribe_program(
+        &self,
+        name: &str,
+        config: ConsumerConfig,
+        program: ProgramConfig,
+    ) -> Result<(), ConsumerError> {
         let _turn = self.inner.roster.change().await;
         self.check_new(name, &config)?;
-        plugin.validate()?;
-        let accepted = match self.inner.log.consumer(name) {
-            Some((_, row)) if !row.program.hash.is_empty() => self.accepted(name, &row)?,
-            _ => None,
+        program.validate()?;
+        let accepted = match program.plugin() {
+            Some(plugin) => self.accepted_candidate(name, plugin).await?,
+            None => None,
         };
         let from_file = accepted.is_none();
-        let (path, bytes) = match accepted {
+        let candidate = match accepted {
             Some(accepted) => accepted,
-            None => (plugin.component.clone(), read_component(name, &plugin.component)?),
+            None => self.candidate(name, &program).await?,
         };
-        let program = self.load(name, &path, Arc::clone(&bytes), &plugin).await?;
-        self.check_state_version(name, &path, &program)?;
         self.register(name, &config).await?;
-        self.accept(name, &program, &bytes).await?;
-        let authority = Authority::Granted(plugin.grants.clone());
-        self.start(name, config, Some(plugin.clone()), program, authority).await?;
+        self.accept(name, &candidate).await?;
+        let Candidate { program: running, authority, .. } = candidate;
+        self.start(name, config, Some(program.clone()), running, authority).await?;
         if !from_file {
-            let outcome = self.switch_to_file(name, &plugin).await;
+            let outcome = self.switch(name, &program).await;
             self.note_outcome(name, &outcome);
         }
         Ok(())
@@ -88,6 +134,21 @@ impl Bus {
 
     /// Ends a consumer in this process and marks it as detached: progress, state and dead letters stay until it is
     /// forgotten, and for 7 days it holds retention back as if it ran. One that doesn't run is marked alike.
+    ///
+    /// ```
+    /// # let directory = tempfile::tempdir()?;
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// # let bus = tidegate::Bus::open(directory.path())?;
+    /// # use tidegate::config::{ConsumerConfig, TopicConfig};
+    /// # bus.create_topic("orders", TopicConfig::new(4)).await?;
+    /// # let handler = tidegate::handler_fn(|_, _| Ok(()));
+    /// # bus.subscribe("billing", ConsumerConfig::new(["orders"]), handler).await?;
+    /// bus.unsubscribe("billing").await?;
+    /// assert_eq!(bus.consumers()?[0].kind, tidegate::ConsumerKind::Detached);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -105,6 +166,18 @@ impl Bus {
     /// limits. The component's file is read again. Its lanes end in good order, each after its current delivery, and
     /// begin anew. Where nothing differs, nothing is done.
     ///
+    /// ```no_run
+    /// # async fn example(bus: tidegate::Bus) -> Result<(), tidegate::ConsumerError> {
+    /// use std::time::Duration;
+    /// use tidegate::config::{ConsumerConfig, PluginConfig, RetryPolicy};
+    ///
+    /// let slower = RetryPolicy::default().backoff(Duration::from_secs(1), Duration::from_secs(60));
+    /// let config = ConsumerConfig::new(["quakes"]).retry(slower);
+    /// bus.reconfigure_plugin("big-quakes", config, PluginConfig::new("big_quakes.wasm")).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
     /// See [`ConsumerError`]. The consumer goes on as before then.
@@ -114,41 +187,63 @@ impl Bus {
         config: ConsumerConfig,
         plugin: PluginConfig,
     ) -> Result<(), ConsumerError> {
+        self.reconfigure_program(name, config, plugin.into()).await
+    }
+
+    /// Gives a configured consumer another configuration, see [`reconfigure_plugin`](Self::reconfigure_plugin). It may
+    /// be run by something of another kind from then on.
+    pub(crate) async fn reconfigure_program(
+        &self,
+        name: &str,
+        config: ConsumerConfig,
+        program: ProgramConfig,
+    ) -> Result<(), ConsumerError> {
         let _turn = self.inner.roster.change().await;
         config.validate()?;
-        plugin.validate()?;
-        let running_plugin = self.running_plugin(name)?;
+        program.validate()?;
+        let running_program = self.running_program(name)?;
         let running_config = self.inner.roster.with(name, |running| running.config.clone());
-        if running_config.as_ref() == Some(&config) && running_plugin == plugin {
+        if running_config.as_ref() == Some(&config) && running_program == program {
             return Ok(());
         }
         // What is wrong with the candidate shows before the running version is stopped.
-        let bytes = read_component(name, &plugin.component)?;
-        let program = self.load(name, &plugin.component, Arc::clone(&bytes), &plugin).await?;
-        self.check_state_version(name, &plugin.component, &program)?;
+        let candidate = self.candidate(name, &program).await?;
         self.inner.log.check_registration(name, &config.topics)?;
-        self.accept(name, &program, &bytes).await?;
+        self.accept(name, &candidate).await?;
         if let Some(running) = self.inner.roster.take(name) {
             self.stop(running).await;
         }
         if running_config.is_some_and(|before| before.paused) && !config.paused {
             self.inner.log.set_paused(name, false).await?;
         }
-        let authority = Authority::Granted(plugin.grants.clone());
-        self.start(name, config, Some(plugin), program, authority).await
+        let Candidate { program: running, authority, .. } = candidate;
+        self.start(name, config, Some(program), running, authority).await
     }
 
     /// Takes what a plugin's file holds now as a candidate: it is compiled and checked beside the running version, and
     /// takes over between two deliveries, lane by lane. None is lost, made twice or out of order, and attempts go on
-    /// counting.
+    /// counting. A configured relay reads its secrets and certificates anew.
+    ///
+    /// ```no_run
+    /// # async fn example(bus: tidegate::Bus) -> Result<(), tidegate::ConsumerError> {
+    /// use tidegate::ReloadOutcome;
+    ///
+    /// match bus.reload("big-quakes").await? {
+    ///     ReloadOutcome::Switched { from, to } => println!("{} took over from {}", to.version, from.version),
+    ///     ReloadOutcome::Unchanged { version } => println!("{} runs already", version.version),
+    ///     _ => {}
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
     /// See [`ConsumerError`]. The candidate is refused then, and the running version goes on.
     pub async fn reload(&self, name: &str) -> Result<ReloadOutcome, ConsumerError> {
         let turn = self.inner.roster.change().await;
-        let plugin = self.running_plugin(name)?;
-        let outcome = self.switch_to_file(name, &plugin).await;
+        let program = self.running_program(name)?;
+        let outcome = self.switch(name, &program).await;
         self.note_outcome(name, &outcome);
         let switched = self.inner.roster.with(name, |running| running.consumer.switched());
         // Others need not wait for the lanes.
@@ -163,6 +258,22 @@ impl Bus {
     /// event is a dead letter. Events that are parked behind a dead letter don't count. It waits for as long as that
     /// takes: for ever if the consumer is paused.
     ///
+    /// ```
+    /// # let directory = tempfile::tempdir()?;
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// # let bus = tidegate::Bus::open(directory.path())?;
+    /// # use tidegate::config::{ConsumerConfig, TopicConfig};
+    /// # use tidegate::{Event, handler_fn};
+    /// # bus.create_topic("orders", TopicConfig::new(4)).await?;
+    /// bus.subscribe("billing", ConsumerConfig::new(["orders"]), handler_fn(|_, _| Ok(()))).await?;
+    /// bus.publish("orders", Event::new("order-17", "/shop", "OrderPlaced.v1").build()?).await?;
+    /// bus.caught_up("billing").await?;
+    /// assert_eq!(bus.consumers()?[0].counts.handled, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// It isn't running.
@@ -175,6 +286,21 @@ impl Bus {
     /// Stops a consumer's deliveries until [`resume`](Self::resume), over restarts too. It comes to the end of its
     /// current delivery first.
     ///
+    /// ```
+    /// # let directory = tempfile::tempdir()?;
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// # let bus = tidegate::Bus::open(directory.path())?;
+    /// # use tidegate::config::{ConsumerConfig, TopicConfig};
+    /// # bus.create_topic("orders", TopicConfig::new(4)).await?;
+    /// # let handler = tidegate::handler_fn(|_, _| Ok(()));
+    /// # bus.subscribe("billing", ConsumerConfig::new(["orders"]), handler).await?;
+    /// bus.pause("billing").await?;
+    /// assert!(bus.consumers()?[0].paused);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// There is no such consumer, or the log refuses.
@@ -183,6 +309,22 @@ impl Bus {
     }
 
     /// Lets a consumer go on that was paused.
+    ///
+    /// ```
+    /// # let directory = tempfile::tempdir()?;
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// # let bus = tidegate::Bus::open(directory.path())?;
+    /// # use tidegate::config::{ConsumerConfig, TopicConfig};
+    /// # bus.create_topic("orders", TopicConfig::new(4)).await?;
+    /// # let handler = tidegate::handler_fn(|_, _| Ok(()));
+    /// # bus.subscribe("billing", ConsumerConfig::new(["orders"]), handler).await?;
+    /// bus.pause("billing").await?;
+    /// bus.resume("billing").await?;
+    /// assert!(!bus.consumers()?[0].paused);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -194,6 +336,23 @@ impl Bus {
     /// Moves a consumer to another place: in all of its topics or in one, on all partitions or on one. It may run
     /// meanwhile: it goes on from there after its current delivery. Events that it holds there are let go of; they are
     /// delivered again if they lie behind the new place. Redriven ones stay.
+    ///
+    /// ```
+    /// # let directory = tempfile::tempdir()?;
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// # let bus = tidegate::Bus::open(directory.path())?;
+    /// # use tidegate::config::{ConsumerConfig, TopicConfig};
+    /// # bus.create_topic("orders", TopicConfig::new(4)).await?;
+    /// # let handler = tidegate::handler_fn(|_, _| Ok(()));
+    /// # bus.subscribe("billing", ConsumerConfig::new(["orders"]), handler).await?;
+    /// use tidegate::Position;
+    ///
+    /// bus.seek("billing", None, None, Position::Earliest).await?; // all of its topics, from the beginning
+    /// bus.seek("billing", Some("orders"), Some(2), Position::Latest).await?; // one partition: nothing that is there
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -210,6 +369,22 @@ impl Bus {
 
     /// Removes a consumer with all that it has: progress, held events, state and dead letters. A consumer of the same
     /// name starts anew.
+    ///
+    /// ```
+    /// # let directory = tempfile::tempdir()?;
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// # let bus = tidegate::Bus::open(directory.path())?;
+    /// # use tidegate::config::{ConsumerConfig, TopicConfig};
+    /// # bus.create_topic("orders", TopicConfig::new(4)).await?;
+    /// # let handler = tidegate::handler_fn(|_, _| Ok(()));
+    /// # bus.subscribe("billing", ConsumerConfig::new(["orders"]), handler).await?;
+    /// bus.unsubscribe("billing").await?;
+    /// bus.forget("billing").await?;
+    /// assert!(bus.consumers()?.is_empty());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -229,6 +404,22 @@ impl Bus {
 
     /// All consumers that the bus knows, by name.
     ///
+    /// ```
+    /// # let directory = tempfile::tempdir()?;
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// # let bus = tidegate::Bus::open(directory.path())?;
+    /// # use tidegate::config::{ConsumerConfig, TopicConfig};
+    /// # bus.create_topic("orders", TopicConfig::new(4)).await?;
+    /// # let handler = tidegate::handler_fn(|_, _| Ok(()));
+    /// # bus.subscribe("billing", ConsumerConfig::new(["orders"]), handler).await?;
+    /// for consumer in bus.consumers()? {
+    ///     println!("{}: {} to come, {} held", consumer.name, consumer.lag_events, consumer.held);
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// The log can't be read.
@@ -241,17 +432,32 @@ impl Bus {
     }
 
     /// The plugins that run, by their consumer.
+    ///
+    /// ```
+    /// # let directory = tempfile::tempdir()?;
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// # let bus = tidegate::Bus::open(directory.path())?;
+    /// for plugin in bus.plugins() {
+    ///     println!("{}: {} {}", plugin.consumer, plugin.version.name, plugin.version.version);
+    ///     if let Some(why) = plugin.refused {
+    ///         println!("its file was refused: {why}");
+    ///     }
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn plugins(&self) -> Vec<PluginStatus> {
         let rows = self.inner.log.consumers().into_values();
         let mut plugins: Vec<_> = rows
             .filter_map(|row| {
-                let (plugin, refused) = self
+                let (program, refused) = self
                     .inner
                     .roster
-                    .with(&row.name, |running| (running.plugin.clone(), running.refused.clone()))?;
+                    .with(&row.name, |running| (running.program.clone(), running.refused.clone()))?;
                 Some(PluginStatus {
                     consumer: row.name.to_string(),
-                    file: plugin?.component,
+                    file: program?.plugin()?.component.clone(),
                     version: row.program,
                     reloads: row.reloads,
                     refused,
@@ -262,12 +468,12 @@ impl Bus {
         plugins
     }
 
-    /// What the plugins that run are configured by, by their consumer.
+    /// The consumers that run what a configuration says, with that.
     #[cfg(feature = "server")]
-    pub(crate) fn plugin_configs(
+    pub(crate) fn consumer_configs(
         &self,
-    ) -> std::collections::BTreeMap<String, (ConsumerConfig, PluginConfig)> {
-        self.inner.roster.plugin_configs()
+    ) -> std::collections::BTreeMap<String, (ConsumerConfig, ProgramConfig)> {
+        self.inner.roster.configs()
     }
 
     /// Ends a consumer's lanes, on the bus's own threads: what was begun is done whatever becomes of the caller.
@@ -275,25 +481,6 @@ impl Bus {
         let stop = async move { running.consumer.stop(UNSUBSCRIBE_WAIT).await };
         // A runtime that is gone has ended the lanes as well.
         drop(self.inner.handle.spawn(stop).await);
-    }
-
-    pub(super) async fn stop_consumers(&self, deadline: Duration) -> Vec<String> {
-        let running = self.inner.roster.take_all();
-        let stops: Vec<_> = running
-            .into_iter()
-            .map(|(name, running)| {
-                let stop = async move { (name, running.consumer.stop(deadline).await) };
-                self.inner.handle.spawn(stop)
-            })
-            .collect();
-        let mut cut_off = Vec::new();
-        for stop in stops {
-            match stop.await {
-                Ok((_, 0)) | Err(_) => {}
-                Ok((name, _)) => cut_off.push(name),
-            }
-        }
-        cut_off
     }
 
     async fn set_paused(&self, name: &str, paused: bool) -> Result<(), ConsumerError> {
@@ -320,10 +507,10 @@ impl Bus {
         self.inner.roster.with(name, |_| ()).is_some()
     }
 
-    /// What a running consumer's plugin is run by.
-    fn running_plugin(&self, name: &str) -> Result<PluginConfig, ConsumerError> {
-        match self.inner.roster.with(name, |running| running.plugin.clone()) {
-            Some(Some(plugin)) => Ok(plugin),
+    /// What runs a consumer, as its configuration says.
+    fn running_program(&self, name: &str) -> Result<ProgramConfig, ConsumerError> {
+        match self.inner.roster.with(name, |running| running.program.clone()) {
+            Some(Some(program)) => Ok(program),
             Some(None) => Err(ConsumerError::Native(name.to_owned())),
             None => Err(ConsumerError::NotRunning(name.to_owned())),
         }
@@ -353,7 +540,7 @@ impl Bus {
         &self,
         name: &str,
         config: ConsumerConfig,
-        plugin: Option<PluginConfig>,
+        configured: Option<ProgramConfig>,
         program: Arc<dyn Program>,
         authority: Authority,
     ) -> Result<(), ConsumerError> {
@@ -371,112 +558,25 @@ impl Bus {
             program,
             paused: row.paused,
         });
-        self.inner.roster.insert(name, Running { consumer, config, plugin, refused: None });
-        Ok(())
-    }
-
-    /// The accepted component, where it is kept.
-    fn accepted(&self, name: &str, row: &ConsumerRow) -> Result<Option<Component>, ConsumerError> {
-        let components = &self.inner.components;
-        let path = components.path(&row.program.hash);
-        let failed = |source| ConsumerError::File {
-            consumer: name.to_owned(),
-            path: path.clone(),
-            source: Arc::new(source),
-        };
-        let bytes = components.get(&row.program.hash).map_err(failed)?;
-        Ok(match bytes {
-            Some(bytes) if component_hash(&bytes) == row.program.hash => Some((path.clone(), bytes)),
-            Some(_) => {
-                tracing::error!(path = %path.display(), "the accepted component is damaged; the plugin's file is taken");
-                components.remove(&row.program.hash).map_err(failed)?;
-                None
+        let running = Running { consumer, config, program: configured, refused: None };
+        match self.inner.roster.insert(name, running) {
+            Ok(()) => Ok(()),
+            Err(too_late) => {
+                self.stop(*too_late).await;
+                Err(AdminError::Closed.into())
             }
-            None => None,
-        })
-    }
-
-    async fn load(
-        &self,
-        name: &str,
-        path: &Path,
-        bytes: Arc<[u8]>,
-        plugin: &PluginConfig,
-    ) -> Result<Arc<Plugin>, ConsumerError> {
-        let options = LoadOptions {
-            consumer: name.into(),
-            grants: plugin.grants.clone(),
-            limits: plugin.limits,
-            settings: plugin.settings.as_str().into(),
-        };
-        // Loading needs the bus's own runtime, wherever this is called.
-        let plugins = self.inner.plugins.clone();
-        let loaded = self.inner.handle.spawn(async move { plugins.load(bytes, options).await }).await;
-        let loaded = loaded.unwrap_or(Err(LoadError::ShuttingDown));
-        loaded.map_err(|source| ConsumerError::Load {
-            consumer: name.to_owned(),
-            path: path.to_owned(),
-            source: Box::new(source),
-        })
-    }
-
-    /// Refuses a plugin whose state has another layout than what is stored.
-    fn check_state_version(&self, name: &str, path: &Path, plugin: &Plugin) -> Result<(), ConsumerError> {
-        let stored = self.inner.log.consumer(name).and_then(|(_, row)| row.state_version);
-        match stored {
-            Some(stored) if stored != plugin.state_version() => Err(ConsumerError::StateVersion {
-                consumer: name.to_owned(),
-                path: path.to_owned(),
-                found: plugin.state_version(),
-                stored,
-            }),
-            _ => Ok(()),
         }
-    }
-
-    /// Keeps a component and makes it the consumer's accepted version.
-    async fn accept(&self, name: &str, plugin: &Plugin, bytes: &[u8]) -> Result<(), ConsumerError> {
-        let version = plugin.version().clone();
-        let components = &self.inner.components;
-        components.put(&version.hash, bytes).map_err(|source| ConsumerError::File {
-            consumer: name.to_owned(),
-            path: components.path(&version.hash),
-            source: Arc::new(source),
-        })?;
-        self.inner.log.accept_program(name, version, plugin.state_version()).await?;
-        Ok(())
-    }
-
-    /// Has a consumer go over to what its plugin's file holds. Lanes go over after their delivery, which may take as long
-    /// as a delivery may.
-    async fn switch_to_file(
-        &self,
-        name: &str,
-        plugin: &PluginConfig,
-    ) -> Result<ReloadOutcome, ConsumerError> {
-        let path = &plugin.component;
-        let bytes = read_component(name, path)?;
-        let from = self.inner.roster.with(name, |running| running.consumer.version()).unwrap_or_default();
-        if component_hash(&bytes) == from.hash {
-            return Ok(ReloadOutcome::Unchanged { version: from });
-        }
-        let candidate = self.load(name, path, Arc::clone(&bytes), plugin).await?;
-        self.check_state_version(name, path, &candidate)?;
-        self.accept(name, &candidate, &bytes).await?;
-        let to = candidate.version().clone();
-        self.inner.roster.with(name, |running| running.consumer.switch(candidate)).unwrap_or(());
-        Ok(ReloadOutcome::Switched { from, to })
     }
 
     fn status(&self, id: ConsumerId, row: ConsumerRow) -> Result<ConsumerStatus, ReadError> {
         let log = &self.inner.log;
         let look = |running: &mut Running| {
-            let kind = if running.plugin.is_some() { ConsumerKind::Plugin } else { ConsumerKind::Native };
-            (kind, running.consumer.status(), running.refused.clone())
+            let target = running.program.as_ref().and_then(ProgramConfig::target);
+            (kind(running.program.as_ref()), target, running.consumer.status(), running.refused.clone())
         };
-        let (kind, lanes, refused) = match self.inner.roster.with(&row.name, look) {
+        let (kind, target, lanes, refused) = match self.inner.roster.with(&row.name, look) {
             Some(running) => running,
-            None => (ConsumerKind::Detached, stored_status(log, id, &row)?, None),
+            None => (ConsumerKind::Detached, None, stored_status(log, id, &row)?, None),
         };
         let topics =
             row.topics.iter().filter_map(|topic| log.topic_name(*topic)).map(|name| name.to_string());
@@ -488,6 +588,7 @@ impl Bus {
         Ok(ConsumerStatus {
             name: row.name.to_string(),
             kind,
+            target,
             topics: topics.collect(),
             paused: row.paused,
             detached: row.detached,
@@ -504,13 +605,11 @@ impl Bus {
     }
 }
 
-/// A component's file with its content.
-type Component = (PathBuf, Arc<[u8]>);
-
-fn read_component(consumer: &str, path: &Path) -> Result<Arc<[u8]>, ConsumerError> {
-    read_bounded(path).map_err(|source| ConsumerError::File {
-        consumer: consumer.to_owned(),
-        path: path.to_owned(),
-        source: Arc::new(source),
-    })
+fn kind(program: Option<&ProgramConfig>) -> ConsumerKind {
+    match program {
+        None => ConsumerKind::Native,
+        Some(ProgramConfig::Plugin(_)) => ConsumerKind::Plugin,
+        Some(ProgramConfig::Http(_)) => ConsumerKind::Http,
+        Some(ProgramConfig::Nats(_)) => ConsumerKind::Nats,
+    }
 }

@@ -8,8 +8,22 @@ use thiserror::Error;
 use crate::config::{ConfigError, NameError};
 use crate::log::{AdminError, OpenError, ReadError};
 use crate::plugin::{LoadError, RuntimeError};
+use crate::relay::RelayError;
 
 /// Why a bus could not be opened. Nothing was changed.
+///
+/// ```
+/// use tidegate::{Bus, BusError, OpenError};
+///
+/// # let directory = tempfile::tempdir()?;
+/// let bus = Bus::open(directory.path())?;
+/// match Bus::open(directory.path()) {
+///     Err(BusError::Open(OpenError::InUse { path })) => println!("{} is open already", path.display()),
+///     other => panic!("{other:?}"),
+/// }
+///
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum BusError {
@@ -32,10 +46,24 @@ pub enum BusError {
     Plugins(#[from] RuntimeError),
     /// The bus's own threads can't be started.
     #[error("the bus's threads can't be started: {0}")]
-    Threads(Arc<std::io::Error>),
+    Threads(#[source] Arc<std::io::Error>),
 }
 
 /// Why a consumer was not started or changed. What ran before goes on.
+///
+/// ```
+/// # let directory = tempfile::tempdir()?;
+/// # let bus = tidegate::Bus::open(directory.path())?.blocking();
+/// use tidegate::{AdminError, ConsumerError, handler_fn};
+/// use tidegate::config::ConsumerConfig;
+///
+/// let refused = bus.subscribe("billing", ConsumerConfig::new(["orders"]), handler_fn(|_, _| Ok(())));
+/// match refused {
+///     Err(ConsumerError::Admin(AdminError::UnknownTopic(topic))) => assert_eq!(topic, "orders"),
+///     other => panic!("{other:?}"),
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ConsumerError {
@@ -51,8 +79,8 @@ pub enum ConsumerError {
     /// It isn't running in this process.
     #[error("consumer `{0}` isn't running")]
     NotRunning(String),
-    /// A native handler can't be loaded again.
-    #[error("consumer `{0}` is a native handler: only plugins can be reloaded")]
+    /// A native handler has no configuration that it could be made of again.
+    #[error("consumer `{0}` is a native handler: only plugins and configured relays can be reloaded")]
     Native(String),
     /// It runs, and what was asked needs it to be out of the way.
     #[error("consumer `{0}` is running: remove it from the configuration, or unsubscribe it, first")]
@@ -76,6 +104,14 @@ pub enum ConsumerError {
         path: PathBuf,
         /// Why.
         source: Box<LoadError>,
+    },
+    /// The relay can't be made of its configuration.
+    #[error("consumer `{consumer}`: {source}")]
+    Relay {
+        /// The consumer.
+        consumer: String,
+        /// Why.
+        source: RelayError,
     },
     /// The plugin keeps its state in another layout than the one that ran before.
     #[error(

@@ -11,9 +11,10 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 
 use super::components::Components;
+use super::ending::{self, Ending};
 use super::reader::{Partitions, Reader};
 use super::roster::Roster;
-use super::{Blocking, BusError, Options, PartitionStatus, TopicStatus};
+use super::{Blocking, BusError, Drained, Options, PartitionStatus, TopicStatus};
 use crate::clock::Clock;
 use crate::config::{BusConfig, TopicConfig, check_name};
 use crate::delivery::Lanes;
@@ -29,8 +30,9 @@ use crate::plugin;
 /// It is a handle: cheap to clone, and usable from any thread and any async runtime, as the bus runs on threads of its
 /// own. For a program without async, [`blocking`](Self::blocking) offers the same.
 ///
-/// The last handle that is dropped ends the bus without waiting; what was acknowledged is durable then as ever.
-/// [`shutdown`](Self::shutdown) ends it in good order.
+/// [`shutdown`](Self::shutdown) ends it in good order. The last handle that is dropped without it, readers included, ends
+/// the bus without waiting: consumers are cut off at their next await, what was admitted is written, and the directory is
+/// free soon after. What was acknowledged is durable as ever, and what consumers were cut off from is delivered again.
 ///
 /// ```
 /// use tidegate::config::{ConsumerConfig, TopicConfig};
@@ -67,19 +69,19 @@ pub(super) struct Inner {
     directory: PathBuf,
     config: BusConfig,
     runtime: Mutex<Option<Runtime>>,
-}
-
-/// What [`Bus::shutdown`] has done.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Drained {
-    /// Consumers that had not come to the end of their current delivery within the deadline and were cut off. They lose
-    /// nothing: what they had not committed is delivered again.
-    pub cut_off: Vec<String>,
+    pub ending: Ending,
 }
 
 impl Bus {
     /// Opens the bus on a data directory, and makes an empty one where there is none. It blocks for some milliseconds.
+    ///
+    /// ```
+    /// let directory = tempfile::tempdir()?; // your application's data directory
+    /// let bus = tidegate::Bus::open(directory.path())?;
+    /// assert!(bus.topics().is_empty());
+    ///
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -89,6 +91,18 @@ impl Bus {
     }
 
     /// Opens the bus with other settings than the default ones.
+    ///
+    /// ```
+    /// use tidegate::config::{BusConfig, CommitMode};
+    /// use tidegate::{Bus, Options};
+    ///
+    /// # let directory = tempfile::tempdir()?;
+    /// let mut config = BusConfig::default();
+    /// config.commit = CommitMode::OnePhase;
+    /// let bus = Bus::open_with(Options::new(directory.path()).config(config))?;
+    ///
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -126,26 +140,62 @@ impl Bus {
             directory,
             config: options.config,
             runtime: Mutex::new(Some(runtime)),
+            ending: Ending::new(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
 
     /// The same bus for a program without async.
+    ///
+    /// ```
+    /// # let directory = tempfile::tempdir()?;
+    /// # let bus = tidegate::Bus::open(directory.path())?.blocking();
+    /// # let bus = bus.bus();
+    /// let blocking = bus.blocking();
+    /// blocking.create_topic("orders", tidegate::config::TopicConfig::new(4))?;
+    /// assert_eq!(bus.topics().len(), 1, "it is the same bus");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn blocking(&self) -> Blocking {
         Blocking::new(self.clone())
     }
 
     /// The data directory.
+    ///
+    /// ```
+    /// # let directory = tempfile::tempdir()?;
+    /// # let bus = tidegate::Bus::open(directory.path())?.blocking();
+    /// # let bus = bus.bus();
+    /// assert_eq!(bus.directory(), directory.path());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn directory(&self) -> &Path {
         &self.inner.directory
     }
 
     /// The settings that it was opened with.
+    ///
+    /// ```
+    /// # let directory = tempfile::tempdir()?;
+    /// # let bus = tidegate::Bus::open(directory.path())?.blocking();
+    /// # let bus = bus.bus();
+    /// assert_eq!(bus.config().event_bytes_max, 1 << 20);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn config(&self) -> &BusConfig {
         &self.inner.config
     }
 
     /// The clock that the bus goes by.
+    ///
+    /// ```
+    /// # let directory = tempfile::tempdir()?;
+    /// # let bus = tidegate::Bus::open(directory.path())?.blocking();
+    /// # let bus = bus.bus();
+    /// let now = bus.clock().now();
+    /// assert!(bus.clock().now() >= now, "it never goes back");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn clock(&self) -> &Arc<dyn Clock> {
         self.inner.log.clock()
     }
@@ -158,16 +208,49 @@ impl Bus {
 
     /// Creates a topic. Where there is one of the same name and number of partitions, it takes over the other settings.
     ///
+    /// ```
+    /// # let directory = tempfile::tempdir()?;
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// # let bus = tidegate::Bus::open(directory.path())?;
+    /// use std::time::Duration;
+    /// use tidegate::AdminError;
+    /// use tidegate::config::{Retention, TopicConfig};
+    ///
+    /// let day = Retention::keep_for(Duration::from_secs(24 * 60 * 60));
+    /// bus.create_topic("orders", TopicConfig::new(4)).await?;
+    /// bus.create_topic("orders", TopicConfig::new(4).retention(day)).await?;
+    ///
+    /// let other = bus.create_topic("orders", TopicConfig::new(8)).await;
+    /// assert!(matches!(other, Err(AdminError::PartitionsFixed { partitions: 4, .. })));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// See [`AdminError`]. Durable when this returns; with `InDoubt` it may be.
     pub async fn create_topic(&self, name: &str, config: TopicConfig) -> Result<(), AdminError> {
-        check_name(name).map_err(|error| AdminError::Invalid(error.to_string()))?;
-        config.validate().map_err(|error| AdminError::Invalid(error.to_string()))?;
+        check_name(name)?;
+        config.validate()?;
         self.inner.log.create_topic(name, config).await.map(drop)
     }
 
     /// All topics, by name.
+    ///
+    /// ```
+    /// # let directory = tempfile::tempdir()?;
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// # let bus = tidegate::Bus::open(directory.path())?;
+    /// # bus.create_topic("orders", tidegate::config::TopicConfig::new(4)).await?;
+    /// # bus.publish("orders", tidegate::Event::new("1", "/shop", "OrderPlaced.v1").build()?).await?;
+    /// for topic in bus.topics() {
+    ///     println!("{}: {} events in {} bytes", topic.name, topic.events(), topic.bytes());
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn topics(&self) -> Vec<TopicStatus> {
         let topics = self.inner.log.topics().into_iter();
         let topic = |topic: crate::log::TopicInfo| TopicStatus {
@@ -189,6 +272,27 @@ impl Bus {
 
     /// Publishes an event: it is on the disk when this returns.
     ///
+    /// ```
+    /// # let directory = tempfile::tempdir()?;
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// # let bus = tidegate::Bus::open(directory.path())?;
+    /// use tidegate::{Event, PublishError};
+    ///
+    /// # bus.create_topic("orders", tidegate::config::TopicConfig::new(4)).await?;
+    /// let order = Event::new("order-17", "/shop", "OrderPlaced.v1").subject("customer-4").build()?;
+    /// let published = bus.publish("orders", order.clone()).await?;
+    /// let again = bus.publish("orders", order.clone()).await?;
+    /// assert!(again.duplicate && again.offset == published.offset);
+    ///
+    /// match bus.publish("nowhere", order).await {
+    ///     Err(PublishError::UnknownTopic(topic)) => assert_eq!(topic, "nowhere"),
+    ///     other => panic!("{other:?}"),
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// See [`PublishError`]. Nothing is durable then, but with `InDoubt` the event may be; publishing it again is safe.
@@ -201,6 +305,23 @@ impl Bus {
     /// Publishes many events, of one topic or several, in one commit: all of them are on the disk when this returns, or
     /// none. The answer has the place of each, in their order.
     ///
+    /// ```
+    /// # let directory = tempfile::tempdir()?;
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// # let bus = tidegate::Bus::open(directory.path())?;
+    /// use tidegate::Event;
+    ///
+    /// # bus.create_topic("orders", tidegate::config::TopicConfig::new(4)).await?;
+    /// # bus.create_topic("invoices", tidegate::config::TopicConfig::new(4)).await?;
+    /// let order = Event::new("order-17", "/shop", "OrderPlaced.v1").subject("customer-4").build()?;
+    /// let invoice = Event::new("invoice-9", "/shop", "InvoiceSent.v1").subject("customer-4").build()?;
+    /// let published = bus.publish_all(vec![("orders", order), ("invoices", invoice)]).await?;
+    /// assert_eq!(published.len(), 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// See [`PublishError`]. Nothing is durable then, but with `InDoubt` all of them may be.
@@ -209,6 +330,23 @@ impl Bus {
     }
 
     /// Reads a topic, all partitions or one, from a position on.
+    ///
+    /// ```
+    /// # let directory = tempfile::tempdir()?;
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// # let bus = tidegate::Bus::open(directory.path())?;
+    /// use tidegate::{Event, Position};
+    ///
+    /// # bus.create_topic("orders", tidegate::config::TopicConfig::new(4)).await?;
+    /// bus.publish("orders", Event::new("order-17", "/shop", "OrderPlaced.v1").build()?).await?;
+    /// let mut orders = bus.read("orders", None, Position::Earliest)?;
+    /// while let Some(record) = orders.try_next()? {
+    ///     println!("partition {}, offset {}: {}", record.partition, record.offset, record.event.id());
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -232,6 +370,17 @@ impl Bus {
 
     /// Removes what the topics' retention says, as far as one commit does. The bus does so by itself every half minute.
     ///
+    /// ```
+    /// # let directory = tempfile::tempdir()?;
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// # let bus = tidegate::Bus::open(directory.path())?;
+    /// let trimmed = bus.trim().await?;
+    /// assert_eq!((trimmed.events, trimmed.more), (0, false), "nothing was too old");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// See [`AdminError`].
@@ -239,27 +388,38 @@ impl Bus {
         self.inner.log.trim().await
     }
 
-    /// Ends the bus: consumers come to the end of their current delivery and commit, within the deadline; whatever waits
-    /// for the disk is written; the data directory is free for another process when this returns. Whatever is called
-    /// later, on any handle, is refused.
+    /// Ends the bus in good order, and says what was left.
+    ///
+    /// 1. Each consumer comes to the end of its current delivery and commits. One that hasn't at the deadline is cut off:
+    ///    that delivery takes no effect, and is made again the next time. Until then other calls go on as ever, since a
+    ///    delivery may need them.
+    /// 2. Calls are refused from here on, on any handle, and so are those that still wait for room in the queue to the
+    ///    disk. Those that have room are written and answered.
+    /// 3. The database is closed. When this returns, the directory can be opened again, by this or another process.
+    ///
+    /// The deadline is for all of it. A disk that hangs can't be hurried: it gets what is left of the deadline, at least a
+    /// second; then this returns with [`StorageEnd::Pending`](crate::StorageEnd::Pending), and the rest goes on behind it. A deadline of zero cuts
+    /// consumers off at once and still writes what was admitted. Dropping the future ends nothing of this.
+    ///
+    /// Called again, also meanwhile, it waits for the same end and says the same; a call with an earlier deadline brings
+    /// the end forward. A handler or the closure of a transaction must not wait for it: it would wait for itself, until the
+    /// deadline.
+    ///
+    /// ```
+    /// # let directory = tempfile::tempdir()?;
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    /// # runtime.block_on(async {
+    /// let bus = tidegate::Bus::open(directory.path())?;
+    /// let drained = bus.shutdown(std::time::Duration::from_secs(10)).await;
+    /// if !drained.is_complete() {
+    ///     eprintln!("{drained}");
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub async fn shutdown(&self, deadline: Duration) -> Drained {
-        let cut_off = self.stop_consumers(deadline).await;
-        let log = Arc::clone(&self.inner.log);
-        let (done, closed) = tokio::sync::oneshot::channel();
-        // Closing waits for the disk, which no async runtime should.
-        let thread = std::thread::Builder::new().name("tidegate-close".to_owned()).spawn(move || {
-            log.close();
-            // Who called doesn't wait any more: the log is closed all the same.
-            let _ = done.send(());
-        });
-        if thread.is_ok() {
-            // The thread answers, or has ended: either way it is over.
-            drop(closed.await);
-        }
-        if let Some(runtime) = self.inner.runtime.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            runtime.shutdown_background();
-        }
-        Drained { cut_off }
+        ending::shut_down(&self.inner, deadline).await
     }
 }
 
@@ -269,12 +429,19 @@ impl fmt::Debug for Bus {
     }
 }
 
-impl Drop for Inner {
-    /// A runtime may not be dropped where waiting isn't allowed, and the last handle may be dropped anywhere.
-    fn drop(&mut self) {
+impl Inner {
+    /// Ends the bus's threads, without waiting for them: a runtime may not be dropped where waiting isn't allowed.
+    pub(super) fn end_threads(&self) {
         if let Some(runtime) = self.runtime.lock().unwrap_or_else(PoisonError::into_inner).take() {
             runtime.shutdown_background();
         }
+    }
+}
+
+impl Drop for Inner {
+    /// The last handle may be dropped anywhere.
+    fn drop(&mut self) {
+        self.end_threads();
     }
 }
 

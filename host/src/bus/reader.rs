@@ -10,6 +10,19 @@ use crate::limits::{READ_BYTES_MAX, READ_EVENTS_MAX};
 use crate::log::{Entry, Log, Numbered, Position, ReadError, Stored, Watcher};
 
 /// An event with its place in a topic.
+///
+/// ```
+/// # let directory = tempfile::tempdir()?;
+/// # let bus = tidegate::Bus::open(directory.path())?.blocking();
+/// # use tidegate::config::{TopicConfig};
+/// # use tidegate::Event;
+/// # bus.create_topic("orders", TopicConfig::new(1))?;
+/// bus.publish("orders", Event::new("order-17", "/shop", "OrderPlaced.v1").build()?)?;
+/// let mut orders = bus.bus().read("orders", Some(0), tidegate::Position::Offset(0))?;
+/// let record = orders.try_next()?.ok_or("nothing there")?;
+/// assert_eq!((record.partition, record.offset, record.event.id()), (0, 0, "order-17"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Record {
@@ -38,6 +51,23 @@ impl Record {
 }
 
 /// Reads some partitions of a topic, each in its order, merged in the order in which their events became durable.
+///
+/// ```no_run
+/// # async fn example(bus: tidegate::Bus) -> Result<(), tidegate::ReadError> {
+/// use tidegate::{Position, ReadError};
+///
+/// let mut orders = bus.read("orders", None, Position::Latest)?;
+/// loop {
+///     match orders.next().await {
+///         Ok(record) => println!("{} at {}", record.event.id(), record.appended),
+///         // One that can't be read costs itself; the next call goes on behind it.
+///         Err(ReadError::Damaged { what, reason }) => eprintln!("{what}: {reason}"),
+///         Err(ReadError::Closed) => return Ok(()),
+///         Err(other) => return Err(other),
+///     }
+/// }
+/// # }
+/// ```
 pub struct Reader {
     log: Arc<Log>,
     topic: TopicId,
@@ -158,6 +188,20 @@ impl Partitions {
 type Fetch = Box<dyn Fn(u64) -> Result<Vec<Numbered>, ReadError> + Send>;
 
 /// Reads the events of one key in their order: see [`Bus::read_key`](super::Bus::read_key).
+///
+/// ```
+/// # let directory = tempfile::tempdir()?;
+/// # let bus = tidegate::Bus::open(directory.path())?.blocking();
+/// # use tidegate::Event;
+/// # bus.create_topic("accounts", tidegate::config::TopicConfig::new(4).sequence(true))?;
+/// # let opened = Event::new("e1", "/bank", "AccountOpened.v1").subject("account-9").build()?;
+/// # bus.publish("accounts", opened)?;
+/// let mut events = bus.bus().read_key("accounts", "account-9", 0)?;
+/// let first = events.try_next()?.ok_or("nothing there")?;
+/// assert_eq!(first.event.kind(), "AccountOpened.v1");
+/// assert!(events.try_next()?.is_none());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct KeyReader {
     topic: Arc<str>,
     partition: u32,

@@ -1,15 +1,18 @@
 //! The consumers that run in this process.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::config::{ConsumerConfig, PluginConfig};
+use crate::config::{ConsumerConfig, ProgramConfig};
 use crate::delivery::Consumer;
 
 /// See the module.
 #[derive(Default)]
 pub(super) struct Roster {
     running: Mutex<BTreeMap<String, Running>>,
+    /// Set with the running ones locked: from then on none is added.
+    has_ended: AtomicBool,
     /// Held by whoever starts, changes or ends a consumer: one at a time.
     changing: tokio::sync::Mutex<()>,
 }
@@ -18,8 +21,8 @@ pub(super) struct Roster {
 pub(super) struct Running {
     pub consumer: Consumer,
     pub config: ConsumerConfig,
-    /// What a plugin is run by; `None` for a native handler.
-    pub plugin: Option<PluginConfig>,
+    /// What runs it, as a configuration says it; `None` for a native handler.
+    pub program: Option<ProgramConfig>,
     /// Why the last candidate was refused, until one is accepted.
     pub refused: Option<String>,
 }
@@ -35,27 +38,35 @@ impl Roster {
         self.running().get_mut(name).map(look)
     }
 
-    pub fn insert(&self, name: &str, running: Running) {
-        self.running().insert(name.to_owned(), running);
+    /// Adds a consumer; gives it back where the roster has ended.
+    pub fn insert(&self, name: &str, running: Running) -> Result<(), Box<Running>> {
+        let mut all = self.running();
+        if self.has_ended.load(Ordering::Acquire) {
+            return Err(Box::new(running));
+        }
+        all.insert(name.to_owned(), running);
+        Ok(())
     }
 
     pub fn take(&self, name: &str) -> Option<Running> {
         self.running().remove(name)
     }
 
-    /// The configurations of those that plugins run.
+    /// The configurations of those that have one.
     #[cfg(feature = "server")]
-    pub fn plugin_configs(&self) -> BTreeMap<String, (ConsumerConfig, PluginConfig)> {
+    pub fn configs(&self) -> BTreeMap<String, (ConsumerConfig, ProgramConfig)> {
         let running = self.running();
-        let plugins = running.iter().filter_map(|(name, running)| {
-            Some((name.clone(), (running.config.clone(), running.plugin.clone()?)))
+        let configs = running.iter().filter_map(|(name, running)| {
+            Some((name.clone(), (running.config.clone(), running.program.clone()?)))
         });
-        plugins.collect()
+        configs.collect()
     }
 
-    /// Takes out all of them.
-    pub fn take_all(&self) -> BTreeMap<String, Running> {
-        std::mem::take(&mut *self.running())
+    /// Takes out all of them, and lets no others in.
+    pub fn end(&self) -> BTreeMap<String, Running> {
+        let mut all = self.running();
+        self.has_ended.store(true, Ordering::Release);
+        std::mem::take(&mut *all)
     }
 
     fn running(&self) -> MutexGuard<'_, BTreeMap<String, Running>> {

@@ -163,6 +163,22 @@ impl fmt::Debug for Snapshot {
 }
 
 /// Reads some partitions of a topic as a [`Snapshot`] has them, merged in the order in which their events became durable.
+///
+/// ```
+/// # let directory = tempfile::tempdir()?;
+/// # let bus = tidegate::Bus::open(directory.path())?.blocking();
+/// # use tidegate::Event;
+/// # bus.create_topic("accounts", tidegate::config::TopicConfig::new(4).sequence(true))?;
+/// # let opened = Event::new("e1", "/bank", "AccountOpened.v1").subject("account-9").build()?;
+/// # bus.publish("accounts", opened)?;
+/// let snapshot = bus.bus().snapshot()?;
+/// # let later = Event::new("e2", "/bank", "Withdrawn.v1").subject("account-9").build()?;
+/// bus.publish("accounts", later)?;
+/// let mut events = snapshot.read("accounts", None, tidegate::Position::Earliest)?;
+/// assert!(events.try_next()?.is_some());
+/// assert!(events.try_next()?.is_none(), "what came later isn't there");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct SnapshotReader {
     inner: Arc<Inner>,
     topic: TopicId,

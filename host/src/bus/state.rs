@@ -12,6 +12,23 @@ impl Bus {
     ///
     /// A view that lives long makes the database file grow: drop it soon.
     ///
+    /// ```
+    /// # let directory = tempfile::tempdir()?;
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// # let bus = tidegate::Bus::open(directory.path())?;
+    /// # use tidegate::config::{ConsumerConfig, TopicConfig};
+    /// # use tidegate::{Event, handler_fn};
+    /// # bus.create_topic("orders", TopicConfig::new(1)).await?;
+    /// let note = handler_fn(|delivery, context| Ok(context.set(b"last", delivery.event.id().as_bytes())?));
+    /// bus.subscribe("notes", ConsumerConfig::new(["orders"]), note).await?;
+    /// bus.publish("orders", Event::new("order-17", "/shop", "OrderPlaced.v1").build()?).await?;
+    /// bus.caught_up("notes").await?;
+    /// assert_eq!(bus.state("notes", 0)?.get(b"last")?.as_deref(), Some(&b"order-17"[..]));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// There is no such consumer or partition, or the log can't be read.
@@ -31,6 +48,24 @@ impl Bus {
 }
 
 /// A consumer's state on one partition at one moment.
+///
+/// ```
+/// # let directory = tempfile::tempdir()?;
+/// # let bus = tidegate::Bus::open(directory.path())?.blocking();
+/// # use tidegate::config::{ConsumerConfig, TopicConfig};
+/// # use tidegate::{Event, handler_fn};
+/// # bus.create_topic("orders", TopicConfig::new(1))?;
+/// let note = handler_fn(|delivery, context| Ok(context.set(delivery.event.id().as_bytes(), b"seen")?));
+/// bus.subscribe("notes", ConsumerConfig::new(["orders"]), note)?;
+/// for id in ["order-17", "order-18", "refund-3"] {
+///     bus.publish("orders", Event::new(id, "/shop", "Noted.v1").build()?)?;
+/// }
+/// bus.caught_up("notes")?;
+/// let state = bus.bus().state("notes", 0)?;
+/// let orders = state.scan(b"order-", None, 100)?;
+/// assert_eq!(orders.len(), 2);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct StateView(Box<dyn StateRead>);
 
 impl StateView {

@@ -12,6 +12,21 @@ use crate::handler::ProgramVersion;
 use crate::log::LaneCounts;
 
 /// A topic.
+///
+/// ```
+/// # let directory = tempfile::tempdir()?;
+/// # let bus = tidegate::Bus::open(directory.path())?.blocking();
+/// # use tidegate::config::{ConsumerConfig, TopicConfig};
+/// # use tidegate::{Event, handler_fn};
+/// # bus.create_topic("orders", TopicConfig::new(1))?;
+/// # bus.subscribe("billing", ConsumerConfig::new(["orders"]), handler_fn(|_, _| Ok(())))?;
+/// # bus.publish("orders", Event::new("order-17", "/shop", "OrderPlaced.v1").build()?)?;
+/// # bus.caught_up("billing")?;
+/// let topic = bus.bus().topics().remove(0);
+/// assert_eq!((&*topic.name, topic.events(), topic.partitions.len()), ("orders", 1, 1));
+/// assert!(topic.bytes() > 0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct TopicStatus {
@@ -38,6 +53,20 @@ impl TopicStatus {
 }
 
 /// A partition of a topic.
+///
+/// ```
+/// # let directory = tempfile::tempdir()?;
+/// # let bus = tidegate::Bus::open(directory.path())?.blocking();
+/// # use tidegate::config::{ConsumerConfig, TopicConfig};
+/// # use tidegate::{Event, handler_fn};
+/// # bus.create_topic("orders", TopicConfig::new(1))?;
+/// # bus.subscribe("billing", ConsumerConfig::new(["orders"]), handler_fn(|_, _| Ok(())))?;
+/// # bus.publish("orders", Event::new("order-17", "/shop", "OrderPlaced.v1").build()?)?;
+/// # bus.caught_up("billing")?;
+/// let partition = bus.bus().topics()[0].partitions[0];
+/// assert_eq!((partition.first_offset, partition.next_offset), (0, 1));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct PartitionStatus {
@@ -50,6 +79,23 @@ pub struct PartitionStatus {
 }
 
 /// What runs a consumer.
+///
+/// ```
+/// # let directory = tempfile::tempdir()?;
+/// # let bus = tidegate::Bus::open(directory.path())?.blocking();
+/// # use tidegate::config::{ConsumerConfig, TopicConfig};
+/// # use tidegate::{Event, handler_fn};
+/// # bus.create_topic("orders", TopicConfig::new(1))?;
+/// # bus.subscribe("billing", ConsumerConfig::new(["orders"]), handler_fn(|_, _| Ok(())))?;
+/// # bus.publish("orders", Event::new("order-17", "/shop", "OrderPlaced.v1").build()?)?;
+/// # bus.caught_up("billing")?;
+/// use tidegate::ConsumerKind;
+///
+/// assert_eq!(bus.bus().consumers()?[0].kind, ConsumerKind::Native);
+/// bus.unsubscribe("billing")?;
+/// assert_eq!(bus.bus().consumers()?[0].kind, ConsumerKind::Detached);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -58,11 +104,30 @@ pub enum ConsumerKind {
     Plugin,
     /// A handler in Rust.
     Native,
+    /// A configured relay to an HTTP endpoint.
+    Http,
+    /// A configured relay to NATS `JetStream`.
+    Nats,
     /// Nothing in this process: it is not in the configuration, or nobody has subscribed.
     Detached,
 }
 
 /// A consumer.
+///
+/// ```
+/// # let directory = tempfile::tempdir()?;
+/// # let bus = tidegate::Bus::open(directory.path())?.blocking();
+/// # use tidegate::config::{ConsumerConfig, TopicConfig};
+/// # use tidegate::{Event, handler_fn};
+/// # bus.create_topic("orders", TopicConfig::new(1))?;
+/// # bus.subscribe("billing", ConsumerConfig::new(["orders"]), handler_fn(|_, _| Ok(())))?;
+/// # bus.publish("orders", Event::new("order-17", "/shop", "OrderPlaced.v1").build()?)?;
+/// # bus.caught_up("billing")?;
+/// let billing = bus.bus().consumers()?.remove(0);
+/// assert_eq!((billing.lag_events, billing.held, billing.dead_letters), (0, 0, 0));
+/// assert_eq!(billing.counts.handled, 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ConsumerStatus {
@@ -70,6 +135,8 @@ pub struct ConsumerStatus {
     pub name: String,
     /// What runs it in this process.
     pub kind: ConsumerKind,
+    /// Where it hands events on to, if it is a configured relay: without secrets.
+    pub target: Option<String>,
     /// Its topics.
     pub topics: Vec<String>,
     /// The version that was accepted last.
@@ -93,11 +160,19 @@ pub struct ConsumerStatus {
     pub lanes: Vec<LaneStatus>,
     /// Since when no configuration names it and nobody has subscribed.
     pub detached: Option<Timestamp>,
-    /// Why the last candidate for its plugin was refused, until one is accepted.
+    /// Why the last candidate for what runs it was refused, until one is accepted.
     pub refused: Option<String>,
 }
 
 /// A consumer's plugin.
+///
+/// ```
+/// # let directory = tempfile::tempdir()?;
+/// # let bus = tidegate::Bus::open(directory.path())?.blocking();
+/// let refused = |plugin: &tidegate::PluginStatus| plugin.refused.is_some();
+/// assert_eq!(bus.bus().plugins().iter().filter(|plugin| refused(plugin)).count(), 0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct PluginStatus {
@@ -114,6 +189,17 @@ pub struct PluginStatus {
 }
 
 /// What became of a reload.
+///
+/// ```no_run
+/// # fn example(bus: tidegate::Blocking) -> Result<(), tidegate::ConsumerError> {
+/// use tidegate::ReloadOutcome;
+///
+/// if let ReloadOutcome::Switched { from, to } = bus.reload("big-quakes")? {
+///     println!("{} {} instead of {}", to.name, to.version, from.version);
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "outcome")]
 #[non_exhaustive]

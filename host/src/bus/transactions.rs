@@ -62,6 +62,17 @@ impl Bus {
     ///
     /// While a snapshot lives, the file keeps what was changed since: drop it soon. After 10 minutes it gives nothing more.
     ///
+    /// ```
+    /// # let directory = tempfile::tempdir()?;
+    /// # let bus = tidegate::Bus::open(directory.path())?.blocking();
+    /// # bus.create_topic("orders", tidegate::config::TopicConfig::new(1))?;
+    /// # let bus = bus.bus();
+    /// let snapshot = bus.snapshot()?;
+    /// assert_eq!(snapshot.next_offset("orders", 0)?, 0);
+    /// assert!(snapshot.tables()?.is_empty(), "no transaction has made one");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// See [`ReadError`].
@@ -107,6 +118,18 @@ impl Bus {
 
     /// The number of the last event of a key that is durable, 0 where there is none. The topic
     /// [numbers its events](crate::config::TopicConfig::sequence). Retention doesn't take it back.
+    ///
+    /// ```
+    /// # let directory = tempfile::tempdir()?;
+    /// # let bus = tidegate::Bus::open(directory.path())?.blocking();
+    /// # use tidegate::Event;
+    /// # bus.create_topic("accounts", tidegate::config::TopicConfig::new(4).sequence(true))?;
+    /// # let opened = Event::new("e1", "/bank", "AccountOpened.v1").subject("account-9").build()?;
+    /// # bus.publish("accounts", opened)?;
+    /// assert_eq!(bus.bus().version("accounts", "account-9")?, 1);
+    /// assert_eq!(bus.bus().version("accounts", "account-3")?, 0, "nothing has happened to it");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///

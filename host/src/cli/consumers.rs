@@ -95,9 +95,16 @@ fn show(access: &mut Access, name: &str, output: &mut Output) -> Result<(), CliE
         return output.json(consumer);
     }
     output.line(format_args!("consumer {name}: {}, reads {}", runs(consumer), consumer.topics.join(", ")))?;
+    if let Some(target) = &consumer.target {
+        output.line(format_args!("hands on to {target}"))?;
+    }
+    let hash = match consumer.version.hash.as_str() {
+        "" => String::new(),
+        hash => format!(" ({hash})"),
+    };
     output.line(format_args!(
-        "version {} {} ({}), replaced {} times",
-        consumer.version.name, consumer.version.version, consumer.version.hash, consumer.reloads
+        "version {} {}{hash}, replaced {} times",
+        consumer.version.name, consumer.version.version, consumer.reloads
     ))?;
     output.line(format_args!(
         "handled {}, retries {}, dead letters {} ({} in the queue)",
@@ -124,7 +131,7 @@ fn show(access: &mut Access, name: &str, output: &mut Output) -> Result<(), CliE
 fn notes(consumer: &ConsumerStatus, output: &mut Output) -> Result<(), CliError> {
     if let Some(refused) = &consumer.refused {
         output.line(format_args!(
-            "the newest plugin of `{}` was refused, and the one before runs: {refused}",
+            "the newest version of `{}` was refused, and the one before runs: {refused}",
             consumer.name
         ))?;
     }
@@ -138,6 +145,8 @@ fn runs(consumer: &ConsumerStatus) -> String {
         (ConsumerKind::Detached, false, None) => "not running".to_owned(),
         (_, true, _) => "paused".to_owned(),
         (ConsumerKind::Native, false, _) => "native".to_owned(),
+        (ConsumerKind::Http, false, _) => "http relay".to_owned(),
+        (ConsumerKind::Nats, false, _) => "nats relay".to_owned(),
         (_, false, _) => "running".to_owned(),
     }
 }

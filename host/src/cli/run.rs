@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tidegate::config::Config;
 use tidegate::server::{Applied, serve_control, watch};
-use tidegate::{Bus, BusError, Clock, ConsumerKind, OpenError, Options, SystemClock};
+use tidegate::{Bus, BusError, Clock, ConsumerKind, Drained, OpenError, Options, SystemClock};
 use tracing_subscriber::EnvFilter;
 
 use super::access::{config_file, served_by};
@@ -43,10 +43,7 @@ pub fn run(global: &Global, run: &Run) -> Result<Exit, CliError> {
         tracing::info!("ending: consumers finish their deliveries; a second signal ends at once");
         watcher.shutdown().await;
         control.shutdown().await;
-        let drained = bus.shutdown(run.grace).await;
-        for consumer in drained.cut_off {
-            tracing::warn!(consumer, "cut off in a delivery, which will be made again");
-        }
+        farewell(&bus.shutdown(run.grace).await);
         Ok(Exit::Done)
     })
 }
@@ -78,6 +75,23 @@ fn tell(applied: &Applied) {
     }
 }
 
+/// What was left, for people: a line for each consumer with something, and one for the bus.
+fn farewell(drained: &Drained) {
+    for left in &drained.consumers {
+        say(&format!("left: {left}"));
+    }
+    let refused = match drained.refused {
+        0 => String::new(),
+        calls => format!(", {calls} waiting calls refused"),
+    };
+    say(&format!("ended: {}{refused}", drained.storage));
+}
+
+/// Whoever started it may not read what it prints.
+fn say(line: &str) {
+    drop(writeln!(io::stdout(), "{line}").and_then(|()| io::stdout().flush()));
+}
+
 /// One line for people, and for programs that wait until the bus is there.
 fn announce(bus: &Bus, applied: &Applied) -> Result<(), CliError> {
     let consumers = bus.consumers().map_err(|error| CliError::Failed(error.to_string()))?;
@@ -91,7 +105,6 @@ fn announce(bus: &Bus, applied: &Applied) -> Result<(), CliError> {
         bus.directory().display(),
         bus.topics().len()
     );
-    // Whoever started it may not read what it prints.
-    drop(writeln!(io::stdout(), "{line}").and_then(|()| io::stdout().flush()));
+    say(&line);
     Ok(())
 }

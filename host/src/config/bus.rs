@@ -11,6 +11,13 @@ use crate::limits::{
 };
 
 /// How a commit becomes durable. Both keep what they acknowledged; they differ in what a crash costs afterwards.
+///
+/// ```
+/// use tidegate::config::CommitMode;
+///
+/// assert_eq!(CommitMode::default(), CommitMode::QuickRepair);
+/// assert_eq!("one-phase".parse(), Ok(CommitMode::OnePhase));
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -38,6 +45,17 @@ impl FromStr for CommitMode {
 }
 
 /// Settings of the bus as a whole.
+///
+/// ```
+/// use tidegate::config::BusConfig;
+///
+/// let mut config = BusConfig::default();
+/// config.event_bytes_max = 256 << 10;
+/// config.cache_bytes = 16 << 20;
+/// config.validate()?;
+///
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]

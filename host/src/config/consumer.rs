@@ -11,7 +11,8 @@ use super::error::Place;
 use crate::clock::Timestamp;
 use crate::limits::{
     ATTEMPT_AGE_CEILING, ATTEMPT_AGE_MAX, ATTEMPTS_CEILING, ATTEMPTS_MAX, BACKOFF_BASE, BACKOFF_CEILING,
-    BACKOFF_FLOOR, BACKOFF_MAX, CONSUMER_TOPICS_MAX, HELD_CEILING, HELD_MAX,
+    BACKOFF_FLOOR, BACKOFF_MAX, CONSUMER_TOPICS_MAX, HELD_CEILING, HELD_MAX, PATIENT_ATTEMPTS,
+    PATIENT_BACKOFF_BASE, PATIENT_BACKOFF_MAX,
 };
 
 /// Settings of a consumer, whatever runs it.
@@ -144,6 +145,13 @@ impl ConsumerConfig {
 }
 
 /// What waits while an event waits for its retry.
+///
+/// ```
+/// use tidegate::config::{ConsumerConfig, Order};
+///
+/// let strict = ConsumerConfig::new(["ledger"]).order(Order::Partition);
+/// assert_eq!("none".parse(), Ok(Order::None));
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -182,6 +190,14 @@ impl fmt::Display for Order {
 }
 
 /// Where a new consumer starts.
+///
+/// ```
+/// use tidegate::config::{ConsumerConfig, Start};
+///
+/// let from_now_on = ConsumerConfig::new(["orders"]).start(Start::Latest);
+/// let since: Start = "2018-01-31T00:00:00Z".parse().unwrap();
+/// assert!(matches!(since, Start::Time(_)));
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -222,6 +238,13 @@ impl fmt::Display for Start {
 }
 
 /// What becomes of the later events of a key whose event was given up on.
+///
+/// ```
+/// use tidegate::config::{ConsumerConfig, OnDeadLetter};
+///
+/// // A ledger must not book what comes after an entry that failed.
+/// let ledger = ConsumerConfig::new(["ledger"]).on_dead_letter(OnDeadLetter::Park);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -259,6 +282,16 @@ impl fmt::Display for OnDeadLetter {
 ///
 /// The wait before attempt n + 1 is drawn evenly from zero to `min(max, base * 2^(n - 1))`: full jitter, so that many
 /// events that failed together don't come back together.
+///
+/// ```
+/// use std::time::Duration;
+/// use tidegate::config::{ConsumerConfig, RetryPolicy};
+///
+/// let retry = RetryPolicy::default().attempts(5).backoff(Duration::from_secs(1), Duration::from_secs(300));
+/// ConsumerConfig::new(["orders"]).retry(retry).validate()?;
+///
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
@@ -267,8 +300,7 @@ pub struct RetryPolicy {
     pub attempts: u32,
     /// The upper bound of the first wait: 1 ms to `max`, by default 200 ms.
     pub base: Duration,
-    /// The largest upper bound of a wait, and the longest that a consumer may ask for: at most 24 hours, by default 5
-    /// minutes.
+    /// The largest upper bound of a wait: at most 24 hours, by default 5 minutes. A failure may ask for a longer one.
     pub max: Duration,
     /// The time from the first attempt after which there is no other: at most 30 days, by default 24 hours.
     pub age: Duration,
@@ -281,6 +313,19 @@ impl Default for RetryPolicy {
 }
 
 impl RetryPolicy {
+    /// For a consumer that depends on another system: 100 attempts, waits of up to 500 ms at first and up to 10 minutes
+    /// later, for 24 hours. An outage of about seven hours passes before the first event is given up on. A relay in a
+    /// configuration file has it by default.
+    #[must_use]
+    pub fn patient() -> Self {
+        Self {
+            attempts: PATIENT_ATTEMPTS,
+            base: PATIENT_BACKOFF_BASE,
+            max: PATIENT_BACKOFF_MAX,
+            age: ATTEMPT_AGE_MAX,
+        }
+    }
+
     /// Sets [`attempts`](Self::attempts).
     #[must_use]
     pub fn attempts(mut self, attempts: u32) -> Self {

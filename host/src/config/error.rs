@@ -9,6 +9,14 @@ use super::units::{format_bytes, format_duration};
 use crate::limits::NAME_BYTES_MAX;
 
 /// Why a setting was refused: which one, its value, and what is allowed.
+///
+/// ```
+/// use tidegate::config::{ConfigError, TopicConfig};
+///
+/// let wrong = TopicConfig::new(0).validate().unwrap_err();
+/// assert_eq!(wrong.key(), "partitions");
+/// assert!(matches!(wrong, ConfigError::Invalid { allowed, .. } if allowed == "1 to 4096"));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {

@@ -1,4 +1,4 @@
-//! What can be set: for the bus, for a topic, for a consumer, for a plugin.
+//! What can be set: for the bus, for a topic, for a consumer, and for what runs it.
 
 mod bus;
 mod consumer;
@@ -7,6 +7,9 @@ mod error;
 mod file;
 mod name;
 mod plugin;
+mod program;
+mod relay;
+mod secret;
 mod topic;
 mod units;
 
@@ -17,6 +20,9 @@ pub use error::ConfigError;
 pub use file::{Config, ConfigFileError};
 pub use name::{NameError, check_name};
 pub use plugin::{Grants, PluginConfig, PluginLimits};
+pub use program::ProgramConfig;
+pub use relay::{ContentMode, HttpRelayConfig, NatsAuth, NatsRelayConfig, TlsConfig};
+pub use secret::{Secret, SecretError};
 pub use topic::{Dedup, Retention, TopicConfig};
 pub use units::{UnitError, format_bytes, format_duration, parse_bytes, parse_duration};
 

@@ -3,11 +3,17 @@
 use crate::limits::NAME_BYTES_MAX;
 
 /// A text that can't name a topic or a consumer.
+///
+/// ```
+/// let wrong = tidegate::config::check_name("orders/eu").unwrap_err();
+/// assert_eq!(wrong.name, "orders/eu");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{name:?} is no name: a topic or a consumer is named by 1 to {NAME_BYTES_MAX} ASCII letters, digits, `.`, `_` and \
      `-`, and begins with a letter or a digit"
 )]
+#[non_exhaustive]
 pub struct NameError {
     /// The text, or the beginning of a long one.
     pub name: String,
@@ -16,6 +22,13 @@ pub struct NameError {
 /// Checks the name of a topic or a consumer: `[A-Za-z0-9][A-Za-z0-9._-]*`, at most 128 bytes.
 ///
 /// `$` and `/` are kept for names that the bus itself may give.
+///
+/// ```
+/// use tidegate::config::check_name;
+///
+/// assert!(check_name("orders.eu-1").is_ok());
+/// assert!(check_name("$internal").is_err());
+/// ```
 ///
 /// # Errors
 ///

@@ -123,6 +123,13 @@ impl PluginConfig {
 }
 
 /// What a plugin may do. By default nothing beyond reading what it is handed.
+///
+/// ```
+/// use tidegate::config::Grants;
+///
+/// let grants = Grants::nothing().publish("alerts").state();
+/// assert!(grants.state && grants.publish.contains("alerts"));
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
@@ -165,6 +172,18 @@ impl Grants {
 }
 
 /// What a plugin may use up.
+///
+/// ```
+/// use std::time::Duration;
+/// use tidegate::config::{PluginConfig, PluginLimits};
+///
+/// let mut limits = PluginLimits::default();
+/// limits.memory_bytes = 16 << 20;
+/// limits.deadline = Duration::from_millis(500);
+/// PluginConfig::new("big_quakes.wasm").limits(limits).validate()?;
+///
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]

@@ -99,6 +99,17 @@ impl TopicConfig {
 }
 
 /// What a topic removes, and when. Without a bound it keeps all.
+///
+/// ```
+/// use std::time::Duration;
+/// use tidegate::config::{Retention, TopicConfig};
+///
+/// let mut retention = Retention::keep_for(Duration::from_secs(7 * 24 * 60 * 60));
+/// retention.bytes = Some(1 << 30); // whichever comes first
+/// TopicConfig::new(8).retention(retention).validate()?;
+///
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
@@ -150,6 +161,17 @@ impl Retention {
 /// The window in which a topic drops an event that is published again.
 ///
 /// An identity (`source` and `id`) is remembered until it is older than `age` or `count` newer ones have come.
+///
+/// ```
+/// use std::time::Duration;
+/// use tidegate::config::{Dedup, TopicConfig};
+///
+/// let mut dedup = Dedup::default();
+/// dedup.age = Duration::from_secs(60 * 60);
+/// TopicConfig::new(8).dedup(dedup).validate()?;
+///
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]

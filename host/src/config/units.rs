@@ -3,8 +3,14 @@
 use std::time::Duration;
 
 /// A text that is not a duration or a size.
+///
+/// ```
+/// let wrong = tidegate::config::parse_duration("5 minutes").unwrap_err();
+/// assert!(wrong.to_string().contains("`5m`"));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} is not {what}")]
+#[non_exhaustive]
 pub struct UnitError {
     text: String,
     what: &'static str,
@@ -77,6 +83,12 @@ pub fn parse_bytes(text: &str) -> Result<u64, UnitError> {
 }
 
 /// Writes a duration so that [`parse_duration`] reads it; what is finer than a millisecond is left out.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// assert_eq!(tidegate::config::format_duration(Duration::from_secs(5400)), "1h 30m");
+/// ```
 pub fn format_duration(duration: Duration) -> String {
     let mut rest = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let mut parts = Vec::new();
@@ -90,6 +102,10 @@ pub fn format_duration(duration: Duration) -> String {
 }
 
 /// Writes a size in the largest unit of 1024 that divides it, so that [`parse_bytes`] reads back the same.
+///
+/// ```
+/// assert_eq!(tidegate::config::format_bytes(64 << 20), "64MiB");
+/// ```
 pub fn format_bytes(bytes: u64) -> String {
     let unit = BYTE_UNITS[6..].iter().rev().find(|(_, size)| bytes >= *size && bytes.is_multiple_of(*size));
     unit.map_or_else(|| bytes.to_string(), |(name, size)| format!("{}{name}", bytes / size))

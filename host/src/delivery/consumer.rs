@@ -1,6 +1,7 @@
 //! A running consumer: its lanes as tasks, and what can be asked of them while they run.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use crate::config::ConsumerConfig;
 use crate::effects::{Authority, ContextOwner};
 use crate::handler::{Program, ProgramVersion};
 use crate::ids::{ConsumerId, LaneId, TopicId};
-use crate::log::Log;
+use crate::log::{Log, ReadError};
 
 /// What all consumers of a bus share.
 pub(crate) struct Lanes {
@@ -78,6 +79,46 @@ impl Lanes {
             self.runtime.spawn(task.run())
         });
         Consumer { id: setup.id, partitions: setup.partitions, tasks: tasks.collect(), control, shared }
+    }
+}
+
+/// What a consumer left undone when it ended.
+#[derive(Clone, Debug)]
+pub(crate) struct Undone {
+    /// The consumer.
+    pub consumer: ConsumerId,
+    /// Lanes that were cut off in a delivery.
+    pub lanes_cut_off: usize,
+    /// Of each lane, by its partition, where it goes on in its topics, and how many events it holds. A lane that hasn't
+    /// come to its first report has no topic here.
+    lanes: Vec<(BTreeMap<TopicId, u64>, u64)>,
+}
+
+impl Undone {
+    /// Events that none of its lanes has come to, and events that they hold.
+    pub(crate) fn lag_and_held(&self, log: &Log) -> (u64, u64) {
+        let (mut lag, mut held) = (0, 0);
+        for (partition, (next, lane_held)) in (0..).zip(&self.lanes) {
+            let to_come = |(topic, offset): (&TopicId, &u64)| {
+                log.next_offset(*topic, partition).saturating_sub(*offset)
+            };
+            lag += next.iter().map(to_come).sum::<u64>();
+            held += lane_held;
+        }
+        (lag, held)
+    }
+
+    /// Looks into the log for the lanes that have said nothing.
+    ///
+    /// # Errors
+    ///
+    /// The log can't be read.
+    pub(crate) fn look_up(&mut self, log: &Log) -> Result<(), ReadError> {
+        for (partition, lane) in (0..).zip(&mut self.lanes).filter(|(_, (next, _))| next.is_empty()) {
+            let stored = stored(log, LaneId { consumer: self.consumer, partition })?;
+            *lane = (stored.next, stored.held as u64);
+        }
+        Ok(())
     }
 }
 
@@ -154,28 +195,53 @@ impl Consumer {
     }
 
     /// Ends the lanes: each finishes the delivery it is at and commits its batch. Those that take longer than `grace` are
-    /// cut off, and what they had not committed never was. Returns how many were.
-    pub(crate) async fn stop(self, grace: Duration) -> usize {
-        self.control.send_modify(|control| control.stop = true);
-        let clock = self.shared.log.clock();
-        let mut end = clock.sleep_until(clock.now().after(grace));
+    /// cut off, and have ended when this returns. Returns how many were.
+    pub(crate) async fn stop(mut self, grace: Duration) -> usize {
+        let clock = Arc::clone(self.shared.log.clock());
         let mut cut_off = 0;
-        for (partition, mut task) in (0..).zip(self.tasks) {
+        for (partition, task) in self.end_lanes(clock.sleep_until(clock.now().after(grace))).await {
+            // A task that panicked is as much at its end as one that was cancelled.
+            cut_off += usize::from(task.await.is_err_and(|error| error.is_cancelled()));
+            // It can't say so itself any more.
+            self.shared.board.stopped(partition);
+        }
+        cut_off
+    }
+
+    /// Ends the lanes like [`stop`](Self::stop), but those that are not done when it is `over` are not waited for any
+    /// more: a handler that blocks its thread ends when it likes, and takes no effect. Says what is left undone.
+    pub(crate) async fn drain(mut self, over: impl Future<Output = ()>) -> Undone {
+        let late = self.end_lanes(over).await;
+        for (partition, _) in &late {
+            self.shared.board.stopped(*partition);
+        }
+        let lanes = self.shared.board.reports().map(|report| (report.next, report.held as u64)).collect();
+        Undone { consumer: self.id, lanes_cut_off: late.len(), lanes }
+    }
+
+    /// Tells the lanes to end and waits until all have, or it is `over`. Cancels and returns those that have not.
+    async fn end_lanes(&mut self, over: impl Future<Output = ()>) -> Vec<(u32, JoinHandle<()>)> {
+        self.control.send_modify(|control| control.stop = true);
+        let mut over = pin!(over);
+        let mut lanes = (0..).zip(std::mem::take(&mut self.tasks));
+        let mut late = Vec::new();
+        for (partition, mut task) in lanes.by_ref() {
             tokio::select! {
                 biased;
+                // A task that panicked is at its end, too.
                 _ = &mut task => {}
-                () = &mut end => {
-                    // The sleep is over for all that are left.
-                    end = Box::pin(async {});
-                    task.abort();
-                    // A task that panicked is as much at its end as one that was cancelled.
-                    cut_off += usize::from(task.await.is_err_and(|error| error.is_cancelled()));
-                    // It can't say so itself any more.
-                    self.shared.board.stopped(partition);
+                () = &mut over => {
+                    late.push((partition, task));
+                    break;
                 }
             }
         }
-        cut_off
+        late.extend(lanes);
+        late.retain(|(_, task)| !task.is_finished());
+        for (_, task) in &late {
+            task.abort();
+        }
+        late
     }
 
     /// What each lane is doing. Reads one event for each topic in which a lane has some to come.

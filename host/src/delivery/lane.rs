@@ -129,6 +129,8 @@ impl LaneTask {
         loop {
             let control = self.control.borrow_and_update().clone();
             if control.stop || self.control.has_changed().is_err() {
+                // What it leaves is told from here.
+                self.report(LaneState::Stopped, Some(&desk));
                 return Ok(());
             }
             self.adopt(&control, &mut desk);

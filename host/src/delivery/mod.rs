@@ -18,7 +18,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use consumer::{Consumer, Lanes, Setup};
+pub(crate) use consumer::{Consumer, Lanes, Setup, Undone};
 pub(crate) use native::Native;
 pub(crate) use status::stored_status;
 pub use status::{LaneState, LaneStatus};

@@ -16,15 +16,10 @@ pub(crate) struct Native<H> {
 }
 
 impl<H: Handler> Native<H> {
-    /// `version` is the application's own word for what it runs; past `deadline` a delivery has failed.
-    pub(crate) fn new(
-        handler: H,
-        version: impl Into<String>,
-        deadline: Duration,
-        clock: Arc<dyn Clock>,
-    ) -> Self {
+    /// Past `deadline` a delivery has failed.
+    pub(crate) fn new(handler: H, deadline: Duration, clock: Arc<dyn Clock>) -> Self {
         let version =
-            ProgramVersion { name: "native".to_owned(), version: version.into(), hash: String::new() };
+            ProgramVersion { name: handler.name(), version: handler.version(), hash: String::new() };
         Self { handler: Arc::new(handler), version, deadline, clock }
     }
 }

@@ -5,13 +5,14 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::config::RetryPolicy;
 use crate::handler::FailureKind;
-use crate::limits::HOST_CRASHES_MAX;
+use crate::limits::{HOST_CRASHES_MAX, RETRY_AFTER_MAX};
 use crate::log::{Attempt, Held};
 
 /// When to make the next attempt after the one that `held` records last; `None` to give up.
 ///
 /// The age is looked at when an attempt fails, not when the next one is due: an event whose retry fell into a time when
-/// the bus was down is still tried once more. `chance` is a number of which each is as likely as any other.
+/// the bus was down is still tried once more. What the failure asks for is a floor that the backoff's maximum doesn't
+/// bound: who says when to come again knows better than a formula. `chance` is a number of which each is as likely as any other.
 pub(super) fn next_attempt(
     policy: &RetryPolicy,
     held: &Held,
@@ -26,7 +27,7 @@ pub(super) fn next_attempt(
     if spent || !failure.kind.is_retryable() {
         return None;
     }
-    let asked = failure.retry_after.unwrap_or_default().min(policy.max);
+    let asked = failure.retry_after.unwrap_or_default().min(RETRY_AFTER_MAX);
     Some(now.after(backoff(policy, made, chance).max(asked)))
 }
 
@@ -119,8 +120,9 @@ mod tests {
     }
 
     #[test]
-    fn what_a_consumer_asks_for_raises_the_wait_but_not_over_the_maximum() {
-        for (asked, wait) in [(700, 700), (60_000, 1000)] {
+    fn what_a_consumer_asks_for_is_waited_even_over_the_backoffs_maximum_up_to_a_day() {
+        const DAY: u64 = 24 * 60 * 60 * 1000;
+        for (asked, wait) in [(700, 700), (60_000, 60_000), (DAY, DAY), (DAY + 1, DAY), (u64::MAX, DAY)] {
             let failure = Failure::transient("busy", "later").with_retry_after(Duration::from_millis(asked));
             let due = next_attempt(&policy(), &held(&[failure]), FIRST, u64::MAX).unwrap();
             assert_eq!(due.since(FIRST), Duration::from_millis(wait));

@@ -13,6 +13,27 @@ use crate::ids::{ConsumerId, LaneId, TopicId};
 use crate::log::{ConsumerRow, Entry, Lane, LaneCounts, Log, ReadError, Wait};
 
 /// What a lane is doing.
+///
+/// ```
+/// # let directory = tempfile::tempdir()?;
+/// # let bus = tidegate::Bus::open(directory.path())?.blocking();
+/// # use tidegate::config::{ConsumerConfig, TopicConfig};
+/// # use tidegate::{Event, handler_fn};
+/// # bus.create_topic("orders", TopicConfig::new(1))?;
+/// # bus.subscribe("billing", ConsumerConfig::new(["orders"]), handler_fn(|_, _| Ok(())))?;
+/// # bus.publish("orders", Event::new("order-17", "/shop", "OrderPlaced.v1").build()?)?;
+/// # bus.caught_up("billing")?;
+/// use tidegate::LaneState;
+///
+/// for lane in &bus.bus().consumers()?[0].lanes {
+///     match &lane.state {
+///         LaneState::Stalled { held_max } => println!("lane {} holds {held_max} events", lane.partition),
+///         LaneState::Parked => println!("lane {} waits for `redrive` or `discard`", lane.partition),
+///         _ => {}
+///     }
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "is", rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -55,6 +76,20 @@ pub enum LaneState {
 }
 
 /// A lane, as it was last seen.
+///
+/// ```
+/// # let directory = tempfile::tempdir()?;
+/// # let bus = tidegate::Bus::open(directory.path())?.blocking();
+/// # use tidegate::config::{ConsumerConfig, TopicConfig};
+/// # use tidegate::{Event, handler_fn};
+/// # bus.create_topic("orders", TopicConfig::new(1))?;
+/// # bus.subscribe("billing", ConsumerConfig::new(["orders"]), handler_fn(|_, _| Ok(())))?;
+/// # bus.publish("orders", Event::new("order-17", "/shop", "OrderPlaced.v1").build()?)?;
+/// # bus.caught_up("billing")?;
+/// let lane = bus.bus().consumers()?[0].lanes.remove(0);
+/// assert_eq!((lane.next["orders"], lane.lag_events, lane.held), (1, 0, 0));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct LaneStatus {

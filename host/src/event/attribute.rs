@@ -15,6 +15,13 @@ use crate::limits::ATTRIBUTE_BYTES_MAX;
 ///
 /// The JSON format writes the last five alike, as strings, so that an event read from JSON has [`Text`](Self::Text)
 /// where another type was written.
+///
+/// ```
+/// use tidegate::{Attribute, Event};
+///
+/// let event = Event::new("1", "/shop", "OrderPlaced.v1").extension("priority", 3).build().unwrap();
+/// assert_eq!(event.extension("priority"), Some(&Attribute::Integer(3)));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Attribute {
     /// True or false.

@@ -6,6 +6,20 @@ use super::{Attribute, Data, Event, EventError, EventParts, JsonError};
 use crate::clock::Timestamp;
 
 /// An event in the making, see [`Event::new`]. All checks wait for [`build`](Self::build).
+///
+/// ```
+/// use tidegate::Event;
+///
+/// let event = Event::new("order-17", "/shop", "OrderPlaced.v1")
+///     .subject("customer-4")
+///     .time("2018-04-05T17:31:00Z")
+///     .extension("correlationid", "cart-9")
+///     .json(&["apples", "pears"])
+///     .build()?;
+/// assert_eq!(event.data_as::<Vec<String>>()?, ["apples", "pears"]);
+///
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 #[must_use = "an event comes of `build()`"]
 pub struct EventBuilder {

@@ -1,6 +1,13 @@
 //! An event's data.
 
 /// An event's data: what happened, in the producer's own terms.
+///
+/// ```
+/// use tidegate::{Data, Event};
+///
+/// let event = Event::new("1", "/shop", "Label.v1").text("text/plain", "fragile").build().unwrap();
+/// assert_eq!(event.data(), Some(&Data::Text("fragile".into())));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Data {
     /// A JSON value, as its text, without white space around it. The event's `datacontenttype` is absent or declares
@@ -23,6 +30,13 @@ impl Data {
 }
 
 /// Why an event's data could not be read as a value, see [`Event::data_as`](super::Event::data_as).
+///
+/// ```
+/// use tidegate::{DataError, Event};
+///
+/// let event = Event::new("1", "/shop", "Label.v1").build().unwrap();
+/// assert!(matches!(event.data_as::<String>(), Err(DataError::Missing)));
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DataError {

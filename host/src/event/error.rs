@@ -3,6 +3,14 @@
 use std::fmt;
 
 /// Why an event was refused: which attribute, what is wrong with it, and what is allowed.
+///
+/// ```
+/// use tidegate::{Event, EventError};
+///
+/// let wrong = Event::new("", "/shop", "OrderPlaced.v1").build().unwrap_err();
+/// assert_eq!(wrong.attribute(), "id");
+/// assert!(matches!(wrong, EventError::Invalid { .. }), "{wrong}");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EventError {
@@ -73,13 +81,20 @@ pub enum EventError {
     },
     /// The data is not JSON, or could not be made JSON.
     #[error("`data` is not JSON: {0}")]
-    Data(JsonError),
+    Data(#[source] JsonError),
     /// The text is not one JSON object.
     #[error("the event is not a JSON object: {0}")]
-    Json(JsonError),
+    Json(#[source] JsonError),
 }
 
 /// What is wrong with a JSON text, and at which line and column of it.
+///
+/// ```
+/// use tidegate::{Event, EventError};
+///
+/// let wrong = Event::new("1", "/shop", "OrderPlaced.v1").json_text("{").build();
+/// assert!(matches!(wrong, Err(EventError::Data(json)) if json.to_string().contains("line 1")));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct JsonError(String);

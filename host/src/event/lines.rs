@@ -38,6 +38,18 @@ pub struct EventLines<R> {
 }
 
 /// Why there is no event of a line.
+///
+/// ```
+/// use tidegate::{EventLines, LineError};
+///
+/// for (line, event) in EventLines::new(&b"not JSON\n"[..], 1 << 20) {
+///     match event {
+///         Ok(event) => println!("{}", event.id()),
+///         Err(LineError::Event(wrong)) => println!("line {line}: {wrong}"),
+///         Err(other) => println!("line {line}: {other}"),
+///     }
+/// }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LineError {

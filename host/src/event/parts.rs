@@ -7,6 +7,21 @@ use super::{Attribute, Data, EventError, JsonError, media_type};
 use crate::limits::{ATTRIBUTE_NAME_BYTES_MAX, EVENT_BYTES_CEILING, EXTENSIONS_MAX};
 
 /// What an event is made of, unchecked: the way from and to other forms of an event without copying.
+///
+/// ```
+/// use tidegate::{Event, EventParts};
+///
+/// let parts = EventParts {
+///     id: "order-17".into(),
+///     source: "/shop".into(),
+///     kind: "OrderPlaced.v1".into(),
+///     ..EventParts::default()
+/// };
+/// let event = Event::try_from(parts)?;
+/// assert_eq!(event.into_parts().kind, "OrderPlaced.v1");
+///
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EventParts {
     /// `id`.

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 
@@ -35,6 +36,14 @@ pub(super) struct Admission {
     items: Way<Admitted>,
     bytes: Arc<Semaphore>,
     closures: Way<AdmittedClosure>,
+    /// Calls on their way in; once nobody is let in any more, those that will never be.
+    calls: Arc<AtomicU64>,
+}
+
+/// A call on its way in.
+struct Call<'a> {
+    admission: &'a Admission,
+    is_through: bool,
 }
 
 /// A queue, and the places in it.
@@ -63,7 +72,10 @@ pub(super) fn queues() -> (Admission, Waiting) {
     let (items, waiting_items) = Way::new(ADMISSION_ITEMS_MAX);
     let (closures, waiting_closures) = Way::new(TRANSACTIONS_WAITING_MAX);
     let bytes = Arc::new(Semaphore::new(ADMISSION_BYTES_MAX / GRAIN));
-    (Admission { items, bytes, closures }, Waiting { items: waiting_items, closures: waiting_closures })
+    (
+        Admission { items, bytes, closures, calls: Arc::default() },
+        Waiting { items: waiting_items, closures: waiting_closures },
+    )
 }
 
 impl<T> Way<T> {
@@ -89,8 +101,16 @@ impl<T> Clone for Way<T> {
 }
 
 impl Admission {
-    /// Hands an item to the committer, as soon as there is room.
+    /// Hands the item of a call to the committer, as soon as there is room.
     pub async fn admit(&self, change: Box<dyn Change>) -> Result<(), Refusal> {
+        let call = Call::new(self)?;
+        self.enqueue(change).await?;
+        call.through();
+        Ok(())
+    }
+
+    /// The same for an item of the bus's own, which is no call that could be refused.
+    pub async fn enqueue(&self, change: Box<dyn Change>) -> Result<(), Refusal> {
         // One that is larger than the bound waits until it is alone.
         let grains = change.bytes().div_ceil(GRAIN).clamp(1, ADMISSION_BYTES_MAX / GRAIN);
         let grains = u32::try_from(grains).unwrap_or(u32::MAX);
@@ -99,10 +119,13 @@ impl Admission {
         self.items.send(Admitted { change, _bytes: bytes, _item: item })
     }
 
-    /// Hands a closure to the committer, as soon as there is room.
+    /// Hands the closure of a call to the committer, as soon as there is room.
     pub async fn admit_closure(&self, closure: Box<dyn Closure>) -> Result<(), Refusal> {
+        let call = Call::new(self)?;
         let place = self.closures.place().await?;
-        self.closures.send(AdmittedClosure { closure, _place: place })
+        self.closures.send(AdmittedClosure { closure, _place: place })?;
+        call.through();
+        Ok(())
     }
 
     /// Lets nobody in any more. What is in the queues stays there.
@@ -110,6 +133,38 @@ impl Admission {
         self.items.places.close();
         self.bytes.close();
         self.closures.places.close();
+    }
+
+    /// Calls that waited for room when the way was closed, and so never got in.
+    pub fn refused(&self) -> u64 {
+        if self.is_closed() { self.calls.load(Ordering::Acquire) } else { 0 }
+    }
+
+    fn is_closed(&self) -> bool {
+        self.items.places.is_closed()
+    }
+}
+
+impl<'a> Call<'a> {
+    fn new(admission: &'a Admission) -> Result<Self, Refusal> {
+        if admission.is_closed() {
+            return Err(Refusal::Closed);
+        }
+        admission.calls.fetch_add(1, Ordering::AcqRel);
+        Ok(Self { admission, is_through: false })
+    }
+
+    fn through(mut self) {
+        self.is_through = true;
+    }
+}
+
+impl Drop for Call<'_> {
+    /// One that is through doesn't wait any more, nor does one whose caller has given up while there was hope.
+    fn drop(&mut self) {
+        if self.is_through || !self.admission.is_closed() {
+            self.admission.calls.fetch_sub(1, Ordering::AcqRel);
+        }
     }
 }
 

@@ -53,6 +53,17 @@ enum Attempt {
     Undone,
 }
 
+/// How the database was closed.
+#[derive(Debug)]
+pub(crate) enum Closing {
+    /// In good order, and it says so.
+    Marked,
+    /// It could not be marked: the next start takes it as one after a crash.
+    Unmarked(StorageFault),
+    /// It had failed, and couldn't be opened anew before the end.
+    Failing,
+}
+
 /// See the module.
 pub(super) struct Committer {
     shared: Arc<Shared>,
@@ -78,13 +89,13 @@ impl Committer {
 
     /// Works until it is told to end and the queues are empty, and then closes the database. The queues alone don't tell: a
     /// publisher that nobody polls any more holds its place in them for ever.
-    pub fn run(mut self) {
+    pub fn run(mut self) -> Closing {
         while let Some(group) = self.next() {
             if !self.commit(group) {
                 self.reopen();
             }
         }
-        self.close();
+        self.close()
     }
 
     /// All that waits, as far as one commit takes it, as soon as there is something; `None` at the end.
@@ -274,13 +285,18 @@ impl Committer {
     }
 
     /// Marks the database as closed in good order, and closes it.
-    fn close(&mut self) {
-        let Some(database) = self.shared.take_database(Health::Closed) else {
-            return;
+    fn close(&mut self) -> Closing {
+        let Some(mut database) = self.shared.take_database(Health::Closed) else {
+            return Closing::Failing;
         };
-        if let Err(error) = open::mark(&database, self.shared.options.commit, false) {
-            tracing::warn!(%error, "the database could not be marked as closed; the next start checks its lanes");
+        let marked = open::mark(&database, self.shared.options.commit, false);
+        // Who reads holds it for the moment in which it begins. The last one out closes the file, and that is to be here:
+        // when this returns, somebody else can open it.
+        while let Err(held) = Arc::try_unwrap(database) {
+            database = held;
+            std::thread::yield_now();
         }
+        marked.map_or_else(Closing::Unmarked, |()| Closing::Marked)
     }
 }
 

@@ -7,9 +7,25 @@ use std::time::Duration;
 use thiserror::Error;
 
 use super::admission::Refusal;
+use crate::config::{ConfigError, NameError};
 use crate::event::EventError;
+use crate::handler::FailureKind;
 
 /// A fault of the database or of the disk below it.
+///
+/// ```
+/// # let directory = tempfile::tempdir()?;
+/// # let bus = tidegate::Bus::open(directory.path())?.blocking();
+/// use std::error::Error;
+/// use tidegate::{Event, PublishError};
+///
+/// # bus.create_topic("orders", tidegate::config::TopicConfig::new(1))?;
+/// let event = Event::new("order-17", "/shop", "OrderPlaced.v1").build()?;
+/// if let Err(PublishError::InDoubt(fault)) = bus.publish("orders", event) {
+///     println!("{fault}, of {:?}", fault.source());
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Error)]
 #[error("{0}")]
 pub struct StorageFault(#[source] pub(super) Arc<redb::Error>);
@@ -21,6 +37,19 @@ impl<E: Into<redb::Error>> From<E> for StorageFault {
 }
 
 /// Why a bus could not be opened. Nothing was changed.
+///
+/// ```
+/// use tidegate::{Bus, BusError, OpenError};
+///
+/// # let directory = tempfile::tempdir()?;
+/// std::fs::write(directory.path().join("tidegate.redb"), "not a database")?;
+/// match Bus::open(directory.path()) {
+///     Err(BusError::Open(OpenError::Damaged { path, reason })) => println!("{}: {reason}", path.display()),
+///     other => panic!("{other:?}"),
+/// }
+///
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Error)]
 #[non_exhaustive]
 pub enum OpenError {
@@ -74,6 +103,24 @@ pub enum OpenError {
 }
 
 /// Why events were not published.
+///
+/// ```
+/// # let directory = tempfile::tempdir()?;
+/// # let bus = tidegate::Bus::open(directory.path())?.blocking();
+/// use tidegate::{Event, PublishError};
+///
+/// # bus.create_topic("orders", tidegate::config::TopicConfig::new(1))?;
+/// let event = Event::new("order-17", "/shop", "OrderPlaced.v1").build()?;
+/// loop {
+///     match bus.publish("orders", event.clone()) {
+///         Ok(published) => break println!("offset {}", published.offset),
+///         // The same event again is safe, whatever became of the first one.
+///         Err(PublishError::InDoubt(_) | PublishError::Reopening) => continue,
+///         Err(other) => return Err(other.into()),
+///     }
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Error)]
 #[non_exhaustive]
 pub enum PublishError {
@@ -161,7 +208,7 @@ pub enum PublishError {
         "the commit failed and may still have reached the disk: {0}. Publish the same events again, deduplication makes \
              that safe"
     )]
-    InDoubt(StorageFault),
+    InDoubt(#[source] StorageFault),
     /// The storage failed and is being opened anew. Nothing was written.
     #[error("the storage failed and is being opened anew: try again")]
     Reopening,
@@ -180,6 +227,18 @@ impl From<Refusal> for PublishError {
 }
 
 /// Why something could not be read.
+///
+/// ```
+/// # let directory = tempfile::tempdir()?;
+/// # let bus = tidegate::Bus::open(directory.path())?.blocking();
+/// use tidegate::{Position, ReadError};
+///
+/// match bus.bus().read("nowhere", None, Position::Earliest) {
+///     Err(ReadError::UnknownTopic(topic)) => assert_eq!(topic, "nowhere"),
+///     _ => panic!("there is none"),
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Error)]
 #[non_exhaustive]
 pub enum ReadError {
@@ -207,6 +266,9 @@ pub enum ReadError {
         /// The age at which snapshots end.
         max: Duration,
     },
+    /// The storage was closed, or opened anew after a failure, since the snapshot was taken.
+    #[error("the storage was closed or opened anew since the snapshot was taken: take another one")]
+    SnapshotEnded,
     /// There is no such consumer.
     #[error("there is no consumer `{0}`")]
     UnknownConsumer(String),
@@ -230,7 +292,7 @@ pub enum ReadError {
     },
     /// The database could not be read.
     #[error("the storage can't be read: {0}")]
-    Storage(StorageFault),
+    Storage(#[source] StorageFault),
     /// The storage failed and is being opened anew.
     #[error("the storage failed and is being opened anew: try again")]
     Reopening,
@@ -246,12 +308,86 @@ impl<E: Into<redb::Error>> From<E> for ReadError {
 }
 
 /// Why a change of topics, consumers or dead letters was not made.
+///
+/// ```
+/// # let directory = tempfile::tempdir()?;
+/// # let bus = tidegate::Bus::open(directory.path())?.blocking();
+/// use tidegate::AdminError;
+/// use tidegate::config::TopicConfig;
+///
+/// let wrong = bus.create_topic("orders/eu", TopicConfig::new(1));
+/// assert!(matches!(wrong, Err(AdminError::Name(_))));
+/// let wrong = bus.redrive("nobody", vec![1]);
+/// assert!(matches!(wrong, Err(AdminError::UnknownConsumer(name)) if name == "nobody"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Error)]
 #[non_exhaustive]
 pub enum AdminError {
-    /// A name, a number or a combination is not allowed. Nothing was changed.
-    #[error("{0}")]
-    Invalid(String),
+    /// The name is none that a topic can have. Nothing was changed.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// A setting is out of its bounds, or at odds with others. Nothing was changed.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A topic can't have another number of partitions. Nothing was changed.
+    #[error(
+        "topic `{topic}` has {partitions} partitions and can't get {asked}: the number is fixed, since keys would change \
+         their partition; create another topic"
+    )]
+    PartitionsFixed {
+        /// The topic.
+        topic: String,
+        /// How many it has.
+        partitions: u32,
+        /// How many were asked for.
+        asked: u32,
+    },
+    /// A topic can't begin to number its events, or stop to. Nothing was changed.
+    #[error(
+        "topic `{topic}` {} the events of each key (`sequence`), and that can't be changed: the numbers would have gaps; \
+         create another topic",
+        if *.is_sequenced { "numbers" } else { "doesn't number" }
+    )]
+    SequenceFixed {
+        /// The topic.
+        topic: String,
+        /// Whether it numbers them.
+        is_sequenced: bool,
+    },
+    /// A consumer can't go over to topics with another number of partitions. Nothing was changed.
+    #[error(
+        "consumer `{consumer}` has {lanes} lanes and its topics now have {partitions} partitions: use another name, or \
+         forget it first"
+    )]
+    LanesFixed {
+        /// The consumer.
+        consumer: String,
+        /// How many it has.
+        lanes: u32,
+        /// How many partitions its topics have.
+        partitions: u32,
+    },
+    /// The bus has as many topics as it can. Nothing was changed.
+    #[error("a bus has at most {max} topics: tell events apart by their type")]
+    TooManyTopics {
+        /// The bound.
+        max: usize,
+    },
+    /// A consumer was given no topic to read. Nothing was changed.
+    #[error("consumer `{consumer}` reads no topic: name at least one")]
+    NoTopics {
+        /// The consumer.
+        consumer: String,
+    },
+    /// The consumer reads other topics. Nothing was changed.
+    #[error("consumer `{consumer}` doesn't read topic `{topic}`")]
+    TopicNotRead {
+        /// The consumer.
+        consumer: String,
+        /// The topic.
+        topic: String,
+    },
     /// There is no such topic. Nothing was changed.
     #[error("there is no topic `{0}`")]
     UnknownTopic(String),
@@ -266,14 +402,34 @@ pub enum AdminError {
         /// The letter's id.
         letter: u64,
     },
-    /// What is stored can't be read. Nothing was changed.
+    /// The dead letter is of what could not be read, so there is nothing to put back to work. Nothing was changed.
+    #[error(
+        "dead letter {letter} of consumer `{consumer}` has no event to redrive, it is {kind}: discard it"
+    )]
+    NothingToRedrive {
+        /// The consumer.
+        consumer: String,
+        /// The letter's id.
+        letter: u64,
+        /// What it was given up for.
+        kind: FailureKind,
+    },
+    /// More than one commit takes. Nothing was changed.
+    #[error("{what} at once are more than {max}: take them in several calls")]
+    TooMany {
+        /// What there is too much of, with its number.
+        what: String,
+        /// The bound.
+        max: usize,
+    },
+    /// What is stored, or a part of it that doesn't exist, can't be read. Nothing was changed.
     #[error(transparent)]
     Read(#[from] ReadError),
     /// The commit failed, and may have reached the disk all the same.
     #[error(
         "the commit failed and may still have reached the disk: {0}. Look at what is there and try again"
     )]
-    InDoubt(StorageFault),
+    InDoubt(#[source] StorageFault),
     /// The disk is full. Nothing was changed.
     #[error(
         "the disk has {free} bytes free and the bus leaves {min} of them alone: free some space, or shorten the \
@@ -313,6 +469,19 @@ impl From<Refusal> for AdminError {
 }
 
 /// Why a transaction was not committed. `E` is the closure's own error.
+///
+/// ```
+/// # let directory = tempfile::tempdir()?;
+/// # let bus = tidegate::Bus::open(directory.path())?.blocking();
+/// use tidegate::TransactionError;
+///
+/// let refused = bus.transaction(|_| Err::<(), _>("there is no stock"));
+/// match refused {
+///     Err(TransactionError::Refused(why)) => assert_eq!(why, "there is no stock"),
+///     other => panic!("{other:?}"),
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Error)]
 #[non_exhaustive]
 pub enum TransactionError<E> {
@@ -340,7 +509,7 @@ pub enum TransactionError<E> {
         "the commit failed and may still have reached the disk, all of it or nothing: {0}. Look at what is there before \
              trying again"
     )]
-    InDoubt(StorageFault),
+    InDoubt(#[source] StorageFault),
     /// Called from within another transaction's closure, where it would wait for itself. The closure was not run.
     #[error(
         "a transaction can't be begun within another one: use the `Transaction` that the closure is handed"
@@ -380,7 +549,7 @@ pub(crate) enum CommitError {
     },
     /// The commit failed, and may have reached the disk all the same; the lane reads itself back.
     #[error("the commit failed: {0}")]
-    Failed(StorageFault),
+    Failed(#[source] StorageFault),
     /// The storage failed and is being opened anew. Nothing was written.
     #[error("the storage failed and is being opened anew")]
     Reopening,

@@ -31,6 +31,20 @@ pub(crate) struct Progress {
 pub(crate) const REDRIVEN: u64 = 1 << 63;
 
 /// What a lane has done.
+///
+/// ```
+/// # let directory = tempfile::tempdir()?;
+/// # let bus = tidegate::Bus::open(directory.path())?.blocking();
+/// # use tidegate::config::{ConsumerConfig, TopicConfig};
+/// # use tidegate::{Event, handler_fn};
+/// # bus.create_topic("orders", TopicConfig::new(1))?;
+/// # bus.subscribe("billing", ConsumerConfig::new(["orders"]), handler_fn(|_, _| Ok(())))?;
+/// # bus.publish("orders", Event::new("order-17", "/shop", "OrderPlaced.v1").build()?)?;
+/// # bus.caught_up("billing")?;
+/// let counts = bus.bus().consumers()?[0].counts;
+/// assert_eq!((counts.handled, counts.retries, counts.dead_letters), (1, 0, 0));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LaneCounts {
     /// Deliveries that succeeded.
@@ -62,6 +76,23 @@ pub(crate) enum Target {
 }
 
 /// A failed attempt.
+///
+/// ```
+/// # let directory = tempfile::tempdir()?;
+/// # let bus = tidegate::Bus::open(directory.path())?.blocking();
+/// # use tidegate::config::{ConsumerConfig, TopicConfig};
+/// # use tidegate::{Event, Failure, handler_fn};
+/// # bus.create_topic("orders", TopicConfig::new(1))?;
+/// # let handler = handler_fn(|_, _| Err(Failure::permanent("no-stock", "there is none left")));
+/// # bus.subscribe("billing", ConsumerConfig::new(["orders"]), handler)?;
+/// # bus.publish("orders", Event::new("order-17", "/shop", "OrderPlaced.v1").build()?)?;
+/// # bus.caught_up("billing")?;
+/// let letter = bus.bus().dead_letters("billing", 0, 1)?.remove(0);
+/// for (number, attempt) in (1..).zip(&letter.attempts) {
+///     println!("{number}. at {}: {}", attempt.at, attempt.failure);
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Attempt {
@@ -111,6 +142,22 @@ pub(crate) enum Wait {
 }
 
 /// A dead letter: an event that was given up on, with its diagnosis.
+///
+/// ```
+/// # let directory = tempfile::tempdir()?;
+/// # let bus = tidegate::Bus::open(directory.path())?.blocking();
+/// # use tidegate::config::{ConsumerConfig, TopicConfig};
+/// # use tidegate::{Event, Failure, handler_fn};
+/// # bus.create_topic("orders", TopicConfig::new(1))?;
+/// # let handler = handler_fn(|_, _| Err(Failure::permanent("no-stock", "there is none left")));
+/// # bus.subscribe("billing", ConsumerConfig::new(["orders"]), handler)?;
+/// # bus.publish("orders", Event::new("order-17", "/shop", "OrderPlaced.v1").build()?)?;
+/// # bus.caught_up("billing")?;
+/// let letter = bus.bus().dead_letters("billing", 0, 1)?.remove(0);
+/// assert_eq!((&*letter.topic, letter.offset, letter.redriven), ("orders", 0, false));
+/// assert_eq!(letter.event.ok_or("it can't be read")?.id(), "order-17");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct DeadLetter {

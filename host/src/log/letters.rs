@@ -49,12 +49,15 @@ pub(super) fn get(
 }
 
 /// How many letters a consumer has.
-pub(super) fn count(shared: &Shared, consumer: ConsumerId) -> Result<u64, ReadError> {
+pub(super) fn count(shared: &Shared, consumer: ConsumerId, max: u64) -> Result<u64, ReadError> {
     let table = shared.begin_read()?.open_table(DEAD_LETTERS)?;
     let mut count = 0;
     for row in table.range((consumer.0, 0)..=(consumer.0, u64::MAX))? {
         row?;
         count += 1;
+        if count >= max {
+            break;
+        }
     }
     Ok(count)
 }
@@ -80,10 +83,10 @@ pub(super) fn settle(txn: &mut Txn<'_>, consumer: &str, letters: &[u64], fate: F
             Ok(Some(letter)) => {
                 bytes += letter.event.as_ref().map_or(0, |event| event.size());
                 if bytes > COMMIT_BYTES_MAX && !found.is_empty() {
-                    return Ok(Err(AdminError::Invalid(format!(
-                        "these dead letters have more than the {COMMIT_BYTES_MAX} bytes that one commit takes: take \
-                         them in several calls"
-                    ))));
+                    return Ok(Err(AdminError::TooMany {
+                        what: format!("dead letters of {bytes} bytes"),
+                        max: COMMIT_BYTES_MAX,
+                    }));
                 }
                 found.push(letter);
             }
@@ -99,10 +102,11 @@ pub(super) fn settle(txn: &mut Txn<'_>, consumer: &str, letters: &[u64], fate: F
     if fate == Fate::Redrive
         && let Some(letter) = found.iter().find(|letter| letter.event.is_none())
     {
-        return Ok(Err(AdminError::Invalid(format!(
-            "dead letter {} of consumer `{consumer}` has no event to redrive, it is {}: discard it",
-            letter.id, letter.reason.kind
-        ))));
+        return Ok(Err(AdminError::NothingToRedrive {
+            consumer: consumer.to_owned(),
+            letter: letter.id,
+            kind: letter.reason.kind,
+        }));
     }
     for letter in found {
         settle_one(txn, id, &letter, fate)?;

@@ -17,6 +17,14 @@ const PREPARED: &str = "tidegate.redb.new";
 const BALLAST: &str = "ballast";
 
 /// What the database lies on.
+///
+/// ```
+/// use tidegate::{Medium, Options};
+///
+/// fn on(medium: impl Medium) -> Options {
+///     Options::new("data").medium(medium)
+/// }
+/// ```
 pub trait Medium: fmt::Debug + Send + Sync + 'static {
     /// What errors name.
     fn path(&self) -> &Path;

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use redb::{Builder, Database, DatabaseError, StorageBackend};
 
@@ -13,13 +13,19 @@ use super::medium::Medium;
 #[derive(Debug, Default)]
 pub struct MemoryMedium {
     disk: Arc<Mutex<Disk>>,
+    /// Woken when syncs may go on.
+    released: Arc<Condvar>,
     /// How often the power had been cut when this handle was made, or when it cut the power itself.
     generation: AtomicU64,
 }
 
 impl Clone for MemoryMedium {
     fn clone(&self) -> Self {
-        Self { disk: Arc::clone(&self.disk), generation: AtomicU64::new(self.generation()) }
+        Self {
+            disk: Arc::clone(&self.disk),
+            released: Arc::clone(&self.released),
+            generation: AtomicU64::new(self.generation()),
+        }
     }
 }
 
@@ -31,8 +37,17 @@ struct Disk {
     /// Counts up with each loss of power.
     generation: u64,
     is_open: bool,
+    /// Whether a database was made on it to the end. As with a file, one that wasn't is never found.
+    is_whole: bool,
+    /// Writes, changes of length and syncs that were done.
+    operations: u64,
+    /// The operation from which on all fail.
+    frozen_from: Option<u64>,
     syncs: u64,
     fail_syncs: bool,
+    hold_syncs: bool,
+    /// Syncs that are held at this moment.
+    held_syncs: u64,
     free_bytes: Option<u64>,
 }
 
@@ -52,21 +67,75 @@ impl MemoryMedium {
     /// Cuts the power: what was not synced is gone, and whoever has another handle only gets errors from now on. This
     /// handle, and those cloned from it later, have the disk as it is after the power is back.
     pub fn cut_power(&self) {
+        self.cut_power_keeping(|| false);
+    }
+
+    /// Cuts the power, as [`cut_power`](Self::cut_power), but of what was not synced some has reached the disk all the same:
+    /// `keeps` is asked for each write, oldest first, as a disk may write in any order what it is not told to sync.
+    pub fn cut_power_keeping(&self, mut keeps: impl FnMut() -> bool) {
         let mut disk = self.disk();
+        let mut done = Vec::new();
         while let Some(undo) = disk.unsynced.pop() {
             match undo {
-                Undo::Write(at, old) => disk.bytes[at..at + old.len()].copy_from_slice(&old),
+                Undo::Write(at, mut old) => {
+                    disk.bytes[at..at + old.len()].swap_with_slice(&mut old);
+                    done.push(Undo::Write(at, old));
+                }
+                Undo::Length(old) => {
+                    done.push(Undo::Length(disk.bytes.len()));
+                    disk.bytes.resize(old, 0);
+                }
+            }
+        }
+        while let Some(redo) = done.pop() {
+            if !keeps() {
+                continue;
+            }
+            match redo {
+                Undo::Write(at, new) => {
+                    let end = disk.bytes.len().max(at + new.len());
+                    disk.bytes.resize(end, 0);
+                    disk.bytes[at..at + new.len()].copy_from_slice(&new);
+                }
                 Undo::Length(len) => disk.bytes.resize(len, 0),
             }
         }
+        disk.frozen_from = None;
         disk.generation += 1;
         disk.is_open = false;
         self.generation.store(disk.generation, Ordering::Release);
     }
 
+    /// Has every write, change of length and sync fail, from the one with this number on, counted from 0 since the disk was
+    /// made. The end of the power ends it.
+    pub fn freeze_at(&self, operation: u64) {
+        self.disk().frozen_from = Some(operation);
+    }
+
+    /// How many writes, changes of length and syncs were done.
+    pub fn operations(&self) -> u64 {
+        self.disk().operations
+    }
+
+    /// Whether it has come to where it is frozen.
+    pub fn is_frozen(&self) -> bool {
+        self.disk().is_frozen()
+    }
+
     /// Has every sync fail, or none.
     pub fn fail_syncs(&self, fail: bool) {
         self.disk().fail_syncs = fail;
+    }
+
+    /// Has every sync wait, as on a disk that hangs, until it is told otherwise.
+    pub fn hold_syncs(&self, hold: bool) {
+        self.disk().hold_syncs = hold;
+        self.released.notify_all();
+    }
+
+    /// How many syncs wait.
+    pub fn held_syncs(&self) -> u64 {
+        self.disk().held_syncs
     }
 
     /// Says that so many bytes are free; without a number, that nobody knows.
@@ -87,6 +156,7 @@ impl MemoryMedium {
     /// Puts something else on it: to be called while nobody has it open.
     pub fn set_image(&self, bytes: Vec<u8>) {
         let mut disk = self.disk();
+        disk.is_whole = !bytes.is_empty();
         disk.bytes = bytes;
         disk.unsynced.clear();
     }
@@ -110,6 +180,24 @@ impl MemoryMedium {
     }
 }
 
+impl MemoryMedium {
+    /// The disk, for a write, a change of length or a sync.
+    fn changing(&self) -> io::Result<MutexGuard<'_, Disk>> {
+        let mut disk = self.powered()?;
+        if disk.is_frozen() {
+            return Err(io::Error::other("the disk is frozen"));
+        }
+        disk.operations += 1;
+        Ok(disk)
+    }
+}
+
+impl Disk {
+    fn is_frozen(&self) -> bool {
+        self.frozen_from.is_some_and(|from| self.operations >= from)
+    }
+}
+
 impl Medium for MemoryMedium {
     fn path(&self) -> &Path {
         Path::new("memory")
@@ -122,8 +210,14 @@ impl Medium for MemoryMedium {
                 return Err(DatabaseError::DatabaseAlreadyOpen);
             }
             disk.is_open = true;
+            if !disk.is_whole {
+                disk.bytes.clear();
+                disk.unsynced.clear();
+            }
         }
-        builder.create_with_backend(Opened(self.clone()))
+        let database = builder.create_with_backend(Opened(self.clone()))?;
+        self.powered().map_err(redb::StorageError::Io)?.is_whole = true;
+        Ok(database)
     }
 
     fn free_bytes(&self) -> io::Result<u64> {
@@ -157,7 +251,7 @@ impl StorageBackend for Opened {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        let mut disk = self.0.powered()?;
+        let mut disk = self.0.changing()?;
         let len = usize::try_from(len).map_err(io::Error::other)?;
         let old = disk.bytes.len();
         if len < old {
@@ -170,7 +264,15 @@ impl StorageBackend for Opened {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        let mut disk = self.0.powered()?;
+        let mut disk = self.0.changing()?;
+        disk.held_syncs += 1;
+        while disk.hold_syncs {
+            disk = self.0.released.wait(disk).unwrap_or_else(PoisonError::into_inner);
+        }
+        disk.held_syncs -= 1;
+        if disk.generation != self.0.generation() {
+            return Err(io::Error::other("the power is out"));
+        }
         if disk.fail_syncs {
             return Err(io::Error::other("the disk fails to sync"));
         }
@@ -180,7 +282,7 @@ impl StorageBackend for Opened {
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        let mut disk = self.0.powered()?;
+        let mut disk = self.0.changing()?;
         let at = usize::try_from(offset).map_err(io::Error::other)?;
         let end = at.checked_add(data.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
         let old = disk.bytes.get(at..end).ok_or(io::ErrorKind::UnexpectedEof)?.to_vec();

@@ -37,6 +37,7 @@ mod window;
 pub use redb;
 
 pub(crate) use admission::block_on;
+pub(crate) use committer::Closing;
 pub(crate) use error::CommitError;
 pub use error::{AdminError, OpenError, PublishError, ReadError, StorageFault, TransactionError};
 pub use lane_rows::{Attempt, DeadLetter, LaneCounts};

@@ -12,6 +12,17 @@ use super::txn::{Appended, Change, Txn, Verdict};
 use crate::event::Event;
 
 /// Where a published event is.
+///
+/// ```
+/// # let directory = tempfile::tempdir()?;
+/// # let bus = tidegate::Bus::open(directory.path())?.blocking();
+/// # use tidegate::Event;
+/// # bus.create_topic("orders", tidegate::config::TopicConfig::new(1))?;
+/// let order = Event::new("order-17", "/shop", "OrderPlaced.v1").build()?;
+/// let published = bus.publish("orders", order)?;
+/// assert_eq!((published.partition, published.offset, published.duplicate), (0, 0, false));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Published {

@@ -15,12 +15,25 @@ use super::shared::Shared;
 use super::topics::{Ends, Topic};
 use super::txn::Txn;
 use crate::clock::Timestamp;
-use crate::config::TopicConfig;
+use crate::config::{ConfigError, TopicConfig};
 use crate::handler::ProgramVersion;
 use crate::ids::{ConsumerId, LaneId, TopicId};
 use crate::limits::TOPICS_MAX;
 
 /// A place in a topic, for each of its partitions.
+///
+/// ```
+/// # let directory = tempfile::tempdir()?;
+/// # let bus = tidegate::Bus::open(directory.path())?.blocking();
+/// # bus.create_topic("orders", tidegate::config::TopicConfig::new(1))?;
+/// use tidegate::Position;
+///
+/// let yesterday = Position::Time("2018-01-31T00:00:00Z".parse()?);
+/// for from in [Position::Earliest, yesterday, Position::Offset(17), Position::Latest] {
+///     assert!(bus.bus().read("orders", None, from)?.try_next()?.is_none(), "the topic is empty");
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Position {
@@ -48,7 +61,7 @@ pub(super) fn create_topic(txn: &mut Txn<'_>, name: &str, config: TopicConfig) -
         return Ok(Ok(id));
     }
     if txn.shared.topics().len() >= TOPICS_MAX {
-        return Ok(Err(AdminError::Invalid(format!("a bus has at most {TOPICS_MAX} topics"))));
+        return Ok(Err(AdminError::TooManyTopics { max: TOPICS_MAX }));
     }
     // Two creations in one group: the name is looked for among the rows too.
     for row in txn.tables.topics.iter()? {
@@ -72,22 +85,13 @@ pub(super) fn create_topic(txn: &mut Txn<'_>, name: &str, config: TopicConfig) -
 
 /// Checks that a topic's settings differ only in what can be changed.
 fn same_fixed(name: &str, is: &TopicConfig, wanted: &TopicConfig) -> Result<(), AdminError> {
+    let topic = || name.to_owned();
     if is.partitions != wanted.partitions {
-        return Err(AdminError::Invalid(format!(
-            "topic `{name}` has {} partitions and can't get {}: the number is fixed, since keys would change their \
-             partition; create another topic",
-            is.partitions, wanted.partitions
-        )));
+        let (partitions, asked) = (is.partitions, wanted.partitions);
+        return Err(AdminError::PartitionsFixed { topic: topic(), partitions, asked });
     }
     if is.sequence != wanted.sequence {
-        let (does, cannot) = if is.sequence {
-            ("numbers the events of each key", "stop")
-        } else {
-            ("doesn't number the events of each key", "begin")
-        };
-        return Err(AdminError::Invalid(format!(
-            "topic `{name}` {does} and can't {cannot} to (`sequence`): the numbers would have gaps; create another topic"
-        )));
+        return Err(AdminError::SequenceFixed { topic: topic(), is_sequenced: is.sequence });
     }
     Ok(())
 }
@@ -218,14 +222,12 @@ fn seek_refusal(
     if let Some(topic) = topic
         && !row.topics.contains(&topic.id)
     {
-        return Some(AdminError::Invalid(format!("consumer `{name}` doesn't read topic `{}`", topic.name)));
+        return Some(AdminError::TopicNotRead { consumer: name.to_owned(), topic: topic.name.to_string() });
     }
     let partition = partition?;
     (partition >= row.partitions).then(|| {
-        AdminError::Invalid(format!(
-            "consumer `{name}` has {} lanes, so there is no partition {partition}",
-            row.partitions
-        ))
+        let consumer = name.to_owned();
+        ReadError::UnknownLane { consumer, partition, lanes: row.partitions }.into()
     })
 }
 
@@ -281,26 +283,25 @@ fn same_partitions(name: &str, row: &ConsumerRow, partitions: u32) -> Result<(),
     if row.partitions == partitions {
         return Ok(());
     }
-    Err(AdminError::Invalid(format!(
-        "consumer `{name}` has {} lanes and its topics now have {partitions} partitions: use another name, or forget it first",
-        row.partitions
-    )))
+    Err(AdminError::LanesFixed { consumer: name.to_owned(), lanes: row.partitions, partitions })
 }
 
 fn equal_partitions(name: &str, topics: &[Arc<Topic>]) -> Result<u32, AdminError> {
     let Some(first) = topics.first() else {
-        return Err(AdminError::Invalid(format!("consumer `{name}` reads no topic: name at least one")));
+        return Err(AdminError::NoTopics { consumer: name.to_owned() });
     };
     match topics.iter().find(|topic| topic.partition_count() != first.partition_count()) {
         None => Ok(first.partition_count()),
-        Some(other) => Err(AdminError::Invalid(format!(
-            "consumer `{name}` reads topic `{}` with {} partitions and topic `{}` with {}: a lane merges one partition of \
-             each topic, so their numbers have to be equal; use two consumers, or topics with as many partitions",
-            first.name,
-            first.partition_count(),
-            other.name,
-            other.partition_count()
-        ))),
+        Some(other) => {
+            let unequal = ConfigError::UnequalPartitions {
+                consumer: name.to_owned(),
+                topic: first.name.to_string(),
+                partitions: first.partition_count(),
+                other_topic: other.name.to_string(),
+                other_partitions: other.partition_count(),
+            };
+            Err(unequal.into())
+        }
     }
 }
 

@@ -20,6 +20,18 @@ use crate::ids::{ConsumerId, LaneId, TopicId};
 use crate::limits::{DETACHED_HOLDS_RETENTION, TRIM_BATCHES_MAX, TRIM_KEYS_MAX};
 
 /// What one run removed.
+///
+/// ```
+/// # let directory = tempfile::tempdir()?;
+/// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+/// # let bus = tidegate::Bus::open(directory.path())?;
+/// while bus.trim().await?.more {
+///     // One commit removes so many batches at most, so that publishers beside it don't wait.
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Trimmed {
     /// Batches.

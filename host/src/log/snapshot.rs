@@ -1,10 +1,10 @@
 //! The application's own tables and the log at one moment.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use redb::{
-    Key, MultimapTableDefinition, MultimapTableHandle, ReadOnlyMultimapTable, ReadOnlyTable, ReadTransaction,
-    TableDefinition, TableError, TableHandle, Value,
+    Database, Key, MultimapTableDefinition, MultimapTableHandle, ReadOnlyMultimapTable, ReadOnlyTable,
+    ReadTransaction, ReadableDatabase, TableDefinition, TableError, TableHandle, Value,
 };
 
 use super::error::ReadError;
@@ -23,6 +23,8 @@ use crate::limits::SNAPSHOT_AGE_MAX;
 /// See [`Snapshot`](crate::Snapshot).
 pub(crate) struct LogSnapshot {
     shared: Arc<Shared>,
+    /// The database that it is of, while that is in use: a snapshot keeps it open no longer.
+    database: Weak<Database>,
     read: ReadTransaction,
     /// What the names of the application's tables begin with in the database.
     space: &'static str,
@@ -37,9 +39,10 @@ struct Partition {
 
 impl LogSnapshot {
     pub(super) fn new(shared: Arc<Shared>, space: &'static str) -> Result<Self, ReadError> {
-        let read = shared.begin_read()?;
+        let database = shared.database()?;
+        let read = database.begin_read()?;
         let taken = shared.clock.now();
-        Ok(Self { shared, read, space, taken })
+        Ok(Self { shared, database: Arc::downgrade(&database), read, space, taken })
     }
 
     pub fn taken(&self) -> Timestamp {
@@ -49,6 +52,9 @@ impl LogSnapshot {
     fn read(&self) -> Result<&ReadTransaction, ReadError> {
         if self.shared.clock.now().since(self.taken) > SNAPSHOT_AGE_MAX {
             return Err(ReadError::SnapshotExpired { max: SNAPSHOT_AGE_MAX });
+        }
+        if self.database.strong_count() == 0 {
+            return Err(ReadError::SnapshotEnded);
         }
         Ok(&self.read)
     }

@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use super::admin::{Admin, AdminResult};
 use super::admission::{self, Admission, Refusal};
-use super::committer::{Committer, Never};
+use super::committer::{Closing, Committer, Never};
 use super::error::{AdminError, CommitError, OpenError, PublishError, ReadError, TransactionError};
 use super::hash;
 use super::lane_commit::CommitLane;
@@ -65,7 +65,7 @@ pub(crate) struct Log {
     admission: Mutex<Option<Admission>>,
     /// Dropped to end the committer.
     end: Mutex<Option<Sender<Never>>>,
-    committer: Mutex<Option<JoinHandle<()>>>,
+    committer: Mutex<Option<JoinHandle<Closing>>>,
     unclean: bool,
 }
 
@@ -119,17 +119,27 @@ impl Log {
     }
 
     /// Commits what has been admitted, marks the database as closed in good order and closes it. Blocks for that long.
-    /// Whatever comes later is refused.
-    pub fn close(&self) {
+    /// Whatever comes later is refused, and so is what waits to be admitted: says how many calls that were. Closed for a
+    /// second time, it has nothing to say.
+    pub fn close(&self) -> Option<(Closing, u64)> {
+        let admission = self.admission.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(admission) = &admission {
+            admission.close();
+        }
+        self.end.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let committer = self.committer.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        // The committer catches what panics in it; should one come through all the same, the log is closed.
+        let closing = committer.join().unwrap_or(Closing::Failing);
+        self.shared.take_database(Health::Closed);
+        Some((closing, admission.map_or(0, |admission| admission.refused())))
+    }
+
+    /// Has the log end by itself: what has been admitted is committed, whatever comes later is refused. Doesn't wait.
+    pub fn let_go(&self) {
         if let Some(admission) = self.admission.lock().unwrap_or_else(PoisonError::into_inner).take() {
             admission.close();
         }
         self.end.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(thread) = self.committer.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            // The committer catches what panics in it; should one come through all the same, the log is closed.
-            drop(thread.join());
-        }
-        self.shared.take_database(Health::Closed);
     }
 
     /// The bus's clock.
@@ -295,8 +305,10 @@ impl Log {
     /// See [`CommitError`].
     pub async fn commit(&self, commit: LaneCommit) -> Result<(), CommitError> {
         let (reply, answer) = oneshot::channel();
+        let change = Box::new(CommitLane::new(commit, reply));
         // Lanes run on threads of their own, so a refusal means that the log is closed.
-        self.admit(Box::new(CommitLane::new(commit, reply))).await.map_err(|_| CommitError::Closed)?;
+        let admitted = async { self.admission()?.enqueue(change).await };
+        admitted.await.map_err(|_| CommitError::Closed)?;
         answer.await.unwrap_or(Err(CommitError::Closed))
     }
 
@@ -465,10 +477,10 @@ impl Log {
 
     async fn settle(&self, consumer: &str, letters: Vec<u64>, fate: Fate) -> Result<(), AdminError> {
         if letters.len() > LETTERS_MAX {
-            return Err(AdminError::Invalid(format!(
-                "{} dead letters at once are more than {LETTERS_MAX}: take them in several calls",
-                letters.len()
-            )));
+            return Err(AdminError::TooMany {
+                what: format!("{} dead letters", letters.len()),
+                max: LETTERS_MAX,
+            });
         }
         let consumer = consumer.to_owned();
         self.administer(false, move |txn| letters::settle(txn, &consumer, &letters, fate)).await
@@ -503,7 +515,16 @@ impl Log {
     ///
     /// See [`ReadError`].
     pub fn dead_letter_count(&self, consumer: ConsumerId) -> Result<u64, ReadError> {
-        letters::count(&self.shared, consumer)
+        self.dead_letter_count_up_to(consumer, u64::MAX)
+    }
+
+    /// The same, but no further than to `max`.
+    ///
+    /// # Errors
+    ///
+    /// See [`ReadError`].
+    pub fn dead_letter_count_up_to(&self, consumer: ConsumerId, max: u64) -> Result<u64, ReadError> {
+        letters::count(&self.shared, consumer, max)
     }
 
     /// Reads events from `from` on, or from the first retained one where that is later: at most so many, and about so
@@ -646,9 +667,7 @@ impl Log {
 impl Drop for Log {
     /// A log that is dropped without [`close`](Log::close) lets its committer end by itself, and doesn't wait.
     fn drop(&mut self) {
-        if let Some(admission) = self.admission.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            admission.close();
-        }
+        self.let_go();
     }
 }
 

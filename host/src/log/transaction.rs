@@ -134,6 +134,7 @@ impl<'t> Transaction<'t> {
     ///
     /// See [`PublishError`]. The event is not published then; whether the rest is, is for the closure to say: it goes on,
     /// or hands the error back and has all of it undone.
+    #[expect(clippy::needless_pass_by_value, reason = "as everywhere, who publishes an event hands it over")]
     pub fn publish(&mut self, topic: &str, event: Event) -> Result<Published, PublishError> {
         let topic = self.admit(topic, &event)?;
         self.append(&topic, &event)
@@ -145,6 +146,7 @@ impl<'t> Transaction<'t> {
     /// # Errors
     ///
     /// [`VersionConflict`](PublishError::VersionConflict) if it has another number, and as [`publish`](Self::publish).
+    #[expect(clippy::needless_pass_by_value, reason = "as everywhere, who publishes an event hands it over")]
     pub fn publish_expecting(
         &mut self,
         topic: &str,
@@ -274,14 +276,14 @@ pub(super) type TransactionReply<T, E> = oneshot::Sender<Result<T, TransactionEr
 /// See [`Closure`].
 pub(super) struct Work<T, E, F> {
     space: &'static str,
-    work: Option<F>,
+    run: Option<F>,
     answer: Option<Result<T, TransactionError<E>>>,
     reply: TransactionReply<T, E>,
 }
 
 impl<T, E, F> Work<T, E, F> {
     pub fn new(space: &'static str, work: F, reply: TransactionReply<T, E>) -> Self {
-        Self { space, work: Some(work), answer: None, reply }
+        Self { space, run: Some(work), answer: None, reply }
     }
 }
 
@@ -297,7 +299,7 @@ where
         redb: &'t WriteTransaction,
         full: Option<(u64, u64)>,
     ) -> (Ran, Txn<'t>) {
-        let Some(work) = self.work.take() else {
+        let Some(work) = self.run.take() else {
             return (Ran::Nothing, txn);
         };
         let (space, begun) = (self.space, txn.shared.clock.now());

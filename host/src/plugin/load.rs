@@ -21,6 +21,19 @@ pub(crate) struct LoadOptions {
 }
 
 /// Why a plugin was not loaded. Whatever ran before goes on.
+///
+/// ```
+/// use tidegate::{ConsumerError, LoadError};
+///
+/// /// What to tell whoever has uploaded a plugin.
+/// fn explain(error: &ConsumerError) -> Option<String> {
+///     let ConsumerError::Load { source, .. } = error else { return None };
+///     Some(match &**source {
+///         LoadError::NotWasm | LoadError::CoreModule => "this file is no component".into(),
+///         other => other.to_string(),
+///     })
+/// }
+/// ```
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum LoadError {

@@ -31,6 +31,14 @@ pub(crate) struct RuntimeOptions {
 }
 
 /// Why there is no runtime.
+///
+/// ```
+/// use tidegate::{BusError, RuntimeError};
+///
+/// fn needs_address_space(error: &BusError) -> bool {
+///     matches!(error, BusError::Plugins(RuntimeError::Engine(_)))
+/// }
+/// ```
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum RuntimeError {

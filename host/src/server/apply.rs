@@ -6,9 +6,26 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::bus::{Bus, ConsumerKind, ConsumerStatus, TopicStatus};
-use crate::config::{Config, ConsumerConfig, PluginConfig, TopicConfig};
+use crate::config::{Config, ConsumerConfig, ProgramConfig, TopicConfig};
 
 /// What [`apply`] has done.
+///
+/// ```
+/// # let directory = tempfile::tempdir()?;
+/// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+/// # let bus = tidegate::Bus::open(directory.path())?;
+/// # let file = directory.path().join("tidegate.toml");
+/// # std::fs::write(&file, "[topics.orders]\npartitions = 4\n")?;
+/// let config = tidegate::config::Config::from_file(&file)?;
+/// let applied = tidegate::server::apply(&bus, &config).await;
+/// for change in &applied.changes {
+///     println!("{change}");
+/// }
+/// assert!(applied.refused.is_empty());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Default, Serialize)]
 #[non_exhaustive]
 pub struct Applied {
@@ -19,6 +36,12 @@ pub struct Applied {
 }
 
 /// A change.
+///
+/// ```
+/// use tidegate::server::Change;
+///
+/// assert_eq!(Change::TopicCreated("orders".into()).to_string(), "topic `orders` created");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -29,7 +52,7 @@ pub enum Change {
     TopicChanged(String),
     /// A consumer was started.
     ConsumerStarted(String),
-    /// A consumer got other settings, or another plugin.
+    /// A consumer got other settings, or is run by something else.
     ConsumerChanged(String),
     /// A consumer was ended; what it has stays until it is forgotten.
     ConsumerDetached(String),
@@ -56,6 +79,21 @@ impl fmt::Display for Change {
 }
 
 /// A topic or a consumer that stays as it was.
+///
+/// ```
+/// # let directory = tempfile::tempdir()?;
+/// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+/// # let bus = tidegate::Bus::open(directory.path())?;
+/// # let file = directory.path().join("tidegate.toml");
+/// # let consumer = "[consumers.big]\nplugin = 'none.wasm'\ntopics = ['orders']\n";
+/// # std::fs::write(&file, format!("[topics.orders]\n{consumer}"))?;
+/// let config = tidegate::config::Config::from_file(&file)?;
+/// let applied = tidegate::server::apply(&bus, &config).await;
+/// assert_eq!(applied.refused[0].what, "consumer `big`", "its plugin isn't there");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Refused {
@@ -76,12 +114,28 @@ impl fmt::Display for Refused {
     }
 }
 
-/// Brings a bus to what a configuration says: creates and changes topics; starts, changes and ends the consumers that
-/// plugins run. Native consumers are left alone. What the configuration says already is left as it is, so that a
+/// Brings a bus to what a configuration says: creates and changes topics; starts, changes and ends the consumers that it
+/// names. Native consumers are left alone. What the configuration says already is left as it is, so that a
 /// consumer doesn't notice when another one changes.
 ///
 /// What is refused stays as it was and doesn't hold up the rest: a bus with ten consumers goes on with nine when one
 /// plugin is missing. Topics that the configuration doesn't name stay.
+///
+/// ```
+/// # let directory = tempfile::tempdir()?;
+/// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+/// # let bus = tidegate::Bus::open(directory.path())?;
+/// # let file = directory.path().join("tidegate.toml");
+/// # std::fs::write(&file, "[topics.orders]\npartitions = 4\n")?;
+/// let config = tidegate::config::Config::from_file(&file)?;
+/// let applied = tidegate::server::apply(&bus, &config).await;
+/// assert_eq!((applied.changes.len(), applied.refused.len()), (1, 0));
+/// let again = tidegate::server::apply(&bus, &config).await;
+/// assert!(again.changes.is_empty(), "it is so already");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub async fn apply(bus: &Bus, config: &Config) -> Applied {
     let mut applied = Applied::default();
     let consumers = bus.consumers().unwrap_or_else(|error| {
@@ -91,7 +145,7 @@ pub async fn apply(bus: &Bus, config: &Config) -> Applied {
     if *bus.config() != config.bus {
         applied.changes.push(Change::BusWhenOpenedAgain);
     }
-    for step in plan(&bus.topics(), &bus.plugin_configs(), &consumers, config) {
+    for step in plan(&bus.topics(), &bus.consumer_configs(), &consumers, config) {
         let what = step.what();
         match take(bus, &step).await {
             Ok(()) => applied.changes.push(step.change()),
@@ -106,8 +160,8 @@ pub async fn apply(bus: &Bus, config: &Config) -> Applied {
 enum Step<'a> {
     Topic { name: &'a str, config: &'a TopicConfig, is_new: bool },
     Detach { name: &'a str },
-    Start { name: &'a str, consumer: &'a ConsumerConfig, plugin: &'a PluginConfig },
-    Change { name: &'a str, consumer: &'a ConsumerConfig, plugin: &'a PluginConfig, paused: Option<bool> },
+    Start { name: &'a str, consumer: &'a ConsumerConfig, program: &'a ProgramConfig },
+    Change { name: &'a str, consumer: &'a ConsumerConfig, program: &'a ProgramConfig, paused: Option<bool> },
 }
 
 impl Step<'_> {
@@ -135,7 +189,7 @@ impl Step<'_> {
 /// gone makes room before others come.
 fn plan<'a>(
     topics: &[TopicStatus],
-    running: &'a BTreeMap<String, (ConsumerConfig, PluginConfig)>,
+    running: &'a BTreeMap<String, (ConsumerConfig, ProgramConfig)>,
     known: &'a [ConsumerStatus],
     config: &'a Config,
 ) -> Vec<Step<'a>> {
@@ -145,7 +199,7 @@ fn plan<'a>(
         differs.then_some(Step::Topic { name, config, is_new: there.is_none() })
     });
     let unnamed = known.iter().filter(|status| match status.kind {
-        ConsumerKind::Plugin => true,
+        ConsumerKind::Plugin | ConsumerKind::Http | ConsumerKind::Nats => true,
         ConsumerKind::Detached => status.detached.is_none(),
         ConsumerKind::Native => false,
     });
@@ -155,13 +209,13 @@ fn plan<'a>(
         .filter(|name| !config.consumers.contains_key(*name))
         .collect();
     let consumer_steps =
-        config.consumers.iter().filter_map(|(name, (consumer, plugin))| match running.get(name) {
-            None => Some(Step::Start { name, consumer, plugin }),
-            Some((consumer_before, plugin_before)) => {
-                let differs = consumer_before != consumer || plugin_before != plugin;
+        config.consumers.iter().filter_map(|(name, (consumer, program))| match running.get(name) {
+            None => Some(Step::Start { name, consumer, program }),
+            Some((consumer_before, program_before)) => {
+                let differs = consumer_before != consumer || program_before != program;
                 // A pause that an operator asked for stays, unless the configuration's own word on it changes.
                 let paused = (consumer_before.paused != consumer.paused).then_some(consumer.paused);
-                differs.then_some(Step::Change { name, consumer, plugin, paused })
+                differs.then_some(Step::Change { name, consumer, program, paused })
             }
         });
     let detach_steps = gone.into_iter().map(|name| Step::Detach { name });
@@ -174,12 +228,12 @@ async fn take(bus: &Bus, step: &Step<'_>) -> Result<(), String> {
             bus.create_topic(name, config.clone()).await.map_err(|error| error.to_string())
         }
         Step::Detach { name } => bus.unsubscribe(name).await.map_err(|error| error.to_string()),
-        Step::Start { name, consumer, plugin } => bus
-            .subscribe_plugin(name, consumer.clone(), plugin.clone())
+        Step::Start { name, consumer, program } => bus
+            .subscribe_program(name, consumer.clone(), program.clone())
             .await
             .map_err(|error| error.to_string()),
-        Step::Change { name, consumer, plugin, paused } => {
-            let changed = bus.reconfigure_plugin(name, consumer.clone(), plugin.clone()).await;
+        Step::Change { name, consumer, program, paused } => {
+            let changed = bus.reconfigure_program(name, consumer.clone(), program.clone()).await;
             let paused = match (changed, paused) {
                 (Err(error), _) => Err(error),
                 (Ok(()), Some(true)) => bus.pause(name).await,

@@ -10,6 +10,25 @@ use super::socket_path::SocketPath;
 use super::{Answer, ClientError, Hello, Refusal, Request, Welcome, frame};
 
 /// A connection to the bus that another process has open.
+///
+/// ```
+/// # let directory = tempfile::tempdir()?;
+/// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+/// # let bus = tidegate::Bus::open(directory.path())?;
+/// use tidegate::server::{Answer, Client, Request, serve_control};
+///
+/// let control = serve_control(&bus)?;
+/// // In another process, of the same user:
+/// let mut client = Client::connect(bus.directory())?;
+/// for answer in client.ask(&Request::Topics)? {
+///     if let Answer::Topics(topics) = answer? {
+///         println!("{} topics", topics.len());
+///     }
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Client {
     stream: BufReader<UnixStream>,
@@ -58,6 +77,22 @@ impl Client {
 }
 
 /// The answers to one request. Drop the client, too, to end a request before its end.
+///
+/// ```
+/// # let directory = tempfile::tempdir()?;
+/// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+/// # let bus = tidegate::Bus::open(directory.path())?;
+/// let control = tidegate::server::serve_control(&bus)?;
+/// let mut client = tidegate::server::Client::connect(bus.directory())?;
+///
+/// use tidegate::server::Request;
+///
+/// let answers = client.ask(&Request::Consumers)?.collect::<Result<Vec<_>, _>>()?;
+/// assert_eq!(answers.len(), 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Answers<'a> {
     client: &'a mut Client,

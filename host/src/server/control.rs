@@ -31,6 +31,18 @@ const WORKSHOP: &str = "control.new";
 /// A control socket that is being served, until this is dropped or [`shutdown`](Self::shutdown).
 ///
 /// It holds the bus: end it before you expect that dropping the last handle ends the bus.
+///
+/// ```
+/// # let directory = tempfile::tempdir()?;
+/// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+/// # let bus = tidegate::Bus::open(directory.path())?;
+/// let control = tidegate::server::serve_control(&bus)?;
+/// assert!(control.path().exists());
+/// control.shutdown().await;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct ControlServer {
     socket: PathBuf,
@@ -41,6 +53,19 @@ pub struct ControlServer {
 /// Serves the control socket in the bus's data directory: the `tidegate` commands reach the bus through it.
 ///
 /// The socket is for the owner of the directory alone; whoever can connect to it can do all that the owner can.
+///
+/// ```
+/// # let directory = tempfile::tempdir()?;
+/// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+/// # let bus = tidegate::Bus::open(directory.path())?;
+/// let control = tidegate::server::serve_control(&bus)?;
+/// // `tidegate consumers` works on this directory from here on.
+/// control.shutdown().await;
+/// bus.shutdown(std::time::Duration::from_secs(5)).await;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// # Errors
 ///

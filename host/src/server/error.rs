@@ -6,6 +6,19 @@ use std::path::PathBuf;
 use super::Refusal;
 
 /// Why the control socket can't be served.
+///
+/// ```
+/// use tidegate::server::{ControlError, serve_control};
+///
+/// # let directory = tempfile::tempdir()?;
+/// # let bus = tidegate::Bus::open(directory.path())?;
+/// match serve_control(&bus) {
+///     Err(ControlError::Socket { path, source }) => println!("{}: {source}", path.display()),
+///     other => drop(other?),
+/// }
+///
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ControlError {
@@ -31,6 +44,16 @@ pub enum ControlError {
 }
 
 /// Why a request over the control socket has no answer.
+///
+/// ```
+/// use tidegate::server::{Client, ClientError};
+///
+/// # let directory = tempfile::tempdir()?;
+/// let nobody = Client::connect(directory.path()).unwrap_err();
+/// assert!(matches!(nobody, ClientError::Unreachable { .. }), "{nobody}");
+///
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClientError {

@@ -13,6 +13,20 @@ use crate::limits::{LETTERS_MAX, STATE_SCAN_MAX};
 /// Carries out a request on a bus. Its answers go into `answers`, which bounds how far it runs ahead of who takes them;
 /// where nobody takes them any more, it ends.
 ///
+/// ```
+/// # let directory = tempfile::tempdir()?;
+/// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+/// # let bus = tidegate::Bus::open(directory.path())?;
+/// use tidegate::server::{Answer, Request, execute};
+///
+/// let (answers, mut taken) = tokio::sync::mpsc::channel(16);
+/// execute(&bus, Request::Topics, answers).await?;
+/// assert!(matches!(taken.recv().await, Some(Answer::Topics(topics)) if topics.is_empty()));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// # Errors
 ///
 /// The bus refused; answers may have come before.

@@ -22,6 +22,20 @@ use crate::log::{Attempt, DeadLetter, Position, PublishError, Published};
 pub const PROTOCOL: u32 = 2;
 
 /// What a client says first.
+///
+/// ```
+/// # let directory = tempfile::tempdir()?;
+/// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+/// # let bus = tidegate::Bus::open(directory.path())?;
+/// # let control = tidegate::server::serve_control(&bus)?;
+/// // What a client of another language writes first, a line of JSON.
+/// let hello = r#"{"protocol": 1, "version": "0.1.0"}"#;
+/// let hello: tidegate::server::Hello = serde_json::from_str(hello)?;
+/// assert_eq!(hello.protocol, tidegate::server::PROTOCOL);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Hello {
     /// Its [`PROTOCOL`].
@@ -38,6 +52,18 @@ impl Hello {
 }
 
 /// What the server says to a client that it can talk with.
+///
+/// ```
+/// # let directory = tempfile::tempdir()?;
+/// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+/// # let bus = tidegate::Bus::open(directory.path())?;
+/// let control = tidegate::server::serve_control(&bus)?;
+/// let mut client = tidegate::server::Client::connect(bus.directory())?;
+/// assert_eq!(client.welcome().process, std::process::id());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Welcome {
     /// The server's [`PROTOCOL`].
@@ -51,6 +77,13 @@ pub struct Welcome {
 }
 
 /// What can be asked of a bus.
+///
+/// ```
+/// use tidegate::server::Request;
+///
+/// let request = serde_json::to_string(&Request::Pause { consumer: "billing".into() }).unwrap();
+/// assert_eq!(request, r#"{"pause":{"consumer":"billing"}}"#);
+/// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -179,6 +212,13 @@ pub enum Request {
 }
 
 /// An answer, or one of many to a request.
+///
+/// ```
+/// use tidegate::server::Answer;
+///
+/// let answer: Answer = serde_json::from_str(r#"{"topics":[]}"#).unwrap();
+/// assert!(matches!(answer, Answer::Topics(topics) if topics.is_empty()));
+/// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -219,8 +259,27 @@ pub(super) enum Reply {
 }
 
 /// Why a bus refused a request, in words for people.
+///
+/// ```
+/// # let directory = tempfile::tempdir()?;
+/// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+/// # let bus = tidegate::Bus::open(directory.path())?;
+/// let control = tidegate::server::serve_control(&bus)?;
+/// let mut client = tidegate::server::Client::connect(bus.directory())?;
+/// use tidegate::server::{ClientError, Request};
+///
+/// let mut answers = client.ask(&Request::Pause { consumer: "nobody".into() })?;
+/// match answers.next() {
+///     Some(Err(ClientError::Refused(refusal))) => assert!(refusal.message.contains("`nobody`")),
+///     other => panic!("{other:?}"),
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{message}")]
+#[non_exhaustive]
 pub struct Refusal {
     /// What happened, to which thing, and what to do.
     pub message: String,
@@ -251,6 +310,16 @@ impl Refusal {
 }
 
 /// An event that travels in the JSON format of `CloudEvents`, to the byte. Only JSON carries it.
+///
+/// ```
+/// use std::sync::Arc;
+/// use tidegate::Event;
+/// use tidegate::server::EventJson;
+///
+/// let event = Event::new("order-17", "/shop", "OrderPlaced.v1").build().unwrap();
+/// let json = serde_json::to_string(&EventJson(Arc::new(event))).unwrap();
+/// assert!(json.contains(r#""id":"order-17""#));
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct EventJson(pub Arc<Event>);
 
@@ -271,6 +340,20 @@ impl<'de> Deserialize<'de> for EventJson {
 }
 
 /// An event with its place.
+///
+/// ```
+/// # let directory = tempfile::tempdir()?;
+/// # let bus = tidegate::Bus::open(directory.path())?.blocking();
+/// # use tidegate::Event;
+/// # bus.create_topic("orders", tidegate::config::TopicConfig::new(1))?;
+/// # bus.publish("orders", Event::new("order-17", "/shop", "OrderPlaced.v1").build()?)?;
+/// use tidegate::server::RecordLine;
+///
+/// let mut orders = bus.bus().read("orders", None, tidegate::Position::Earliest)?;
+/// let record = orders.try_next()?.ok_or("nothing there")?;
+/// println!("{}", serde_json::to_string(&RecordLine::from(record))?);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct RecordLine {
@@ -299,6 +382,13 @@ impl From<Record> for RecordLine {
 }
 
 /// An entry of a consumer's state.
+///
+/// ```
+/// // Keys and values are bytes, so JSON has them in base64.
+/// let line = r#"{"partition": 3, "key": "bGFzdA==", "value": "MTc="}"#;
+/// let line: tidegate::server::StateLine = serde_json::from_str(line).unwrap();
+/// assert_eq!((&line.key[..], &line.value[..]), (&b"last"[..], &b"17"[..]));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct StateLine {
@@ -313,6 +403,23 @@ pub struct StateLine {
 }
 
 /// A dead letter.
+///
+/// ```
+/// # let directory = tempfile::tempdir()?;
+/// # let bus = tidegate::Bus::open(directory.path())?.blocking();
+/// # use tidegate::config::{ConsumerConfig, TopicConfig};
+/// # use tidegate::{Event, Failure, handler_fn};
+/// # bus.create_topic("orders", TopicConfig::new(1))?;
+/// # let handler = handler_fn(|_, _| Err(Failure::permanent("no-stock", "there is none left")));
+/// # bus.subscribe("billing", ConsumerConfig::new(["orders"]), handler)?;
+/// # bus.publish("orders", Event::new("order-17", "/shop", "OrderPlaced.v1").build()?)?;
+/// # bus.caught_up("billing")?;
+/// use tidegate::server::Letter;
+///
+/// let letter = bus.bus().dead_letters("billing", 0, 1)?.remove(0);
+/// println!("{}", serde_json::to_string(&Letter::from(letter))?);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Letter {

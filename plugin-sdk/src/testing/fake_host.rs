@@ -14,6 +14,29 @@ const SCAN_MAX: u32 = 1000;
 const RANDOM_BYTES_MAX: u32 = 64 << 10;
 
 /// An event that a consumer published.
+///
+/// ```
+/// # use tidegate_plugin::{Consumer, Delivery, Failure, Host, Outgoing, Raw, info};
+/// # #[derive(Default)]
+/// # struct Echo;
+/// # impl Consumer for Echo {
+/// #     const NAME: &'static str = "echo";
+/// #     const PUBLISHES: &'static [&'static str] = &["out"];
+/// #     type Data = Raw;
+/// #     fn handle(&mut self, delivery: &Delivery, host: &mut dyn Host) -> Result<(), Failure> {
+/// #         info!(host, "{}", delivery.event.id);
+/// #         host.publish("out", Outgoing::new("Echo.v1").json("again")?)?;
+/// #         Ok(())
+/// #     }
+/// # }
+/// use tidegate_plugin::testing::{FakeHost, delivery};
+///
+/// let mut host = FakeHost::new::<Echo>();
+/// host.deliver(&mut Echo, delivery(Outgoing::new("Greeting.v1")))?;
+/// assert_eq!(host.published[0].topic, "out");
+/// assert_eq!(host.published[0].json::<String>(), "again");
+/// # Ok::<(), tidegate_plugin::Failure>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Published {
     /// The topic.
@@ -41,6 +64,28 @@ impl Published {
 }
 
 /// A line that a consumer logged.
+///
+/// ```
+/// # use tidegate_plugin::{Consumer, Delivery, Failure, Host, Outgoing, Raw, info};
+/// # #[derive(Default)]
+/// # struct Echo;
+/// # impl Consumer for Echo {
+/// #     const NAME: &'static str = "echo";
+/// #     const PUBLISHES: &'static [&'static str] = &["out"];
+/// #     type Data = Raw;
+/// #     fn handle(&mut self, delivery: &Delivery, host: &mut dyn Host) -> Result<(), Failure> {
+/// #         info!(host, "{}", delivery.event.id);
+/// #         host.publish("out", Outgoing::new("Echo.v1").json("again")?)?;
+/// #         Ok(())
+/// #     }
+/// # }
+/// use tidegate_plugin::testing::{FakeHost, delivery};
+///
+/// let mut host = FakeHost::new::<Echo>();
+/// host.deliver(&mut Echo, delivery(Outgoing::new("Greeting.v1")))?;
+/// assert_eq!(host.logged[0].message, "1");
+/// # Ok::<(), tidegate_plugin::Failure>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Logged {
     /// The level.

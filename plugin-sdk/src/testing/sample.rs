@@ -42,6 +42,15 @@ pub fn delivery(event: Outgoing) -> Delivery {
 /// # Panics
 ///
 /// If the text is no such event: the test's input is wrong.
+///
+/// ```
+/// use tidegate_plugin::testing::delivery_of_json;
+///
+/// let delivery = delivery_of_json(
+///     r#"{"specversion": "1.0", "id": "1", "source": "/shop", "type": "OrderPlaced.v1", "data": {"eur": 12}}"#,
+/// );
+/// assert_eq!(delivery.event.event_type, "OrderPlaced.v1");
+/// ```
 #[track_caller]
 pub fn delivery_of_json(json: &str) -> Delivery {
     let Ok(Value::Object(members)) = serde_json::from_str(json) else { panic!("no JSON object: {json}") };

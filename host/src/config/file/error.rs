@@ -6,6 +6,17 @@ use std::path::{Path, PathBuf};
 use super::super::ConfigError;
 
 /// Why a configuration file was refused. Nothing of a refused file takes effect.
+///
+/// ```
+/// use std::path::Path;
+/// use tidegate::config::{Config, ConfigFileError};
+///
+/// match Config::from_file(Path::new("no/such/tidegate.toml")) {
+///     Err(ConfigFileError::Read { path, source }) => println!("{}: {source}", path.display()),
+///     Err(ConfigFileError::UnknownKey { line, key, .. }) => println!("line {line}: `{key}`"),
+///     other => panic!("{other:?}"),
+/// }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigFileError {
@@ -55,6 +66,7 @@ pub enum ConfigFileError {
         /// The line, counted from 1.
         line: usize,
         /// Which setting, and what is allowed.
+        #[source]
         error: ConfigError,
     },
 }

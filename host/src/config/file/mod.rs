@@ -3,6 +3,7 @@
 mod document;
 mod error;
 mod model;
+mod program;
 mod table;
 
 pub use error::ConfigFileError;

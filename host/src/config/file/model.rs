@@ -3,22 +3,22 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::super::error::Place;
 use super::super::{
-    BusConfig, ConfigError, ConsumerConfig, Dedup, Grants, PluginConfig, PluginLimits, Retention,
-    RetryPolicy, TopicConfig,
+    BusConfig, ConfigError, ConsumerConfig, Dedup, ProgramConfig, Retention, RetryPolicy, TopicConfig,
 };
 use super::ConfigFileError;
 use super::document::Document;
+use super::program::{PROGRAM_SETTINGS, read_program};
 use super::table::{Entry, Table};
 use crate::limits::{CONFIG_BYTES_MAX, TOPICS_MAX};
 
 /// What a configuration file says, checked.
 ///
 /// ```
-/// # use tidegate::config::{Config, Order};
+/// # use tidegate::config::{Config, Order, ProgramConfig};
 /// # use std::path::Path;
 /// let text = r#"
 ///     [topics.quakes]
@@ -28,9 +28,9 @@ use crate::limits::{CONFIG_BYTES_MAX, TOPICS_MAX};
 ///     topics = ["quakes"]
 /// "#;
 /// let config = Config::from_toml(text, Path::new("/srv/tidegate.toml"))?;
-/// let (consumer, plugin) = &config.consumers["alerts"];
+/// let (consumer, program) = &config.consumers["alerts"];
 /// assert_eq!(consumer.order, Order::Key);
-/// assert_eq!(plugin.component, Path::new("/srv/plugins/quake_alerts.wasm"));
+/// assert!(matches!(program, ProgramConfig::Plugin(plugin) if plugin.component == Path::new("/srv/plugins/quake_alerts.wasm")));
 /// # Ok::<(), tidegate::config::ConfigFileError>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -40,9 +40,9 @@ pub struct Config {
     pub bus: BusConfig,
     /// The topics, by name.
     pub topics: BTreeMap<String, TopicConfig>,
-    /// The consumers that plugins run, by name. The paths of the components are relative to the current directory or
-    /// absolute, as the file's own path was.
-    pub consumers: BTreeMap<String, (ConsumerConfig, PluginConfig)>,
+    /// The consumers with what runs them, by name. Paths are relative to the current directory or absolute, as the file's
+    /// own path was.
+    pub consumers: BTreeMap<String, (ConsumerConfig, ProgramConfig)>,
 }
 
 impl Config {
@@ -113,11 +113,11 @@ impl Config {
             topic.validate_at(&place)?;
         }
         let consumers = root.at("consumers");
-        for (name, (consumer, plugin)) in &self.consumers {
+        for (name, (consumer, program)) in &self.consumers {
             let place = consumers.at(name);
             place.check_name(name)?;
             consumer.validate_at(&place)?;
-            plugin.validate_at(&place)?;
+            program.validate_at(&place)?;
             self.check_partitions(name, consumer)?;
         }
         Ok(())
@@ -192,74 +192,38 @@ fn read_dedup(entry: Entry<'_>) -> Result<Dedup, ConfigFileError> {
     Ok(dedup)
 }
 
-fn read_consumer(entry: Entry<'_>, folder: &Path) -> Result<(ConsumerConfig, PluginConfig), ConfigFileError> {
-    let table = entry.table(&[
-        "plugin",
-        "topics",
-        "order",
-        "start",
-        "held_max",
-        "on_dead_letter",
-        "retry",
-        "paused",
-        "grants",
-        "limits",
-        "settings",
-    ])?;
+fn read_consumer(
+    entry: Entry<'_>,
+    folder: &Path,
+) -> Result<(ConsumerConfig, ProgramConfig), ConfigFileError> {
+    const OWN_SETTINGS: [&str; 7] =
+        ["topics", "order", "start", "held_max", "on_dead_letter", "retry", "paused"];
+    let table = entry.table(&[&PROGRAM_SETTINGS[..], &OWN_SETTINGS].concat())?;
     let topics = table.require("topics", "a list of the topics that the consumer reads")?;
     let mut consumer = ConsumerConfig::new(topics.strings::<Vec<String>>()?);
+    let program = read_program(&table, folder)?;
+    consumer.retry = program.retry();
     set(&mut consumer.order, table.get("order"), Entry::word)?;
     set(&mut consumer.start, table.get("start"), Entry::word)?;
     set(&mut consumer.held_max, table.get("held_max"), Entry::number)?;
     set(&mut consumer.on_dead_letter, table.get("on_dead_letter"), Entry::word)?;
     set(&mut consumer.paused, table.get("paused"), Entry::boolean)?;
     if let Some(entry) = table.get("retry") {
-        consumer.retry = read_retry(entry)?;
+        read_retry(entry, &mut consumer.retry)?;
     }
-    let allowed = "the path of a WebAssembly component, relative to the configuration file";
-    let component = table.require("plugin", allowed)?;
-    let mut plugin = PluginConfig::new(resolve(folder, component.string()?));
-    if let Some(entry) = table.get("grants") {
-        plugin.grants = read_grants(entry)?;
-    }
-    if let Some(entry) = table.get("limits") {
-        plugin.limits = read_limits(entry)?;
-    }
-    if let Some(settings) = table.get("settings") {
-        plugin.settings = settings.json_object()?.to_string();
-    }
-    Ok((consumer, plugin))
+    Ok((consumer, program))
 }
 
-fn read_retry(entry: Entry<'_>) -> Result<RetryPolicy, ConfigFileError> {
+fn read_retry(entry: Entry<'_>, retry: &mut RetryPolicy) -> Result<(), ConfigFileError> {
     let table = entry.table(&["attempts", "base", "max", "age"])?;
-    let mut retry = RetryPolicy::default();
     set(&mut retry.attempts, table.get("attempts"), Entry::number)?;
     set(&mut retry.base, table.get("base"), Entry::duration)?;
     set(&mut retry.max, table.get("max"), Entry::duration)?;
-    set(&mut retry.age, table.get("age"), Entry::duration)?;
-    Ok(retry)
-}
-
-fn read_grants(entry: Entry<'_>) -> Result<Grants, ConfigFileError> {
-    let table = entry.table(&["publish", "state", "log"])?;
-    let mut grants = Grants::nothing();
-    set(&mut grants.publish, table.get("publish"), Entry::strings)?;
-    set(&mut grants.state, table.get("state"), Entry::boolean)?;
-    set(&mut grants.log, table.get("log"), Entry::boolean)?;
-    Ok(grants)
-}
-
-fn read_limits(entry: Entry<'_>) -> Result<PluginLimits, ConfigFileError> {
-    let table = entry.table(&["memory", "deadline"])?;
-    let mut limits = PluginLimits::default();
-    set(&mut limits.memory_bytes, table.get("memory"), Entry::memory_bytes)?;
-    set(&mut limits.deadline, table.get("deadline"), Entry::duration)?;
-    Ok(limits)
+    set(&mut retry.age, table.get("age"), Entry::duration)
 }
 
 /// Overwrites a default where the file says otherwise.
-fn set<'a, T>(
+pub(super) fn set<'a, T>(
     setting: &mut T,
     entry: Option<Entry<'a>>,
     read: impl FnOnce(&Entry<'a>) -> Result<T, ConfigFileError>,
@@ -268,11 +232,6 @@ fn set<'a, T>(
         *setting = read(&entry)?;
     }
     Ok(())
-}
-
-/// An empty path stays empty, to be refused, where joining would make it the folder.
-fn resolve(folder: &Path, component: &str) -> PathBuf {
-    if component.is_empty() { PathBuf::new() } else { folder.join(component) }
 }
 
 #[cfg(test)]

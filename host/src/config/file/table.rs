@@ -41,10 +41,13 @@ impl<'a> Table<'a> {
 
     /// The setting of this name.
     pub(super) fn require(&self, name: &str, allowed: &str) -> Result<Entry<'a>> {
-        self.get(name).ok_or_else(|| {
-            let error = ConfigError::Missing { key: join(&self.path, name), allowed: allowed.to_owned() };
-            self.document.refuse(error)
-        })
+        self.get(name).ok_or_else(|| self.missing(name, allowed))
+    }
+
+    /// The refusal of a table without the setting of this name.
+    pub(super) fn missing(&self, name: &str, allowed: &str) -> ConfigFileError {
+        let error = ConfigError::Missing { key: join(&self.path, name), allowed: allowed.to_owned() };
+        self.document.refuse(error)
     }
 
     /// All settings with their names.
@@ -103,6 +106,25 @@ impl<'a> Entry<'a> {
         self.value.get_ref().as_str().ok_or_else(|| self.refuse("a string"))
     }
 
+    /// The text, where it is one.
+    pub(super) fn text(&self) -> Option<&'a str> {
+        self.value.get_ref().as_str()
+    }
+
+    /// A string that may hold a secret: one of another kind is refused without showing it.
+    pub(super) fn secret_text(&self) -> Result<&'a str> {
+        self.text().ok_or_else(|| self.refuse_unseen("a string"))
+    }
+
+    /// A list of such strings.
+    pub(super) fn secret_texts(&self) -> Result<Vec<String>> {
+        self.strings().map_err(|_| self.refuse_unseen("a list of strings"))
+    }
+
+    pub(super) fn is_table(&self) -> bool {
+        matches!(self.value.get_ref(), DeValue::Table(_))
+    }
+
     pub(super) fn boolean(&self) -> Result<bool> {
         self.value.get_ref().as_bool().ok_or_else(|| self.refuse("`true` or `false`"))
     }
@@ -157,6 +179,16 @@ impl<'a> Entry<'a> {
             }
             _ => Err(self.refuse("a table")),
         }
+    }
+
+    /// A refusal of a value's kind that doesn't repeat it, as it may be a secret.
+    pub(super) fn refuse_unseen(&self, allowed: &str) -> ConfigFileError {
+        self.document.refuse(ConfigError::invalid(self.path.clone(), "of another kind", allowed))
+    }
+
+    /// A refusal of a setting that has no place here, whatever its value.
+    pub(super) fn refuse_presence(&self, why: &str) -> ConfigFileError {
+        self.document.refuse(ConfigError::invalid(self.path.clone(), "set", format!("nothing, as {why}")))
     }
 
     fn refuse(&self, allowed: &str) -> ConfigFileError {

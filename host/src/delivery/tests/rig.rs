@@ -101,7 +101,7 @@ impl Rig {
 
     pub fn native(&self, handler: impl Handler, version: &str) -> Arc<dyn Program> {
         let clock = Arc::clone(&self.clock) as Arc<dyn Clock>;
-        Arc::new(Native::new(handler, version, DEADLINE, clock))
+        Arc::new(Native::new(Versioned { handler, version: version.to_owned() }, DEADLINE, clock))
     }
 
     /// A program of a closure that writes each attempt into the journal before it.
@@ -233,4 +233,20 @@ fn decoded(value: Option<Vec<u8>>) -> u64 {
 
 pub fn event(key: &str, id: &str) -> Event {
     Event::new(id, "/tests", "Test.v1").subject(key).build().unwrap()
+}
+
+/// A handler of a version.
+struct Versioned<H> {
+    handler: H,
+    version: String,
+}
+
+impl<H: Handler> Handler for Versioned<H> {
+    async fn handle(&self, delivery: &Delivery, context: &mut Context) -> Result<(), Failure> {
+        self.handler.handle(delivery, context).await
+    }
+
+    fn version(&self) -> String {
+        self.version.clone()
+    }
 }

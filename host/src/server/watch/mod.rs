@@ -1,4 +1,4 @@
-//! Following a configuration file and the plugins that it names, while the bus runs.
+//! Following a configuration file and the files that it names, while the bus runs.
 
 mod files;
 mod quiet;
@@ -12,12 +12,28 @@ use tokio::task::JoinHandle;
 
 use super::{Applied, apply};
 use crate::bus::{Bus, ReloadOutcome};
-use crate::config::Config;
+use crate::config::{Config, ProgramConfig};
 use crate::limits::{FILE_QUIET, FILES_LOOK_EVERY};
 use files::Folders;
 use quiet::{Fingerprint, Quiet};
 
 /// Follows files, until this is dropped or [`shutdown`](Self::shutdown).
+///
+/// ```
+/// # let directory = tempfile::tempdir()?;
+/// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+/// # let bus = tidegate::Bus::open(directory.path())?;
+/// # let file = directory.path().join("tidegate.toml");
+/// # std::fs::write(&file, "[topics.orders]\npartitions = 4\n")?;
+/// let config = tidegate::config::Config::from_file(&file)?;
+/// let (applied, watcher) = tidegate::server::watch(&bus, file, config).await;
+/// assert!(applied.refused.is_empty());
+/// // A change of the file takes effect from here on, until it ends.
+/// watcher.shutdown().await;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Watcher {
     task: Option<JoinHandle<()>>,
@@ -42,16 +58,34 @@ impl Drop for Watcher {
     }
 }
 
-/// [Applies](apply()) a configuration, and follows the file that it came from and the plugins that it names from now on:
+/// [Applies](apply()) a configuration, and follows the file that it came from and the files that it names from now on:
 ///
 /// - A configuration that has changed is [applied](apply()). One that is wrong is refused as a whole and logged with its
 ///   line, and what runs goes on.
 /// - A plugin whose file has changed is [reloaded](Bus::reload). One that is refused is logged, shown with the consumer,
 ///   and tried again when its file changes again; what runs goes on.
-/// - A consumer that could not be started is tried again when the configuration or its plugin's file changes.
+/// - A relay takes over a secret or a certificate whose file has changed.
+/// - A consumer that could not be started is tried again when the configuration or a file of its changes.
 ///
 /// A file is read once it has not changed for a fifth of a second, so that it isn't read half-written; replacing it by
 /// renaming a finished file is the sure way.
+///
+/// ```
+/// # let directory = tempfile::tempdir()?;
+/// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+/// # let bus = tidegate::Bus::open(directory.path())?;
+/// # let file = directory.path().join("tidegate.toml");
+/// # std::fs::write(&file, "[topics.orders]\npartitions = 4\n")?;
+/// let config = tidegate::config::Config::from_file(&file)?;
+/// let (applied, watcher) = tidegate::server::watch(&bus, file, config).await;
+/// for refused in &applied.refused {
+///     eprintln!("{refused}");
+/// }
+/// watcher.shutdown().await;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub async fn watch(bus: &Bus, file: impl Into<PathBuf>, config: Config) -> (Applied, Watcher) {
     let mut follower = Follower { bus: bus.clone(), file: file.into(), config };
     // The look comes before anything is read, so that no change falls between the two.
@@ -86,8 +120,9 @@ impl Follower {
     }
 
     fn files(&self) -> BTreeSet<PathBuf> {
-        let plugins = self.config.consumers.values().map(|(_, plugin)| plugin.component.clone());
-        plugins.chain([self.file.clone()]).collect()
+        let programs = self.config.consumers.values().map(|(_, program)| program);
+        let files = programs.flat_map(ProgramConfig::files).map(Path::to_owned);
+        files.chain([self.file.clone()]).collect()
     }
 
     fn look(&self) -> BTreeMap<PathBuf, Option<Fingerprint>> {
@@ -102,10 +137,10 @@ impl Follower {
             return;
         }
         log(&apply(&self.bus, &self.config).await);
-        let running = self.bus.plugin_configs();
-        for (consumer, (_, plugin)) in &running {
-            if changed.contains(&plugin.component) {
-                self.reload(consumer, &plugin.component).await;
+        let running = self.bus.consumer_configs();
+        for (consumer, (_, program)) in &running {
+            if let Some(file) = program.files().into_iter().find(|file| changed.contains(*file)) {
+                self.reload(consumer, file, program.plugin().is_some()).await;
             }
         }
     }
@@ -117,15 +152,18 @@ impl Follower {
         }
     }
 
-    async fn reload(&self, consumer: &str, file: &Path) {
+    async fn reload(&self, consumer: &str, file: &Path, is_plugin: bool) {
         match self.bus.reload(consumer).await {
+            Ok(ReloadOutcome::Switched { .. }) if !is_plugin => {
+                tracing::info!(consumer, file = %file.display(), "the relay uses the file's new content");
+            }
             Ok(ReloadOutcome::Switched { from, to }) => {
                 let (from, to) = (from.version, to.version);
                 tracing::info!(consumer, file = %file.display(), from, to, "another version of the plugin runs");
             }
             Ok(ReloadOutcome::Unchanged { .. }) => {}
             Err(error) => {
-                tracing::error!(consumer, %error, "the plugin's new file is refused, and the version that runs goes on");
+                tracing::error!(consumer, %error, "the new content of a file is refused, and what runs goes on");
             }
         }
     }

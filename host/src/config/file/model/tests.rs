@@ -2,7 +2,10 @@ use std::time::Duration;
 
 use super::*;
 use crate::clock::Timestamp;
-use crate::config::{CommitMode, OnDeadLetter, Order, Start};
+use crate::config::{
+    CommitMode, ContentMode, Grants, HttpRelayConfig, NatsAuth, NatsRelayConfig, OnDeadLetter, Order,
+    PluginConfig, PluginLimits, Secret, Start, TlsConfig,
+};
 
 const FULL: &str = r#"
 [bus]
@@ -65,7 +68,7 @@ fn every_setting_is_read() {
         .grants(Grants::nothing().publish("alerts").state().log())
         .limits(PluginLimits::default().memory_bytes(32 << 20).deadline(Duration::from_millis(250)))
         .settings(settings);
-    assert_eq!(config.consumers["alerts"], (consumer, plugin));
+    assert_eq!(config.consumers["alerts"], (consumer, plugin.into()));
 }
 
 #[test]
@@ -73,8 +76,8 @@ fn what_is_left_out_has_its_default_and_no_grant() {
     assert_eq!(read("").unwrap(), Config::default());
     let config = read("[topics.a]\n[consumers.c]\nplugin='/p.wasm'\ntopics=['a']").unwrap();
     assert_eq!(config.topics["a"], TopicConfig::default());
-    assert_eq!(config.consumers["c"], (ConsumerConfig::new(["a"]), PluginConfig::new("/p.wasm")));
-    assert_eq!(config.consumers["c"].1.grants, Grants::nothing());
+    assert_eq!(config.consumers["c"], (ConsumerConfig::new(["a"]), PluginConfig::new("/p.wasm").into()));
+    assert_eq!(config.consumers["c"].1.plugin().unwrap().grants, Grants::nothing());
 }
 
 #[test]
@@ -94,9 +97,11 @@ fn the_template_is_read_as_it_is_and_with_all_its_settings() {
     let full = Config::from_toml(&uncommented, Path::new("tidegate.toml")).unwrap();
     assert_eq!(full.bus, BusConfig::default());
     assert_eq!(full.topics["events"].dedup, Dedup::default());
-    let (consumer, plugin) = &full.consumers["example"];
+    let (consumer, program) = &full.consumers["example"];
     assert_eq!(*consumer, ConsumerConfig::new(["events"]));
-    assert_eq!(*plugin, PluginConfig::new("plugins/example.wasm"));
+    assert_eq!(*program, PluginConfig::new("plugins/example.wasm").into());
+    assert_eq!(full.consumers["webhook"].1, HttpRelayConfig::new("https://example.com/events").into());
+    assert_eq!(full.consumers["stream"].1, NatsRelayConfig::new(["nats://localhost:4222"]).into());
 }
 
 #[test]
@@ -219,7 +224,136 @@ fn a_file_is_read_up_to_a_bound() {
     assert!(matches!(Config::from_file(&path), Err(ConfigFileError::Read { .. })));
     std::fs::write(&path, FULL).unwrap();
     let config = Config::from_file(&path).unwrap();
-    assert_eq!(config.consumers["alerts"].1.component, folder.path().join("plugins/quake_alerts.wasm"));
+    assert_eq!(
+        config.consumers["alerts"].1.plugin().unwrap().component,
+        folder.path().join("plugins/quake_alerts.wasm")
+    );
     std::fs::write(&path, "#".repeat(usize::try_from(CONFIG_BYTES_MAX).unwrap() + 1)).unwrap();
     assert!(matches!(Config::from_file(&path), Err(ConfigFileError::TooLarge { .. })));
+}
+
+const RELAYS: &str = r#"
+[consumers.webhook]
+topics = ["orders"]
+retry = { attempts = 5 }
+[consumers.webhook.http]
+url = "https://example.com/events?a=b"
+mode = "structured"
+headers = { Authorization = { env = "TOKEN" }, X-Shop = "7", X-Key = { file = "secrets/key" } }
+timeout = "3s"
+connections = 4
+tls = { ca = "ca.pem", certificate = "/c.pem", key = "k.pem" }
+[consumers.stream]
+topics = ["orders"]
+[consumers.stream.nats]
+servers = ["nats://a:4222", "tls://b"]
+subject = "shop.{topic}.{key}"
+stream = "SHOP"
+mode = "binary"
+timeout = "2s"
+user = "relay"
+password = { file = "secrets/password" }
+tls = {}
+"#;
+
+#[test]
+fn every_setting_of_relays_is_read() {
+    let config = read(RELAYS).unwrap();
+    let http = HttpRelayConfig::new("https://example.com/events?a=b")
+        .mode(ContentMode::Structured)
+        .header("Authorization", Secret::Env("TOKEN".to_owned()))
+        .header("X-Shop", "7")
+        .header("X-Key", Secret::File("etc/secrets/key".into()))
+        .timeout(Duration::from_secs(3))
+        .connections(4)
+        .tls(TlsConfig::default().ca("etc/ca.pem").identity("/c.pem", "etc/k.pem"));
+    let patient = ConsumerConfig::new(["orders"]).retry(RetryPolicy::patient());
+    let retry = RetryPolicy::patient().attempts(5);
+    assert_eq!(config.consumers["webhook"], (patient.clone().retry(retry), http.into()));
+    let password = Secret::File("etc/secrets/password".into());
+    let nats = NatsRelayConfig::new(["nats://a:4222", "tls://b"])
+        .subject("shop.{topic}.{key}")
+        .stream("SHOP")
+        .mode(ContentMode::Binary)
+        .timeout(Duration::from_secs(2))
+        .auth(NatsAuth::Password { user: "relay".to_owned(), password })
+        .tls(TlsConfig::default());
+    assert_eq!(config.consumers["stream"], (patient, nats.into()));
+    let files: Vec<_> = config.consumers["webhook"].1.files();
+    assert_eq!(files, ["etc/secrets/key", "etc/ca.pem", "/c.pem", "etc/k.pem"].map(Path::new));
+    assert_eq!(config.consumers["stream"].1.files(), [Path::new("etc/secrets/password")]);
+}
+
+#[test]
+fn other_ways_to_be_known_to_nats_are_read() {
+    let auth = |settings: &str| {
+        let text =
+            format!("[consumers.c]\ntopics=['a']\n[consumers.c.nats]\nservers=['nats://h']\n{settings}");
+        match read(&text).unwrap().consumers.remove("c").unwrap().1 {
+            ProgramConfig::Nats(relay) => relay.auth,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(auth(""), None);
+    assert_eq!(auth("token = 't'"), Some(NatsAuth::Token("t".into())));
+    let file = NatsAuth::Credentials(Secret::File("etc/relay.creds".into()));
+    assert_eq!(auth("credentials = 'relay.creds'"), Some(file));
+    let env = NatsAuth::Credentials(Secret::Env("CREDS".to_owned()));
+    assert_eq!(auth("credentials = { env = 'CREDS' }"), Some(env));
+}
+
+#[test]
+fn a_consumer_is_run_by_one_thing_with_the_settings_of_that() {
+    let http = "http = { url = 'http://h/' }";
+    for (settings, message) in [
+        ("", "etc/tidegate.toml:1: `consumers.c.plugin` is missing"),
+        (
+            "plugin = 'p'\nhttp = { url = 'http://h/' }",
+            "etc/tidegate.toml:4: `consumers.c.http` is set; allowed is nothing",
+        ),
+        (
+            "http = { url = 'http://h/' }\ngrants = { state = true }",
+            "etc/tidegate.toml:4: `consumers.c.grants` is set",
+        ),
+        ("http = {}", "`consumers.c.http.url` is missing"),
+        ("http = { url = 'ftp://h/' }", "a URL that begins with `http://` or `https://`"),
+        (
+            "http = { url = 'http://h/', headers = { ce-id = '1' } }",
+            "`consumers.c.http.headers` is \"ce-id\"",
+        ),
+        ("http = { url = 'http://h/', mode = 'batch' }", "allowed is `binary` or `structured`"),
+        ("nats = { servers = [] }", "`consumers.c.nats.servers` is a list of 0"),
+        ("nats = { servers = ['nats://h'], user = 'u' }", "`consumers.c.nats.password` is missing"),
+        ("nats = { servers = ['nats://h'], password = 'p' }", "`consumers.c.nats.user` is missing"),
+        (
+            "nats = { servers = ['nats://h'], token = 't', credentials = 'c' }",
+            "`consumers.c.nats.credentials` is set",
+        ),
+        (
+            "nats = { servers = ['nats://h'], subject = '{topics}' }",
+            "`consumers.c.nats.subject` is \"{topics}\"",
+        ),
+    ] {
+        let told = refusal(&format!("[consumers.c]\ntopics = ['a']\n{settings}"));
+        assert!(told.contains(message), "{told}");
+    }
+    assert!(read(&format!("[consumers.c]\ntopics = ['a']\n{http}")).is_ok());
+}
+
+#[test]
+fn no_secret_is_repeated_by_a_refusal() {
+    for settings in [
+        "http = { url = 'http://u:hunter2@h/' }",
+        "http = { url = ['http://h/?hunter2'] }",
+        "http = { url = 'http://h/?hunter2 ' }",
+        "http = { url = 'http://h/', headers = { Authorization = ['hunter2'] } }",
+        "http = { url = 'http://h/', headers = { Authorization = 'hunter2', authorization = 'x' } }",
+        "nats = { servers = ['nats://u:hunter2@h'] }",
+        "nats = { servers = 'nats://u:hunter2@h' }",
+        "nats = { servers = ['nats://h'], token = ['hunter2'] }",
+        "nats = { servers = ['nats://h'], token = 'hunter2', credentials = 'c' }",
+    ] {
+        let told = refusal(&format!("[consumers.c]\ntopics = ['a']\n{settings}"));
+        assert!(!told.contains("hunter2"), "{told}");
+    }
 }

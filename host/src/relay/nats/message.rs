@@ -1,0 +1,41 @@
+//! An event as a NATS message: `CloudEvents`' NATS protocol binding.
+//!
+//! Version 1.0.2 of the binding has structured mode alone, and no headers. The draft of 1.0.3 adds binary mode, and the
+//! header that tells them apart; who reads messages as 1.0.2 says doesn't look at it.
+
+use async_nats::HeaderMap;
+use async_nats::header::{NATS_EXPECTED_STREAM, NATS_MESSAGE_ID};
+use bytes::Bytes;
+
+use crate::config::ContentMode;
+use crate::event::{Data, Event};
+use crate::relay::attributes::{PREFIX, STRUCTURED, attributes, percent_encoded};
+use crate::relay::identity::identity;
+
+const CONTENT_TYPE: &str = "Content-Type";
+
+/// The headers and the payload of an event.
+pub(super) fn message(event: &Event, mode: ContentMode, stream: Option<&str>) -> (HeaderMap, Bytes) {
+    let mut headers = HeaderMap::new();
+    headers.insert(NATS_MESSAGE_ID, identity(event));
+    if let Some(stream) = stream {
+        headers.insert(NATS_EXPECTED_STREAM, stream);
+    }
+    let payload = match mode {
+        ContentMode::Binary => {
+            for (name, value) in attributes(event) {
+                headers.insert(format!("{PREFIX}{name}"), value);
+            }
+            let implied = matches!(event.data(), Some(Data::Json(_))).then_some("application/json");
+            if let Some(media_type) = event.datacontenttype().or(implied) {
+                headers.insert(format!("{PREFIX}datacontenttype"), percent_encoded(media_type));
+            }
+            Bytes::copy_from_slice(event.data().map_or(&[], Data::as_bytes))
+        }
+        ContentMode::Structured => {
+            headers.insert(CONTENT_TYPE, STRUCTURED);
+            Bytes::from(event.to_json())
+        }
+    };
+    (headers, payload)
+}

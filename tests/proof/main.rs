@@ -1,0 +1,69 @@
+//! Proofs of the guarantees that take longer than a test. Each exits with an error at the first broken promise, and ends
+//! with one line of counts.
+
+#![allow(clippy::expect_used, reason = "what can't happen on a working machine")]
+
+mod scenario;
+mod sync_points;
+
+use std::process::ExitCode;
+
+const HELP: &str = "\
+cargo xtask sync-points [--from N] [--stride N] [--seed N]
+
+Plays a fixed scenario (publishing, transactions, a consumer with retries and a dead letter, a restart) on a disk in
+memory, and freezes the disk at each write, change of length and sync in turn. Each time it opens the bus again, after all
+of what was not synced is lost, after none of it is, and after some of it is, and compares all that is there with what was
+acknowledged.
+
+  --from N     the first operation to freeze at (0)
+  --stride N   freeze at every Nth one (1: all of them)
+  --seed N     the numbers of chance (1)
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<_> = arguments.iter().map(String::as_str).collect();
+    let outcome = match &words[..] {
+        ["sync-points", "--help" | "-h"] => {
+            print!("{HELP}");
+            return ExitCode::SUCCESS;
+        }
+        ["sync-points", options @ ..] => {
+            match numbers(options, [("--from", 0), ("--stride", 1), ("--seed", 1)]) {
+                Ok([from, stride, seed]) => sync_points::run(from, stride.max(1), seed),
+                Err(wrong) => {
+                    eprint!("sync-points: {wrong}\n\n{HELP}");
+                    return ExitCode::from(2);
+                }
+            }
+        }
+        _ => {
+            eprint!("{HELP}");
+            return ExitCode::from(2);
+        }
+    };
+    match outcome {
+        Ok(counts) => {
+            println!("{counts}");
+            ExitCode::SUCCESS
+        }
+        Err(broken) => {
+            eprintln!("{broken}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The values of these options, each with its default.
+fn numbers<const N: usize>(words: &[&str], options: [(&str, u64); N]) -> Result<[u64; N], String> {
+    let mut values = options.map(|(_, default)| default);
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        let at = options.iter().position(|(name, _)| name == word);
+        let at = at.ok_or_else(|| format!("there is no option `{word}`"))?;
+        let value = words.next().ok_or_else(|| format!("`{word}` needs a number"))?;
+        values[at] = value.parse().map_err(|_| format!("`{word}` needs a number, not `{value}`"))?;
+    }
+    Ok(values)
+}
