@@ -9,7 +9,12 @@ pub struct Arguments {
     pub smoke: bool,
     /// One benchmark alone.
     pub only: Option<String>,
+    /// Rounds of each benchmark, unless the scale says.
+    pub rounds: Option<usize>,
 }
+
+/// Most rounds of a run: more than that is a mistake.
+const ROUNDS_MAX: usize = 100;
 
 /// What the command line comes to.
 pub enum Asked {
@@ -38,6 +43,12 @@ impl Arguments {
                     }
                     arguments.only = Some(id);
                 }
+                "--rounds" => {
+                    let rounds = words.next().and_then(|word| word.parse().ok());
+                    let rounds = rounds.filter(|rounds| (1..=ROUNDS_MAX).contains(rounds));
+                    arguments.rounds =
+                        Some(rounds.ok_or(format!("--rounds wants a number up to {ROUNDS_MAX}"))?);
+                }
                 _ => return Err(format!("`{word}` is not known: see --help")),
             }
         }
@@ -50,12 +61,13 @@ pub fn help() -> String {
     let benches = BENCHES.iter().map(|bench| format!("  {:<28}{}\n", bench.id, bench.about));
     format!(
         "\
-cargo xtask bench [--only NAME] [--smoke]
+cargo xtask bench [--only NAME] [--rounds N] [--smoke]
 
 Measures the benchmarks below, each beside a limit or a peer in the same run, prints a table of ratios and writes
 target/bench.json.
 
   --only NAME   one benchmark alone
+  --rounds N    rounds of each, 5 unless said otherwise
   --smoke       as little work as shows that all of them run, without optimizations; the figures mean nothing
 
 {}",

@@ -43,7 +43,8 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
-    let scale = if arguments.smoke { Scale::smoke() } else { Scale::full() };
+    let mut scale = if arguments.smoke { Scale::smoke() } else { Scale::full() };
+    scale.rounds = arguments.rounds.unwrap_or(scale.rounds);
     let mut report = Report::new();
     let wanted = arguments.only.as_deref();
     for bench in BENCHES.iter().filter(|bench| wanted.is_none_or(|id| id == bench.id)) {

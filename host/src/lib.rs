@@ -33,7 +33,7 @@
 //!
 //! # More
 //!
-//! The repository has the guides: `ARCHITECTURE.md`, and in `docs/` the storage format, delivery, plugins,
+//! The repository has the guides: `ARCHITECTURE.md`, and in `docs/` the storage format, transactions, delivery, plugins,
 //! relays and operations.
 
 mod bus;

@@ -16,6 +16,7 @@ mod determinism;
 mod durability;
 mod endpoint;
 mod exactly_once;
+mod examples;
 mod house;
 mod isolation;
 mod library;

@@ -78,6 +78,8 @@ fn errors_are_sent_across_threads_and_are_causes_of_others() {
     error::<ReadError>();
     error::<Refusal>();
     error::<RuntimeError>();
+    error::<RelayError>();
+    error::<SecretError>();
     error::<StateError>();
     error::<StateUnavailable>();
     error::<StorageFault>();
@@ -113,6 +115,8 @@ fn without_features_the_library_comes_without_what_the_binary_needs() {
     assert!(packages.contains(&"tidegate") && packages.contains(&"tokio"), "{packages:?}");
     let unwanted = [
         "async-nats",
+        "hyper-rustls",
+        "native-tls",
         "axum",
         "clap",
         "http",

@@ -77,7 +77,7 @@ fn collect(at: &Path, path: &str, extension: &str, found: &mut Vec<Source>) {
     }
 }
 
-const CRATES: [&str; 6] = ["benches", "host/src", "plugin-sdk", "plugins", "tests", "xtask"];
+const CRATES: [&str; 7] = ["benches", "host/src", "host/examples", "plugin-sdk", "plugins", "tests", "xtask"];
 
 fn all_sources() -> Vec<Source> {
     CRATES.iter().flat_map(|folder| sources(folder)).collect()
@@ -225,11 +225,15 @@ fn every_file_belongs_to_a_module() {
             sources(&folder).into_iter().map(|source| source.path).filter(|path| !live.contains(path)),
         );
     }
-    for folder in ["tests/system", "tests/crash", "tests/proof"] {
+    let mut programs: Vec<_> = ["tests/system", "tests/crash", "tests/proof"].map(str::to_owned).into();
+    for example in fs::read_dir(root().join("host/examples")).unwrap() {
+        programs.push(format!("host/examples/{}", example.unwrap().file_name().to_string_lossy()));
+    }
+    for folder in programs {
         let mut live = BTreeSet::new();
-        follow(&format!("{folder}/main.rs"), folder, &mut live);
+        follow(&format!("{folder}/main.rs"), &folder, &mut live);
         dead.extend(
-            sources(folder).into_iter().map(|source| source.path).filter(|path| !live.contains(path)),
+            sources(&folder).into_iter().map(|source| source.path).filter(|path| !live.contains(path)),
         );
     }
     assert_none(&dead, "no `mod` names these files");

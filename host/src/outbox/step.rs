@@ -4,6 +4,16 @@ use std::fmt;
 use std::sync::Arc;
 
 /// A step that a relay has just done with a batch.
+///
+/// ```
+/// # #[cfg(any(feature = "outbox-sqlite", feature = "outbox-postgres"))]
+/// # {
+/// use tidegate::outbox::OutboxStep;
+///
+/// let ends_before_the_rows_are_marked = |step| step == OutboxStep::Committed;
+/// assert!(!ends_before_the_rows_are_marked(OutboxStep::Read));
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum OutboxStep {
     /// The bus has noted an outbox that is new to it.

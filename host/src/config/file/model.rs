@@ -13,7 +13,7 @@ use super::super::{
 use super::ConfigFileError;
 use super::document::Document;
 use super::outbox::read_outbox;
-use super::program::{PROGRAM_SETTINGS, read_program};
+use super::program::{PROGRAM_SETTINGS, default_retry, read_program};
 use super::table::{Entry, Table};
 use crate::limits::{CONFIG_BYTES_MAX, OUTBOXES_MAX, TOPICS_MAX};
 
@@ -221,7 +221,7 @@ fn read_consumer(
     let topics = table.require("topics", "a list of the topics that the consumer reads")?;
     let mut consumer = ConsumerConfig::new(topics.strings::<Vec<String>>()?);
     let program = read_program(&table, folder)?;
-    consumer.retry = program.retry();
+    consumer.retry = default_retry(&program);
     set(&mut consumer.order, table.get("order"), Entry::word)?;
     set(&mut consumer.start, table.get("start"), Entry::word)?;
     set(&mut consumer.held_max, table.get("held_max"), Entry::number)?;

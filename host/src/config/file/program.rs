@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::super::{
     ContentMode, Grants, HttpRelayConfig, NatsAuth, NatsRelayConfig, PluginConfig, PluginLimits,
-    ProgramConfig, Secret, TlsConfig,
+    ProgramConfig, RetryPolicy, Secret, TlsConfig,
 };
 use super::ConfigFileError;
 use super::model::set;
@@ -39,6 +39,14 @@ pub(super) fn read_program(table: &Table<'_>, folder: &Path) -> Result<ProgramCo
     match kind {
         "http" => read_http(entry, folder).map(ProgramConfig::Http),
         _ => read_nats(entry, folder).map(ProgramConfig::Nats),
+    }
+}
+
+/// The retries of a consumer whose table says nothing of them: another system is down for longer than a plugin is.
+pub(super) fn default_retry(program: &ProgramConfig) -> RetryPolicy {
+    match program {
+        ProgramConfig::Plugin(_) => RetryPolicy::default(),
+        ProgramConfig::Http(_) | ProgramConfig::Nats(_) => RetryPolicy::patient(),
     }
 }
 
