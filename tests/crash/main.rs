@@ -8,6 +8,12 @@ mod arguments;
 mod outbox;
 mod place;
 #[path = "../system/postgres_server.rs"]
+#[allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "the tests' own, which fail by panicking"
+)]
 mod postgres_server;
 mod process;
 mod relay;

@@ -170,7 +170,9 @@ fn under_many_writers_none_is_skipped_and_each_transactions_rows_stay_together()
     while writers.iter().any(|writer| !writer.is_finished()) {
         bus.outbox_caught_up("shop").unwrap();
     }
-    writers.into_iter().for_each(|writer| writer.join().unwrap());
+    for writer in writers {
+        writer.join().unwrap();
+    }
     bus.outbox_caught_up("shop").unwrap();
     let found = ids(&bus, "orders");
     assert_eq!(found.len(), WRITERS * TRANSACTIONS * 4 / 5 * 3);

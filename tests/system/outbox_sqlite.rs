@@ -145,18 +145,12 @@ fn a_backup_that_is_restored_is_refused_however_much_was_written_since() {
     bus.bus().start_outbox("shop", shop.config()).unwrap();
     let why = refused(&house, &bus);
     assert!(why.contains("put back to an earlier state"), "{why}");
-    assert_eq!(
-        bus.inspect_outbox("shop", &shop.config()).unwrap().trouble,
-        status(&bus).trouble.map(without_remedy)
-    );
+    let trouble = bus.inspect_outbox("shop", &shop.config()).unwrap().trouble.unwrap();
+    assert!(why.starts_with(&trouble), "{trouble}");
     bus.adopt_outbox("shop", &shop.config()).unwrap();
     house.until(|| status(&bus).state == OutboxState::Idle);
     assert_eq!(ids(&bus, "orders"), ["a", "b", "c", "d", "e", "f", "g"]);
     bus.shutdown(SHUTDOWN);
-}
-
-fn without_remedy(trouble: String) -> String {
-    trouble.split(". `tidegate").next().unwrap().to_owned()
 }
 
 #[test]

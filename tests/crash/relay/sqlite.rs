@@ -15,7 +15,7 @@ use crate::place::{Place, Told};
 use crate::scenario::{Account, Scenario, Surroundings};
 
 /// How long a connection waits for others.
-const BUSY: Duration = Duration::from_secs(60);
+const BUSY: Duration = Duration::from_mins(1);
 
 /// See the module.
 pub struct Sqlite;
@@ -71,9 +71,9 @@ impl Till for Connection {
         transaction.execute("INSERT INTO sales (id) VALUES (?1)", [id])?;
         transaction.execute("INSERT INTO tidegate_outbox (id, type) VALUES (?1, 'Sold.v1')", [id])?;
         if commits {
-            transaction.commit()?
+            transaction.commit()?;
         } else {
-            transaction.rollback()?
+            transaction.rollback()?;
         }
         Ok(())
     }
