@@ -1,7 +1,9 @@
 //! The project's tasks: `cargo xtask TASK`. Needs nothing but cargo, and gets the rest by itself.
 
 mod api;
+mod bench;
 mod checks;
+mod crash;
 mod debian;
 mod demo;
 mod features;
@@ -20,11 +22,13 @@ const HELP: &str = "\
 cargo xtask TASK
 
   demo [ARGS]   build what it takes, then run `tidegate demo` on a real week of earthquakes
-  test [ARGS]   build the plugins, get a NATS server, then run all tests and a short form of the proofs; ARGS go to
-                `cargo test`, which then is all that runs
+  test [ARGS]   build the plugins, the binary and the examples, get a NATS server, then run all tests and a short form of
+                the proofs; ARGS go to `cargo test`, which then is all that runs
   lint          formatting, clippy in each set of features, documentation: warnings are errors; and `api`
   api           compare the public API with docs/api; --bless writes it
   sync-points   freeze the disk at each write and sync of a scenario, and check what is there; --help has the options
+  crash [ARGS]  kill a process under load at random moments and check what it leaves; see `crash --help`
+  bench [ARGS]  measure beside limits and peers, into target/bench.json; see `bench --help`
   plugins       build the plugins and the test guests into target/plugins
   help          this text
 
@@ -46,6 +50,8 @@ fn main() -> ExitCode {
         (Some("test"), rest) => checks::test(&workspace, rest),
         (Some("lint"), []) => checks::lint(&workspace),
         (Some("api"), rest) => api::api(&workspace, rest),
+        (Some("crash"), rest) => crash::run_with(&workspace, rest),
+        (Some("bench"), rest) => bench::run_with(&workspace, rest),
         (Some(proof @ "sync-points"), rest) => proof::run_with(&workspace, proof, rest),
         (Some("plugins"), []) => plugins::build(&workspace),
         (Some("help" | "--help" | "-h"), []) => {

@@ -157,7 +157,7 @@ fn read_auth(table: &Table<'_>, folder: &Path) -> Result<Option<NatsAuth>, Confi
 }
 
 /// A text, or a table that says where the text is. What is wrong with it is told without showing it.
-fn read_secret(entry: Entry<'_>, folder: &Path) -> Result<Secret, ConfigFileError> {
+pub(super) fn read_secret(entry: Entry<'_>, folder: &Path) -> Result<Secret, ConfigFileError> {
     const ALLOWED: &str = "a string, `{ env = \"NAME\" }` or `{ file = \"PATH\" }`";
     if let Some(text) = entry.text() {
         return Ok(Secret::Value(text.to_owned()));
@@ -184,6 +184,6 @@ fn read_tls(entry: Entry<'_>, folder: &Path) -> Result<TlsConfig, ConfigFileErro
 }
 
 /// An empty path stays empty, to be refused, where joining would make it the folder.
-fn resolve(folder: &Path, component: &str) -> PathBuf {
+pub(super) fn resolve(folder: &Path, component: &str) -> PathBuf {
     if component.is_empty() { PathBuf::new() } else { folder.join(component) }
 }

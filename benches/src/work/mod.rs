@@ -1,0 +1,8 @@
+//! The benchmarks.
+
+mod bus;
+mod list;
+mod rates;
+mod waits;
+
+pub use list::BENCHES;
