@@ -165,6 +165,17 @@ pub fn consumer(bus: &Blocking, name: &str) -> ConsumerStatus {
     consumers.into_iter().find(|consumer| consumer.name == name).unwrap()
 }
 
+/// Waits until a consumer is done with all that is there.
+///
+/// # Panics
+///
+/// It isn't within a minute of real time.
+pub fn caught_up(bus: &Blocking, name: &str) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let caught_up = async { tokio::time::timeout(Duration::from_mins(1), bus.bus().caught_up(name)).await };
+    runtime.block_on(caught_up).expect("it doesn't come to its end within a minute").unwrap();
+}
+
 /// How many events a consumer has handled.
 pub fn handled(bus: &Blocking, name: &str) -> u64 {
     consumer(bus, name).counts.handled

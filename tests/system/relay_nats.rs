@@ -18,7 +18,7 @@ use tokio::sync::Semaphore;
 
 use crate::cli_process::Directory;
 use crate::endpoint::Certificate;
-use crate::house::{House, at_once, consumer, event_with, handled, letters, publish, topic};
+use crate::house::{House, at_once, caught_up, consumer, event_with, handled, letters, publish, topic};
 use crate::nats_server::{NatsServer, Stored};
 use crate::samples::{attributes, attributes_of_headers, events_of_all_kinds};
 
@@ -72,7 +72,7 @@ fn every_event_arrives_in_the_stream_as_its_json() {
     for event in &events {
         bus.publish("in", event.clone()).unwrap();
     }
-    bus.caught_up("c").unwrap();
+    caught_up(&bus, "c");
     let stored = server.stored("SHOP");
     assert_eq!(stored.len(), events.len());
     for (event, stored) in events.iter().zip(&stored) {
@@ -93,7 +93,7 @@ fn every_event_arrives_in_binary_mode_with_all_its_attributes_and_its_data_to_th
     for event in &events {
         bus.publish("in", event.clone()).unwrap();
     }
-    bus.caught_up("c").unwrap();
+    caught_up(&bus, "c");
     for (event, stored) in events.iter().zip(&server.stored("SHOP")) {
         let mut expected = attributes(event);
         let implied = matches!(event.data(), Some(Data::Json(_))).then_some("application/json");
@@ -155,7 +155,7 @@ fn what_is_handed_on_again_after_a_crash_is_in_the_stream_once() {
     let bus = house.open();
     assert_eq!(handled(&bus, "c"), 0, "the crash was between acknowledgement and commit");
     bus.subscribe("c", at_once(), counted()).unwrap();
-    bus.caught_up("c").unwrap();
+    caught_up(&bus, "c");
     assert!(acknowledged.load(Ordering::SeqCst) >= before + 3);
     assert_eq!(ids(&server), ["a", "b", "c"]);
 }
@@ -167,7 +167,7 @@ fn everything_is_in_the_stream_once_and_in_order_after_the_server_was_killed() {
     let house = House::new();
     let bus = relaying(&house, slow(), to(&server).timeout(Duration::from_secs(1)));
     publish(&bus, "in", "k0-0", "k0");
-    bus.caught_up("c").unwrap();
+    caught_up(&bus, "c");
     server.kill();
     for n in 1..30 {
         publish(&bus, "in", &format!("k{}-{n}", n % 3), &format!("k{}", n % 3));
@@ -208,7 +208,7 @@ fn what_no_attempt_will_bring_into_the_stream_is_a_dead_letter() {
         bus.publish("in", event_with(id, id, &format!("\"{}\"", "x".repeat(bytes)))).unwrap();
     }
     bus.publish("in", event_with("long-key", &"k".repeat(2000), "1")).unwrap();
-    bus.caught_up("c").unwrap();
+    caught_up(&bus, "c");
     assert_eq!(ids(&server), ["small"]);
     let codes: Vec<_> = letters(&bus, "c").iter().map(|letter| letter.reason.code.clone()).collect();
     assert_eq!(codes, ["nats-payload", "nats-10054", "nats-subject"]);
@@ -223,7 +223,7 @@ fn a_stream_that_is_not_the_one_that_was_meant_stores_nothing() {
     let once = ConsumerConfig::new(["in"]).retry(RetryPolicy::default().attempts(1));
     let bus = relaying(&house, once, to(&server).stream("SHOP"));
     publish(&bus, "in", "a", "k");
-    bus.caught_up("c").unwrap();
+    caught_up(&bus, "c");
     assert_eq!(last_code(&bus).as_deref(), Some("nats-10060"));
     assert_eq!(letters(&bus, "c")[0].reason.kind, FailureKind::Transient);
     assert_eq!(server.count("OTHER"), 0);
@@ -244,7 +244,7 @@ fn only_who_knows_the_password_gets_in_and_it_is_shown_nowhere() {
     let once = || ConsumerConfig::new(["in"]).retry(RetryPolicy::default().attempts(1));
     let bus = relaying(&house, once(), config.clone());
     publish(&bus, "in", "a", "k");
-    bus.caught_up("c").unwrap();
+    caught_up(&bus, "c");
     let letter = &letters(&bus, "c")[0];
     assert_eq!(letter.reason.code, "nats-connect");
     assert!(letter.reason.message.contains("authorization violation"), "{}", letter.reason);
@@ -252,7 +252,7 @@ fn only_who_knows_the_password_gets_in_and_it_is_shown_nowhere() {
     let relay = relay(&house, config);
     assert!(!format!("{relay:?}{:?}", letters(&bus, "c")).contains("hunter2"));
     bus.subscribe("d", once(), relay).unwrap();
-    bus.caught_up("d").unwrap();
+    caught_up(&bus, "d");
     assert_eq!(server.stored_as(known, "SHOP").len(), 1);
 }
 
@@ -272,12 +272,12 @@ fn a_server_is_spoken_to_by_tls_if_its_certificate_is_trusted() {
     let config = || NatsRelayConfig::new([server.tls_url()]).subject("shop.{topic}");
     let bus = relaying(&house, once(), config().tls(TlsConfig::default().ca(&ca)));
     publish(&bus, "in", "a", "k");
-    bus.caught_up("c").unwrap();
+    caught_up(&bus, "c");
     assert_eq!(server.stored_as(trusting, "SHOP").len(), 1);
     let other = folder.path().join("other.pem");
     std::fs::write(&other, Certificate::new().certificate).unwrap();
     bus.subscribe("d", once(), relay(&house, config().tls(TlsConfig::default().ca(&other)))).unwrap();
-    bus.caught_up("d").unwrap();
+    caught_up(&bus, "d");
     assert_eq!(letters(&bus, "d")[0].reason.code, "nats-connect");
 }
 
