@@ -50,7 +50,7 @@ struct Arguments {
     /// The data directory; it is made where there is none
     #[arg(long, value_name = "DIR", default_value = "./device-data")]
     dir: PathBuf,
-    /// Where readings go, such as http://localhost:9000/readings
+    /// Where readings go: the URL of an HTTP endpoint, http or https
     #[arg(long)]
     url: String,
     /// Remove readings that were forwarded and are older

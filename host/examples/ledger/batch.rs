@@ -38,8 +38,10 @@ pub fn carry_out(ledger: &Ledger, path: &Path, threads: usize) -> Result<Told, L
     let lines = Mutex::new((1_u64..).zip(input.lines()));
     let (done, refused) = (AtomicU64::new(0), AtomicU64::new(0));
     let unreadable = Mutex::new(None);
+    // A function of its own, so that the lock is let go of before the line is worked at.
+    let next = || lines.lock().unwrap_or_else(PoisonError::into_inner).next();
     let work = || {
-        while let Some((number, line)) = lines.lock().unwrap_or_else(PoisonError::into_inner).next() {
+        while let Some((number, line)) = next() {
             let outcome = match line {
                 Ok(line) if line.trim().is_empty() => continue,
                 Ok(line) => one(ledger, &line),

@@ -1,5 +1,7 @@
 //! The service over HTTP. All answers are JSON; one that refuses is `{"error": "what is wrong, and what to do"}`.
 
+use std::fmt::Display;
+
 use axum::extract::rejection::{JsonRejection, PathRejection};
 use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::header::{LOCATION, RETRY_AFTER};
@@ -25,10 +27,10 @@ pub fn routes(shop: Shop) -> Router {
         .route("/orders", post(place))
         .route("/orders/{number}", get(look_up))
         .fallback(async || {
-            refusal(StatusCode::NOT_FOUND, "there are `POST /orders` and `GET /orders/NUMBER`")
+            refusal(StatusCode::NOT_FOUND, &"there are `POST /orders` and `GET /orders/NUMBER`")
         })
         .method_not_allowed_fallback(async || {
-            refusal(StatusCode::METHOD_NOT_ALLOWED, "there are `POST /orders` and `GET /orders/NUMBER`")
+            refusal(StatusCode::METHOD_NOT_ALLOWED, &"there are `POST /orders` and `GET /orders/NUMBER`")
         })
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(shop)
@@ -42,27 +44,27 @@ async fn place(
 ) -> Response {
     let key = match idempotency_key(&headers) {
         Ok(key) => key,
-        Err(reason) => return refusal(StatusCode::BAD_REQUEST, reason),
+        Err(reason) => return refusal(StatusCode::BAD_REQUEST, &reason),
     };
     let request = match body {
         Ok(Json(request)) => request,
-        Err(rejection) => return refusal(rejection.status(), rejection.body_text()),
+        Err(rejection) => return refusal(rejection.status(), &rejection.body_text()),
     };
     if let Err(invalid) = request.validate() {
-        return refusal(StatusCode::UNPROCESSABLE_ENTITY, invalid);
+        return refusal(StatusCode::UNPROCESSABLE_ENTITY, &invalid);
     }
     match shop.place(key, request).await {
         Ok(Placed::Order(order)) => placed(&order),
         Ok(Placed::KeyReused) => refusal(
             StatusCode::UNPROCESSABLE_ENTITY,
-            "another order was placed with this Idempotency-Key: use a new one for each order",
+            &"another order was placed with this Idempotency-Key: use a new one for each order",
         ),
         Err(error) => unplaced(&error),
     }
 }
 
 fn placed(order: &Order) -> Response {
-    let place = [(LOCATION, format!("/orders/{}", order.order))];
+    let place = [(LOCATION, format!("/orders/{}", order.number))];
     (StatusCode::CREATED, place, Json(order)).into_response()
 }
 
@@ -72,7 +74,7 @@ fn unplaced(error: &TransactionError<PlaceError>) -> Response {
         TransactionError::InDoubt(_) | TransactionError::Reopening | TransactionError::TooSlow { .. } => {
             try_again(error)
         }
-        TransactionError::Closed => refusal(StatusCode::SERVICE_UNAVAILABLE, "the service is being stopped"),
+        TransactionError::Closed => refusal(StatusCode::SERVICE_UNAVAILABLE, &"the service is being stopped"),
         TransactionError::Refused(PlaceError::Publish(full @ PublishError::DiskFull { .. })) => {
             refusal(StatusCode::INSUFFICIENT_STORAGE, full)
         }
@@ -83,13 +85,13 @@ fn unplaced(error: &TransactionError<PlaceError>) -> Response {
 /// `GET /orders/{number}`: an order, and what the consumers have made of it so far.
 async fn look_up(State(shop): State<Shop>, number: Result<Path<u64>, PathRejection>) -> Response {
     let Ok(Path(number)) = number else {
-        return refusal(StatusCode::NOT_FOUND, "an order has a number, such as `/orders/17`");
+        return refusal(StatusCode::NOT_FOUND, &"an order has a number, such as `/orders/17`");
     };
     match shop.look_up(number) {
         Ok(Some((order, status))) => Json(json!({ "order": order, "status": status })).into_response(),
-        Ok(None) => refusal(StatusCode::NOT_FOUND, format!("there is no order {number}")),
-        Err(LookUpError::Read(ReadError::Reopening)) => try_again("the storage is being opened anew"),
-        Err(error) => refusal(StatusCode::INTERNAL_SERVER_ERROR, error),
+        Ok(None) => refusal(StatusCode::NOT_FOUND, &format!("there is no order {number}")),
+        Err(LookUpError::Read(ReadError::Reopening)) => try_again(&"the storage is being opened anew"),
+        Err(error) => refusal(StatusCode::INTERNAL_SERVER_ERROR, &error),
     }
 }
 
@@ -106,13 +108,13 @@ fn idempotency_key(headers: &HeaderMap) -> Result<String, String> {
     Ok(key.to_owned())
 }
 
-fn refusal(status: StatusCode, reason: impl ToString) -> Response {
+fn refusal(status: StatusCode, reason: &dyn Display) -> Response {
     (status, Json(json!({ "error": reason.to_string() }))).into_response()
 }
 
-fn try_again(reason: impl ToString) -> Response {
-    let reason = format!("{}. Send the same request again: it takes effect once", reason.to_string());
-    let mut response = refusal(StatusCode::SERVICE_UNAVAILABLE, reason);
+fn try_again(reason: &dyn Display) -> Response {
+    let reason = format!("{reason}. Send the same request again: it takes effect once");
+    let mut response = refusal(StatusCode::SERVICE_UNAVAILABLE, &reason);
     response.headers_mut().insert(RETRY_AFTER, axum::http::HeaderValue::from_static("1"));
     response
 }

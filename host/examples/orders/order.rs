@@ -34,7 +34,7 @@ pub struct Item {
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Order {
     /// Its number, from 1 without gaps.
-    pub order: u64,
+    pub number: u64,
     /// What the client sent.
     #[serde(flatten)]
     pub request: OrderRequest,

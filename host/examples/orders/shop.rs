@@ -151,7 +151,7 @@ fn place(transaction: &mut Transaction<'_>, key: &str, request: OrderRequest) ->
     }
 
     let number = orders.last()?.map_or(1, |(number, _)| number.value() + 1);
-    let order = Order { order: number, total_cents: request.total_cents(), request };
+    let order = Order { number, total_cents: request.total_cents(), request };
     // The key of the request is the event's id; the order's number its key, by which consumers get its events in order.
     let event = Event::new(key, SOURCE, "OrderPlaced.v1")
         .subject(number.to_string())

@@ -12,7 +12,7 @@ const ISSUED: &str = "issued";
 /// What is read of an order.
 #[derive(Deserialize)]
 pub struct Order {
-    order: u64,
+    number: u64,
     customer: String,
     total_cents: u64,
 }
@@ -42,13 +42,13 @@ impl Consumer for OrderReceipts {
     type Data = Order;
 
     fn handle(&mut self, delivery: &Delivery<Order>, host: &mut dyn Host) -> Result<(), Failure> {
-        let Order { order, customer, total_cents } = &delivery.event.data;
+        let Order { number, customer, total_cents } = &delivery.event.data;
         // Count and receipt are kept together, or neither is: an attempt that fails leaves no gap.
         let issued = host.get_json::<u64>(ISSUED)?.unwrap_or_default() + 1;
         host.set_json(ISSUED, &issued)?;
         let receipt = Receipt {
             number: format!("{}-{issued}", delivery.partition),
-            order: *order,
+            order: *number,
             customer: customer.clone(),
             total_cents: *total_cents,
         };
@@ -71,7 +71,7 @@ mod tests {
     fn order(number: u64) -> String {
         format!(
             r#"{{"specversion": "1.0", "id": "request-{number}", "source": "/orders", "type": "OrderPlaced.v1",
-                "subject": "{number}", "data": {{"order": {number}, "customer": "c", "total_cents": 250, "items": []}}}}"#
+                "subject": "{number}", "data": {{"number": {number}, "customer": "c", "total_cents": 250, "items": []}}}}"#
         )
     }
 

@@ -100,6 +100,7 @@ fn readings_arrive_in_order_for_each_sensor_and_each_once() {
     // After the restart the sensors repeat what they are not sure of.
     let mut device = directory.start_command(command(&directory, port));
     feed(&mut device, 8..=20);
+    directory.until("all readings", || desk.accepted().len() == 60);
     let (code, rest) = device.finish();
     assert_eq!((code, rest.as_str()), (0, "closed: all is forwarded\n"), "{}", directory.log());
 
@@ -139,8 +140,8 @@ fn what_cannot_be_kept_or_sent_is_told() {
     directory.until("the dead letters", || refused() == 3);
     desk.answer(202);
     directory.done(&["--dir", data.to_str().unwrap(), "dlq", "redrive", "forward", "--all"]);
+    directory.until("all readings", || desk.accepted().len() == 6);
     assert_eq!(device.finish(), (0, "closed: all is forwarded\n".to_owned()));
-    assert_eq!(desk.accepted().len(), 6);
 
     for (url, words) in [("ftp://x", "http"), ("http://", "url")] {
         let mut command = Command::new(example("device"));

@@ -27,12 +27,11 @@ pub fn ask(
 ) -> io::Result<Answer> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(PATIENCE))?;
-    let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-    write!(
-        stream,
-        "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: {}\r\n{headers}\r\n{body}",
-        body.len()
-    )?;
+    let mut request = format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n");
+    for (name, value) in headers.iter().chain(&[("Content-Length", body.len().to_string().as_str())]) {
+        request.extend([name, ": ", value, "\r\n"]);
+    }
+    write!(stream, "{request}\r\n{body}")?;
     let mut text = String::new();
     stream.read_to_string(&mut text)?;
     let cut_off = || io::Error::from(io::ErrorKind::UnexpectedEof);

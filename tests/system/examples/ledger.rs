@@ -116,10 +116,13 @@ fn a_process_that_finds_the_directory_in_use_says_so_or_waits() {
 #[test]
 fn of_many_who_change_the_same_account_none_is_lost_and_none_overdraws() {
     let ledger = Ledger::new();
-    let mut lines = String::from("open alice\nopen bob\ndeposit alice 50.00\n");
-    assert_eq!(ledger.run_with(&["batch", "-"], &lines).out, "3 done, 0 refused\n");
-    lines.clear();
+    let before = "open alice\nopen bob\nopen carol\ndeposit alice 50.00\ndeposit carol 21.00\n";
+    assert_eq!(ledger.run_with(&["batch", "-"], before).out, "5 done, 0 refused\n");
     // Three times as much as there is, by eight threads at a time: as many as there is money for are done.
+    let outcome = ledger.run_with(&["batch", "-", "--threads", "8"], &"withdraw carol 1.00\n".repeat(63));
+    assert_eq!(outcome.out, "21 done, 42 refused\n", "{outcome:?}");
+    // And so with two accounts at a time.
+    let mut lines = String::new();
     for number in 0..75 {
         writeln!(lines, "withdraw alice 1.00\ntransfer alice bob 1.00 --id t-{number}").unwrap();
     }

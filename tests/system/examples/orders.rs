@@ -116,7 +116,7 @@ fn what_was_answered_is_in_the_table_and_in_the_log_once_with_one_receipt() {
     let placed = placed.into_inner().unwrap();
     assert_eq!(placed.len(), CLIENTS * ORDERS_EACH);
     for order in placed.values() {
-        let path = format!("/orders/{}", order["order"]);
+        let path = format!("/orders/{}", order["number"]);
         directory.until("its receipt", || get(service.address, &path).body["status"]["receipts"] == 1);
         assert_eq!(get(service.address, &path).body["order"], *order);
     }
@@ -132,7 +132,7 @@ fn assert_log_agrees(directory: &Directory, placed: &BTreeMap<String, Value>) {
     let ids: BTreeSet<&str> = events.iter().map(|record| record.event.id()).collect();
     assert_eq!(ids.len(), events.len(), "each once");
     assert!(ids.iter().copied().eq(placed.keys().map(String::as_str)), "{ids:?}");
-    let numbers: BTreeSet<u64> = placed.values().map(|order| order["order"].as_u64().unwrap()).collect();
+    let numbers: BTreeSet<u64> = placed.values().map(|order| order["number"].as_u64().unwrap()).collect();
     assert!(numbers.iter().copied().eq(1..=placed.len() as u64), "orders are numbered without gaps");
     {
         let table = bus.bus().snapshot().unwrap().open_table(ORDERS).unwrap().unwrap();
