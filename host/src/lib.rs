@@ -22,6 +22,7 @@
 //! # Features
 //!
 //! - `cli` (default): the `tidegate` command. It brings `server`.
+//! - `outbox-sqlite`, `outbox-postgres`, and `outboxes` for both: events from an application's own database, see `outbox`.
 //! - `server`: the control socket for other processes, the configuration file, and following it while the bus runs.
 //!
 //! - `relay-http`: `HttpRelay`, a handler that posts each event to an HTTP endpoint.
@@ -32,7 +33,7 @@
 //!
 //! # More
 //!
-//! The repository has the guides: `ARCHITECTURE.md`, and in `docs/` the storage format, delivery, plugins,
+//! The repository has the guides: `ARCHITECTURE.md`, and in `docs/` the storage format, transactions, delivery, plugins,
 //! relays and operations.
 
 mod bus;
@@ -45,6 +46,8 @@ mod handler;
 mod ids;
 mod limits;
 mod log;
+#[cfg(any(feature = "outbox-sqlite", feature = "outbox-postgres"))]
+pub mod outbox;
 mod plugin;
 mod relay;
 #[cfg(feature = "server")]

@@ -4,7 +4,13 @@
 //! in a consumer's configuration; the ceilings that keep memory and file sizes predictable are constants.
 
 #![cfg_attr(
-    not(all(feature = "server", feature = "relay-http", feature = "relay-nats")),
+    not(all(
+        feature = "server",
+        feature = "outbox-sqlite",
+        feature = "outbox-postgres",
+        feature = "relay-http",
+        feature = "relay-nats"
+    )),
     allow(dead_code, reason = "some bounds are those of optional parts")
 )]
 
@@ -227,6 +233,45 @@ pub const GUEST_CALL_BYTES_MAX: usize = EFFECT_BYTES_MAX + (1 << 20);
 pub const LOG_LINE_BYTES_MAX: usize = 4 << 10;
 /// Lines in the log that one lane's plugin may write in a second; what comes faster is counted and dropped.
 pub const LOG_LINES_PER_SECOND: u32 = 100;
+
+/// Outbox relays of a bus: each has a connection to its database, and with SQLite a thread.
+pub const OUTBOXES_MAX: usize = 64;
+/// Topics that an outbox's configuration lists.
+pub const OUTBOX_TOPICS_MAX: usize = 256;
+/// Rows that an outbox relay publishes in one commit.
+pub const OUTBOX_ROWS_MAX: u32 = 256;
+/// Bytes of rows after which an outbox relay reads no more into one commit. One row of the bus's largest event passes.
+pub const OUTBOX_BYTES_MAX: usize = 1 << 20;
+/// What a row may have beside what its event takes, such as the quotes of its extensions in JSON. A row that is larger than
+/// the largest event and this isn't fetched.
+pub const OUTBOX_ROW_EXTRA_BYTES: usize = 64 << 10;
+/// Time between two looks into an outbox that was empty, unless told otherwise.
+pub const OUTBOX_POLL: Duration = Duration::from_millis(100);
+/// Floor of the setting above: a look is a query.
+pub const OUTBOX_POLL_MIN: Duration = Duration::from_millis(1);
+/// Ceiling of the setting above: what comes later is a batch job.
+pub const OUTBOX_POLL_MAX: Duration = Duration::from_hours(1);
+/// Shortest time that published rows can be kept: what is shorter is `after = "delete"`.
+pub const OUTBOX_KEEP_MIN: Duration = Duration::from_secs(1);
+/// Time between two looks for kept rows that are old enough to go.
+pub const OUTBOX_PURGE_EVERY: Duration = Duration::from_mins(1);
+/// Kept rows that one step removes: bounds how long the application's writers wait for it.
+pub const OUTBOX_PURGE_ROWS_MAX: u32 = 1000;
+/// Failed rows that one step lists or puts back to work.
+pub const OUTBOX_FAILED_ROWS_MAX: u32 = 1000;
+/// Rows up to which a backlog is counted: counting more takes longer than anybody waits.
+pub const OUTBOX_COUNT_MAX: u32 = 1_000_000;
+/// Longest diagnosis of a row that is set aside; longer ones are cut.
+pub const OUTBOX_FAILURE_BYTES_MAX: usize = 4 << 10;
+/// First wait after an outbox's database could not be used. It doubles with each failure in a row.
+pub const OUTBOX_RETRY_BASE: Duration = Duration::from_millis(200);
+/// Longest such wait: about how soon after a database is back its rows are published.
+pub const OUTBOX_RETRY_MAX: Duration = Duration::from_secs(10);
+/// Time that one step on an outbox's database may take before the connection is given up.
+pub const OUTBOX_STEP_MAX: Duration = Duration::from_secs(30);
+/// Time that an outbox relay waits for SQLite's write lock: an application's transaction is shorter, or the relay says
+/// that it waits.
+pub const OUTBOX_BUSY_MAX: Duration = Duration::from_secs(5);
 
 /// Attempts at a delivery to another system unless told otherwise. With the wait below, an outage of some seven hours
 /// passes before the first event is given up on.

@@ -7,7 +7,10 @@
 mod arguments;
 mod outbox;
 mod place;
+#[path = "../system/postgres_server.rs"]
+mod postgres_server;
 mod process;
+mod relay;
 mod run;
 mod scenario;
 mod stopwatch;

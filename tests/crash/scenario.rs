@@ -7,9 +7,10 @@ use tidegate::Blocking;
 
 use crate::outbox::Outbox;
 use crate::place::{Place, Told};
+use crate::relay::{Postgres, Sqlite};
 
-/// All scenarios. Another one is a folder beside `outbox` and a line here.
-pub const SCENARIOS: [&dyn Scenario; 1] = [&Outbox];
+/// All scenarios. Another one is a type like these and a line here.
+pub const SCENARIOS: [&dyn Scenario; 3] = [&Outbox, &Sqlite, &Postgres];
 
 /// What panics say that belong to the load.
 pub const ON_PURPOSE: &str = "on purpose";
@@ -40,7 +41,6 @@ pub enum Surroundings {
     /// It is there for as long as this value.
     Ready(Box<dyn Any>),
     /// The machine doesn't have it: the scenario is passed over, and says why.
-    #[expect(dead_code, reason = "the outbox needs nothing around it")]
     Missing(String),
 }
 

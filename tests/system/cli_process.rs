@@ -37,6 +37,14 @@ fn binary() -> PathBuf {
     binary
 }
 
+/// An example: built beside this test.
+pub fn example(name: &str) -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let program = test.parent().and_then(Path::parent).unwrap().join("examples").join(name);
+    assert!(program.is_file(), "{} is missing: `cargo build --examples` builds it", program.display());
+    program
+}
+
 /// An event as a line of JSON.
 pub fn line(id: &str, key: &str, data: &str) -> String {
     format!(
@@ -90,16 +98,7 @@ impl Directory {
 
     /// Runs a command with this on its standard input.
     pub fn run_with(&self, arguments: &[&str], input: &str) -> Outcome {
-        let piped = || Stdio::piped();
-        let mut child =
-            self.command(arguments).stdin(piped()).stdout(piped()).stderr(piped()).spawn().unwrap();
-        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-        let output = child.wait_with_output().unwrap();
-        Outcome {
-            code: output.status.code().unwrap_or(-1),
-            out: String::from_utf8(output.stdout).unwrap(),
-            err: String::from_utf8(output.stderr).unwrap(),
-        }
+        Outcome::of(self.command(arguments), input)
     }
 
     /// Runs a command that has to succeed, and returns what it prints.
@@ -124,9 +123,15 @@ impl Directory {
 
     /// Starts a command that goes on.
     pub fn start(&self, arguments: &[&str]) -> Running {
+        let mut command = self.command(arguments);
+        command.stdin(Stdio::null());
+        self.start_command(command)
+    }
+
+    /// Starts a program that goes on; what it writes to its standard error goes to the log.
+    pub fn start_command(&self, mut command: Command) -> Running {
         let log = fs::File::options().create(true).append(true).open(self.path().join("log")).unwrap();
-        let mut child =
-            self.command(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
+        let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap());
         Running { child, lines }
     }
@@ -173,12 +178,40 @@ impl Directory {
     }
 }
 
+impl Outcome {
+    /// Runs a program to its end, with this on its standard input.
+    pub fn of(mut command: Command, input: &str) -> Self {
+        let piped = || Stdio::piped();
+        let mut child = command.stdin(piped()).stdout(piped()).stderr(piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            out: String::from_utf8(output.stdout).unwrap(),
+            err: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+}
+
 impl Running {
     /// The next line that it prints.
     pub fn line(&mut self) -> String {
         let mut line = String::new();
         self.lines.read_line(&mut line).unwrap();
         line.trim_end().to_owned()
+    }
+
+    /// Writes to its standard input, which has to be a pipe.
+    pub fn write(&mut self, text: &str) {
+        self.child.stdin.as_mut().unwrap().write_all(text.as_bytes()).unwrap();
+    }
+
+    /// Ends its standard input, waits until it has ended by itself, and returns its exit code and what else it has printed.
+    pub fn finish(mut self) -> (i32, String) {
+        drop(self.child.stdin.take());
+        let mut rest = String::new();
+        self.lines.read_to_string(&mut rest).unwrap();
+        (self.child.wait().unwrap().code().unwrap_or(-1), rest)
     }
 
     /// Tells it to end in good order, and returns its exit code and what else it has printed.

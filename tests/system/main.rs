@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod cli_bad_input;
+mod cli_outbox;
 mod cli_process;
 mod cli_publish;
 mod cli_run;
@@ -15,12 +16,17 @@ mod determinism;
 mod durability;
 mod endpoint;
 mod exactly_once;
+mod examples;
 mod house;
 mod isolation;
 mod library;
 mod manners;
 mod nats_server;
 mod order;
+mod outbox_house;
+mod outbox_postgres;
+mod outbox_sqlite;
+mod postgres_server;
 mod relay_http;
 mod relay_nats;
 mod reload;

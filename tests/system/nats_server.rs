@@ -73,8 +73,11 @@ impl NatsServer {
     pub fn begin(&mut self) {
         let file = self.folder.path().join("nats.conf");
         let (port, store) = (self.port, self.folder.path().join("store"));
-        let own =
-            format!("listen: \"127.0.0.1:{port}\"\njetstream {{ store_dir: {store:?} }}\n{}", self.settings);
+        let own = format!(
+            "listen: \"127.0.0.1:{port}\"\njetstream {{ store_dir: \"{}\" }}\n{}",
+            store.display(),
+            self.settings
+        );
         std::fs::write(&file, own).unwrap();
         let log = std::fs::File::options().create(true).append(true).open(self.log_file()).unwrap();
         let child = Command::new(&self.program)
@@ -137,11 +140,11 @@ impl NatsServer {
     }
 
     /// Makes a stream of these subjects.
-    pub fn make_stream(&self, name: &str, subjects: &[&str], more: Value) {
+    pub fn make_stream(&self, name: &str, subjects: &[&str], more: &Value) {
         self.make_stream_as(ConnectOptions::new(), name, subjects, more);
     }
 
-    pub fn make_stream_as(&self, options: ConnectOptions, name: &str, subjects: &[&str], more: Value) {
+    pub fn make_stream_as(&self, options: ConnectOptions, name: &str, subjects: &[&str], more: &Value) {
         let mut stream = json!({ "name": name, "subjects": subjects, "storage": "file", "num_replicas": 1 });
         let settings = stream.as_object_mut().unwrap();
         settings.extend(more.as_object().cloned().unwrap_or_default());

@@ -65,7 +65,7 @@ fn last_code(bus: &Blocking) -> Option<String> {
 #[test]
 fn every_event_arrives_in_the_stream_as_its_json() {
     let Some(server) = NatsServer::start() else { return };
-    server.make_stream("SHOP", &["shop.>"], json!({}));
+    server.make_stream("SHOP", &["shop.>"], &json!({}));
     let house = House::new();
     let bus = relaying(&house, tireless(), to(&server).stream("SHOP"));
     let events = events_of_all_kinds();
@@ -86,7 +86,7 @@ fn every_event_arrives_in_the_stream_as_its_json() {
 #[test]
 fn every_event_arrives_in_binary_mode_with_all_its_attributes_and_its_data_to_the_byte() {
     let Some(server) = NatsServer::start() else { return };
-    server.make_stream("SHOP", &["shop.>"], json!({}));
+    server.make_stream("SHOP", &["shop.>"], &json!({}));
     let house = House::new();
     let bus = relaying(&house, tireless(), to(&server).mode(ContentMode::Binary));
     let events = events_of_all_kinds();
@@ -129,7 +129,7 @@ impl Handler for Counted {
 #[test]
 fn what_is_handed_on_again_after_a_crash_is_in_the_stream_once() {
     let Some(server) = NatsServer::start() else { return };
-    server.make_stream("SHOP", &["shop.>"], json!({}));
+    server.make_stream("SHOP", &["shop.>"], &json!({}));
     let house = House::new();
     let bus = house.open();
     topic(&bus, "in");
@@ -163,7 +163,7 @@ fn what_is_handed_on_again_after_a_crash_is_in_the_stream_once() {
 #[test]
 fn everything_is_in_the_stream_once_and_in_order_after_the_server_was_killed() {
     let Some(mut server) = NatsServer::start() else { return };
-    server.make_stream("SHOP", &["shop.>"], json!({}));
+    server.make_stream("SHOP", &["shop.>"], &json!({}));
     let house = House::new();
     let bus = relaying(&house, slow(), to(&server).timeout(Duration::from_secs(1)));
     publish(&bus, "in", "k0-0", "k0");
@@ -193,7 +193,7 @@ fn what_no_stream_takes_is_tried_again_until_one_does() {
     publish(&bus, "in", "a", "k");
     publish(&bus, "in", "b", "k");
     house.until(|| consumer(&bus, "c").counts.retries >= 3);
-    server.make_stream("SHOP", &["shop.>"], json!({}));
+    server.make_stream("SHOP", &["shop.>"], &json!({}));
     house.until(|| handled(&bus, "c") == 2);
     assert_eq!(ids(&server), ["a", "b"]);
 }
@@ -201,7 +201,7 @@ fn what_no_stream_takes_is_tried_again_until_one_does() {
 #[test]
 fn what_no_attempt_will_bring_into_the_stream_is_a_dead_letter() {
     let Some(server) = NatsServer::start_with("max_payload: 32KB\n") else { return };
-    server.make_stream("SHOP", &["shop.>"], json!({ "max_msg_size": 8192 }));
+    server.make_stream("SHOP", &["shop.>"], &json!({ "max_msg_size": 8192 }));
     let house = House::new();
     let bus = relaying(&house, at_once(), to(&server));
     for (id, bytes) in [("huge", 40_000), ("large", 20_000), ("small", 10)] {
@@ -218,7 +218,7 @@ fn what_no_attempt_will_bring_into_the_stream_is_a_dead_letter() {
 #[test]
 fn a_stream_that_is_not_the_one_that_was_meant_stores_nothing() {
     let Some(server) = NatsServer::start() else { return };
-    server.make_stream("OTHER", &["shop.>"], json!({}));
+    server.make_stream("OTHER", &["shop.>"], &json!({}));
     let house = House::new();
     let once = ConsumerConfig::new(["in"]).retry(RetryPolicy::default().attempts(1));
     let bus = relaying(&house, once, to(&server).stream("SHOP"));
@@ -234,7 +234,7 @@ fn only_who_knows_the_password_gets_in_and_it_is_shown_nowhere() {
     let users = "authorization { users: [ { user: relay, password: hunter2 } ] }\n";
     let Some(server) = NatsServer::start_with(users) else { return };
     let known = || ConnectOptions::with_user_and_password("relay".to_owned(), "hunter2".to_owned());
-    server.make_stream_as(known(), "SHOP", &["shop.>"], json!({}));
+    server.make_stream_as(known(), "SHOP", &["shop.>"], &json!({}));
     let house = House::new();
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("password");
@@ -263,10 +263,10 @@ fn a_server_is_spoken_to_by_tls_if_its_certificate_is_trusted() {
     let (ca, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
     std::fs::write(&ca, &certificate.certificate).unwrap();
     std::fs::write(&key, &certificate.key).unwrap();
-    let settings = format!("tls {{ cert_file: {ca:?}, key_file: {key:?} }}\n");
+    let settings = format!("tls {{ cert_file: \"{}\", key_file: \"{}\" }}\n", ca.display(), key.display());
     let Some(server) = NatsServer::start_with(&settings) else { return };
     let trusting = || ConnectOptions::new().add_root_certificates(ca.clone()).require_tls(true);
-    server.make_stream_as(trusting(), "SHOP", &["shop.>"], json!({}));
+    server.make_stream_as(trusting(), "SHOP", &["shop.>"], &json!({}));
     let house = House::new();
     let once = || ConsumerConfig::new(["in"]).retry(RetryPolicy::default().attempts(1));
     let config = || NatsRelayConfig::new([server.tls_url()]).subject("shop.{topic}");
@@ -296,7 +296,7 @@ fn a_relay_that_cannot_be_made_says_why() {
 fn a_configured_relay_runs_and_is_shown() {
     let Some(server) = NatsServer::start_with("authorization { token: hunter2 }\n") else { return };
     let known = || ConnectOptions::with_token("hunter2".to_owned());
-    server.make_stream_as(known(), "SHOP", &["shop.>"], json!({}));
+    server.make_stream_as(known(), "SHOP", &["shop.>"], &json!({}));
     let url = server.url();
     let directory = Directory::new(&format!(
         "[topics.in]

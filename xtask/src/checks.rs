@@ -26,7 +26,7 @@ pub fn lint(workspace: &Workspace) -> Result<()> {
 }
 
 /// All tests, and the proofs in a short form unless some tests are asked for. The whole-system tests load the components
-/// from `target/plugins` and run the binary, so those are built first, and hand events on to a NATS server.
+/// from `target/plugins`, run the binary and the examples, so those are built first, and hand events on to a NATS server.
 pub fn test(workspace: &Workspace, args: &[String]) -> Result<()> {
     plugins::build(workspace)?;
     nats::obtain(workspace);
@@ -38,6 +38,7 @@ pub fn test(workspace: &Workspace, args: &[String]) -> Result<()> {
         plugins::GUESTS,
         "--bin",
         "tidegate",
+        "--examples",
         "--locked",
     ]))?;
     // The guests have nothing to test natively, and a native library of each would have to be linked.

@@ -22,8 +22,8 @@ const HELP: &str = "\
 cargo xtask TASK
 
   demo [ARGS]   build what it takes, then run `tidegate demo` on a real week of earthquakes
-  test [ARGS]   build the plugins, get a NATS server, then run all tests and a short form of the proofs; ARGS go to
-                `cargo test`, which then is all that runs
+  test [ARGS]   build the plugins, the binary and the examples, get a NATS server, then run all tests and a short form of
+                the proofs; ARGS go to `cargo test`, which then is all that runs
   lint          formatting, clippy in each set of features, documentation: warnings are errors; and `api`
   api           compare the public API with docs/api; --bless writes it
   sync-points   freeze the disk at each write and sync of a scenario, and check what is there; --help has the options

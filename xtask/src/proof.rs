@@ -2,13 +2,11 @@
 
 use anyhow::Result;
 
-use crate::{process::run, workspace::Workspace};
+use crate::{crash::run_built, workspace::Workspace};
 
 /// Runs one of them.
 pub fn run_with(workspace: &Workspace, proof: &str, args: &[String]) -> Result<()> {
-    let mut cargo = workspace.cargo();
-    cargo.args(["run", "--quiet", "--package", "tidegate-tests", "--bin", "proof", "--locked", "--", proof]);
-    run(cargo.args(args))
+    run_built(workspace, "proof", &[&[proof.to_owned()], args].concat())
 }
 
 /// All of them, in a short form.

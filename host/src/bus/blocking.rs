@@ -4,10 +4,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::{Bus, ConsumerError, Drained, ReloadOutcome};
+#[cfg(any(feature = "outbox-sqlite", feature = "outbox-postgres"))]
+use crate::config::OutboxConfig;
 use crate::config::{ConsumerConfig, PluginConfig, TopicConfig};
 use crate::event::Event;
 use crate::handler::Handler;
 use crate::log::{AdminError, Position, PublishError, Published, Transaction, TransactionError, block_on};
+#[cfg(any(feature = "outbox-sqlite", feature = "outbox-postgres"))]
+use crate::outbox::{FailedRow, FailedRows, OutboxError, OutboxStatus};
 
 /// The calls of [`Bus`] that wait, for programs without async: they block the calling thread for as long. What doesn't
 /// wait is called on the bus itself, see [`bus`](Self::bus).
@@ -232,6 +236,72 @@ impl Blocking {
     /// The same.
     pub fn discard(&self, consumer: &str, letters: Vec<u64>) -> Result<(), AdminError> {
         block_on(self.bus.discard(consumer, letters))
+    }
+
+    /// See [`Bus::stop_outbox`].
+    ///
+    /// # Errors
+    ///
+    /// The same.
+    #[cfg(any(feature = "outbox-sqlite", feature = "outbox-postgres"))]
+    pub fn stop_outbox(&self, name: &str) -> Result<(), OutboxError> {
+        block_on(self.bus.stop_outbox(name))
+    }
+
+    /// See [`Bus::outboxes`].
+    #[cfg(any(feature = "outbox-sqlite", feature = "outbox-postgres"))]
+    pub fn outboxes(&self) -> Vec<OutboxStatus> {
+        block_on(self.bus.outboxes())
+    }
+
+    /// See [`Bus::outbox_caught_up`].
+    ///
+    /// # Errors
+    ///
+    /// The same.
+    #[cfg(any(feature = "outbox-sqlite", feature = "outbox-postgres"))]
+    pub fn outbox_caught_up(&self, name: &str) -> Result<(), OutboxError> {
+        block_on(self.bus.outbox_caught_up(name))
+    }
+
+    /// See [`Bus::outbox_failed_rows`].
+    ///
+    /// # Errors
+    ///
+    /// The same.
+    #[cfg(any(feature = "outbox-sqlite", feature = "outbox-postgres"))]
+    pub fn outbox_failed_rows(&self, name: &str, rows_max: u32) -> Result<Vec<FailedRow>, OutboxError> {
+        block_on(self.bus.outbox_failed_rows(name, rows_max))
+    }
+
+    /// See [`Bus::retry_outbox`].
+    ///
+    /// # Errors
+    ///
+    /// The same.
+    #[cfg(any(feature = "outbox-sqlite", feature = "outbox-postgres"))]
+    pub fn retry_outbox(&self, name: &str, which: FailedRows) -> Result<u64, OutboxError> {
+        block_on(self.bus.retry_outbox(name, which))
+    }
+
+    /// See [`Bus::inspect_outbox`].
+    ///
+    /// # Errors
+    ///
+    /// The same.
+    #[cfg(any(feature = "outbox-sqlite", feature = "outbox-postgres"))]
+    pub fn inspect_outbox(&self, name: &str, config: &OutboxConfig) -> Result<OutboxStatus, OutboxError> {
+        block_on(self.bus.inspect_outbox(name, config))
+    }
+
+    /// See [`Bus::adopt_outbox`].
+    ///
+    /// # Errors
+    ///
+    /// The same.
+    #[cfg(any(feature = "outbox-sqlite", feature = "outbox-postgres"))]
+    pub fn adopt_outbox(&self, name: &str, config: &OutboxConfig) -> Result<(), OutboxError> {
+        block_on(self.bus.adopt_outbox(name, config))
     }
 
     /// See [`Bus::shutdown`].

@@ -98,12 +98,26 @@ async fn drain(inner: &Arc<Inner>) -> Vec<(String, Undone)> {
         let clock = Arc::clone(inner.log.clock());
         draining.spawn(async move { (name, running.consumer.drain(over(cut_off, &*clock)).await) });
     }
+    #[cfg(any(feature = "outbox-sqlite", feature = "outbox-postgres"))]
+    stop_outboxes(inner).await;
     let mut undone = draining.join_all().await;
     undone.sort_by(|(a, _), (b, _)| a.cmp(b));
     let left = undone.iter().map(|(name, undone)| left(inner, name, undone, None));
     let left = left.filter(Unfinished::is_something).collect();
     inner.ending.stage.send_replace(Stage::Closing(Drained::pending(left)));
     undone
+}
+
+/// Has all relays of outboxes come to the end of their step. What they leave half done they find when they begin again.
+#[cfg(any(feature = "outbox-sqlite", feature = "outbox-postgres"))]
+async fn stop_outboxes(inner: &Arc<Inner>) {
+    let mut stopping = tokio::task::JoinSet::new();
+    for running in inner.outboxes.take_all().into_values() {
+        let cut_off = inner.ending.cut_off.subscribe();
+        let clock = Arc::clone(inner.log.clock());
+        stopping.spawn(async move { running.stop(over(cut_off, &*clock)).await });
+    }
+    stopping.join_all().await;
 }
 
 /// Ends when the consumers are to be cut off, which may be brought forward meanwhile.

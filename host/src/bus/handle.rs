@@ -65,6 +65,8 @@ pub(super) struct Inner {
     pub components: Components,
     pub roster: Roster,
     pub lanes: Lanes,
+    #[cfg(any(feature = "outbox-sqlite", feature = "outbox-postgres"))]
+    pub outboxes: crate::outbox::Roster,
     pub handle: tokio::runtime::Handle,
     directory: PathBuf,
     config: BusConfig,
@@ -136,6 +138,8 @@ impl Bus {
             components,
             roster: Roster::default(),
             lanes,
+            #[cfg(any(feature = "outbox-sqlite", feature = "outbox-postgres"))]
+            outboxes: crate::outbox::Roster::default(),
             handle,
             directory,
             config: options.config,
@@ -390,9 +394,9 @@ impl Bus {
 
     /// Ends the bus in good order, and says what was left.
     ///
-    /// 1. Each consumer comes to the end of its current delivery and commits. One that hasn't at the deadline is cut off:
-    ///    that delivery takes no effect, and is made again the next time. Until then other calls go on as ever, since a
-    ///    delivery may need them.
+    /// 1. Each consumer comes to the end of its current delivery and commits, and each outbox's relay to that of its step.
+    ///    One that hasn't at the deadline is cut off: that delivery takes no effect, and is made again the next time; the
+    ///    relay finds what it left half done. Until then other calls go on as ever, since a delivery may need them.
     /// 2. Calls are refused from here on, on any handle, and so are those that still wait for room in the queue to the
     ///    disk. Those that have room are written and answered.
     /// 3. The database is closed. When this returns, the directory can be opened again, by this or another process.

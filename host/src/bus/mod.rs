@@ -9,6 +9,8 @@ mod ending;
 mod error;
 mod handle;
 mod options;
+#[cfg(any(feature = "outbox-sqlite", feature = "outbox-postgres"))]
+mod outboxes;
 mod programs;
 mod reader;
 mod roster;

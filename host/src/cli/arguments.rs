@@ -14,6 +14,7 @@ Exit codes:
   2  the command line is wrong
   3  there is no data directory, or another process has it open and can't be reached
   4  the database is damaged, or of a newer version
+  5  with --expect: the key's last event has another number, and nothing is published
 
 While `tidegate run`, or a program that serves the control socket, has the data directory open, the other commands reach
 it through the socket `control.sock` in that directory. When nobody has it open, they open it themselves.";
@@ -63,6 +64,8 @@ pub enum Command {
     Plugins(Plugins),
     /// Dead letters: list, show, redrive, discard
     Dlq(Dlq),
+    /// Outboxes in an application's SQLite or PostgreSQL database: make, show, retry, adopt
+    Outbox(Outbox),
     /// Show it all on a week of real earthquakes, and check the result
     Demo(Demo),
 }
@@ -97,7 +100,11 @@ pub struct Run {
 A wrong event is told with its line, attribute and reason, and the lines before and after it still go in; the exit code
 is then 1. With --atomic none goes in unless all are right.
 
-Publishing the same events again is safe: those that the topic has had, by `source` and `id`, are dropped.")]
+Publishing the same events again is safe: those that the topic has had, by `source` and `id`, are dropped.
+
+With --expect, in a topic that numbers the events of each key, the events are all of one key and go in together, or not at
+all: the exit code is 5 where the key's last event has another number, and the error says which. Read what has come since
+(`tidegate read TOPIC --key KEY --after NUMBER`), decide anew, and publish again.")]
 pub struct Publish {
     /// The topic
     #[arg(value_parser = name)]
@@ -108,6 +115,9 @@ pub struct Publish {
     /// All events in one commit, or none
     #[arg(long)]
     pub atomic: bool,
+    /// All events in one commit, if the last event of their key has this number, 0 for no event; or none
+    #[arg(long, value_name = "NUMBER")]
+    pub expect: Option<u64>,
     /// Publish a single event of this type
     #[arg(long = "type", value_name = "TYPE", conflicts_with = "atomic")]
     pub kind: Option<String>,
@@ -133,6 +143,9 @@ pub struct Publish {
 
 /// `tidegate read`.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+With --key, a topic that numbers the events of each key (`sequence = true`) is read through its index: the events of that
+key alone, each with its number in front.")]
 pub struct Read {
     /// The topic
     #[arg(value_parser = name)]
@@ -143,6 +156,12 @@ pub struct Read {
     /// Where to begin: `earliest`, `latest`, an offset, or a time such as 2018-01-31T00:00:00Z
     #[arg(long, value_name = "PLACE", default_value = "earliest", value_parser = position)]
     pub from: Position,
+    /// The events of one key, in a topic that numbers them
+    #[arg(long, conflicts_with_all = ["partition", "from", "follow"])]
+    pub key: Option<String>,
+    /// With --key: begin behind the event of this number
+    #[arg(long, value_name = "NUMBER", requires = "key", default_value_t = 0)]
+    pub after: u64,
     /// End after so many events
     #[arg(long, value_name = "NUMBER")]
     pub limit: Option<u64>,
@@ -178,6 +197,9 @@ pub enum TopicsCommand {
         /// Remove the oldest events beyond this size, such as `1GiB`
         #[arg(long, value_name = "SIZE", value_parser = bytes)]
         retention_bytes: Option<u64>,
+        /// Number the events of each key, for `read --key` and `publish --expect`; it can't be changed later
+        #[arg(long)]
+        sequence: bool,
     },
 }
 
@@ -307,6 +329,67 @@ pub enum DlqCommand {
         #[arg(long)]
         yes: bool,
     },
+}
+
+/// `tidegate outbox`.
+#[derive(Debug, Args)]
+pub struct Outbox {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: OutboxCommand,
+}
+
+/// What to do with outboxes.
+#[derive(Debug, Subcommand)]
+pub enum OutboxCommand {
+    /// Make the outbox's tables in a database; those that are there stay as they are
+    Init(OutboxInit),
+    /// Show the outboxes of the configuration: rows that wait, the age of the oldest, rows that failed
+    Status {
+        /// One of them, with the rows that failed
+        name: Option<String>,
+    },
+    /// Put rows that failed back to work
+    Retry {
+        /// The outbox
+        name: String,
+        /// The rows' positions
+        #[arg(value_name = "POSITION", required_unless_present = "all", conflicts_with = "all")]
+        positions: Vec<u64>,
+        /// All rows that failed
+        #[arg(long)]
+        all: bool,
+    },
+    /// Publish from an outbox as it is, after its database was exchanged or restored from a backup
+    #[command(after_help = "\
+Rows that the table has marked count as published, and all others don't. Rows that were published and whose mark was lost
+are published again; their topic drops them if its deduplication window still knows them.")]
+    Adopt {
+        /// The outbox
+        name: String,
+        /// Do it, without which nothing is done
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+/// `tidegate outbox init`.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("database").required(true).args(["name", "sqlite", "postgres"]), after_help = "\
+A URL on the command line can be seen by others on the machine. Put one with a password into the configuration, where it
+may come from the environment or a file, and name the outbox.")]
+pub struct OutboxInit {
+    /// The outbox of the configuration
+    pub name: Option<String>,
+    /// A file of SQLite; made where there is none
+    #[arg(long, value_name = "PATH")]
+    pub sqlite: Option<PathBuf>,
+    /// A database of PostgreSQL, such as `postgres://shop@localhost/shop`
+    #[arg(long, value_name = "URL")]
+    pub postgres: Option<String>,
+    /// Print the SQL, for your own migrations, and do nothing
+    #[arg(long)]
+    pub print: bool,
 }
 
 /// Which dead letters.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use tidegate::config::ConfigFileError;
-use tidegate::server::{ClientError, ControlError};
+use tidegate::server::{ClientError, ControlError, Refusal};
 use tidegate::{BusError, OpenError};
 
 /// The exit codes, as `tidegate --help` and `docs/operations.md` list them.
@@ -21,6 +21,8 @@ pub enum Exit {
     Unreachable = 3,
     /// The database is damaged, or of a newer version.
     Unusable = 4,
+    /// A key's last event has another number than was expected.
+    Conflict = 5,
 }
 
 impl From<Exit> for ExitCode {
@@ -112,6 +114,7 @@ impl CliError {
             Self::Open(BusError::Open(OpenError::NewerFormat { .. } | OpenError::Damaged { .. })) => {
                 Exit::Unusable
             }
+            Self::Client(ClientError::Refused(Refusal { actual: Some(_), .. })) => Exit::Conflict,
             _ => Exit::Refused,
         }
     }

@@ -7,6 +7,7 @@ mod demo;
 mod dlq;
 mod error;
 mod init;
+mod outbox;
 mod output;
 mod plugins;
 mod publish;
@@ -52,6 +53,7 @@ fn dispatch(arguments: Arguments, output: &mut Output) -> Result<Exit, CliError>
         Command::Consumers(consumers) => consumers::consumers(&global, consumers.command, output),
         Command::Plugins(plugins) => plugins::plugins(&global, plugins.command, output),
         Command::Dlq(dlq) => dlq::dlq(&global, dlq.command, output),
+        Command::Outbox(outbox) => outbox::outbox(&global, outbox.command, output),
         Command::Demo(demo) => demo::demo(&demo),
     }
 }

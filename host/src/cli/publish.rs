@@ -27,6 +27,9 @@ struct Summary {
     published: u64,
     duplicates: u64,
     refused: u64,
+    /// The number of the last of them within its key, where a number was expected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    number: Option<u64>,
 }
 
 /// Publishes events.
@@ -36,7 +39,8 @@ pub fn publish(global: &Global, publish: &Publish, output: &mut Output) -> Resul
     let publisher = Publisher {
         access: &mut access,
         topic: &publish.topic,
-        atomic: publish.atomic,
+        atomic: publish.atomic || publish.expect.is_some(),
+        expected: publish.expect,
         batch: Vec::new(),
         bytes: 0,
         summary: Summary::default(),
@@ -49,9 +53,13 @@ pub fn publish(global: &Global, publish: &Publish, output: &mut Output) -> Resul
     if output.is_json() {
         output.json(&summary)?;
     } else {
+        let number = summary.number.map(|number| format!("; the last has number {number}"));
         output.line(format_args!(
-            "{} published, {} duplicates dropped, {} refused",
-            summary.published, summary.duplicates, summary.refused
+            "{} published, {} duplicates dropped, {} refused{}",
+            summary.published,
+            summary.duplicates,
+            summary.refused,
+            number.unwrap_or_default(),
         ))?;
     }
     Ok(if summary.refused == 0 { Exit::Done } else { Exit::Refused })
@@ -98,6 +106,7 @@ struct Publisher<'a> {
     access: &'a mut Access,
     topic: &'a str,
     atomic: bool,
+    expected: Option<u64>,
     batch: Vec<EventJson>,
     bytes: usize,
     summary: Summary,
@@ -132,7 +141,8 @@ impl Publisher<'_> {
         }
         bar.finish_and_clear();
         if self.atomic && self.summary.refused > 0 {
-            eprintln!("nothing is published, as --atomic was asked for and a line is wrong");
+            let option = if self.expected.is_some() { "--expect" } else { "--atomic" };
+            eprintln!("nothing is published, as {option} was asked for and a line is wrong");
         } else {
             self.send()?;
         }
@@ -145,7 +155,7 @@ impl Publisher<'_> {
         }
         let events = std::mem::take(&mut self.batch);
         self.bytes = 0;
-        let request = Request::Publish { topic: self.topic.to_owned(), events };
+        let request = Request::Publish { topic: self.topic.to_owned(), events, expected: self.expected };
         let published = self.access.one(request, |answer| match answer {
             Answer::Published(published) => Some(published),
             _ => None,
@@ -153,6 +163,7 @@ impl Publisher<'_> {
         let published = published.map_err(|error| self.so_far(error))?;
         let duplicates = published.iter().filter(|published| published.duplicate).count() as u64;
         self.summary.duplicates += duplicates;
+        self.summary.number = self.expected.and(published.last()).and_then(|published| published.sequence);
         self.summary.published += published.len() as u64 - duplicates;
         Ok(())
     }

@@ -15,16 +15,20 @@ const DATA_CHARS: usize = 120;
 pub fn read(global: &Global, read: &Read, output: &mut Output) -> Result<Exit, CliError> {
     let mut access = Access::open(global)?;
     let mut exit = Exit::Done;
-    let request = Request::Read {
-        topic: read.topic.clone(),
-        partition: read.partition,
-        from: read.from,
-        limit: read.limit,
-        follow: read.follow,
+    let (topic, limit) = (read.topic.clone(), read.limit);
+    let request = match &read.key {
+        Some(key) => Request::ReadKey { topic, key: key.clone(), after: read.after, limit },
+        None => {
+            Request::Read { topic, partition: read.partition, from: read.from, limit, follow: read.follow }
+        }
     };
     access.ask(request, |answer| {
         match answer {
             Answer::Record(record) if output.is_json() => output.json(&record)?,
+            Answer::Record(record) if read.key.is_some() => {
+                let number = record.event.0.sequence().unwrap_or_default();
+                output.line(format_args!("{number}  {}", line(&record)))?;
+            }
             Answer::Record(record) => output.line(line(&record))?,
             Answer::Damaged { reason } => {
                 exit = Exit::Refused;

@@ -19,14 +19,17 @@ pub fn topics(
     let mut access = Access::open(global)?;
     match command.unwrap_or(TopicsCommand::List) {
         TopicsCommand::List => list(&mut access, output)?,
-        TopicsCommand::Create { name, partitions, retention_age, retention_bytes } => {
+        TopicsCommand::Create { name, partitions, retention_age, retention_bytes, sequence } => {
             let mut retention = Retention::default();
             retention.age = retention_age;
             retention.bytes = retention_bytes;
-            let config = TopicConfig::new(partitions).retention(retention);
+            let config = TopicConfig::new(partitions).retention(retention).sequence(sequence);
             access.tell(Request::CreateTopic { name: name.clone(), config })?;
-            output
-                .line(format_args!("topic `{name}` has {partitions} partitions and {}", kept(&retention)))?;
+            let numbers = if sequence { ", numbers the events of each key" } else { "" };
+            output.line(format_args!(
+                "topic `{name}` has {partitions} partitions{numbers} and {}",
+                kept(&retention)
+            ))?;
         }
     }
     access.close();
@@ -38,7 +41,7 @@ fn list(access: &mut Access, output: &mut Output) -> Result<(), CliError> {
     if output.is_json() {
         return topics.iter().try_for_each(|topic| output.json(topic));
     }
-    let mut table = Table::new(["TOPIC", ">PARTITIONS", ">EVENTS", ">SIZE", "CREATED", "RETENTION"]);
+    let mut table = Table::new(["TOPIC", ">PARTITIONS", ">EVENTS", ">SIZE", "CREATED", "KEYS", "RETENTION"]);
     for topic in &topics {
         table.push(row![
             topic.name,
@@ -46,6 +49,7 @@ fn list(access: &mut Access, output: &mut Output) -> Result<(), CliError> {
             topic.events(),
             size(topic.bytes()),
             moment(topic.created),
+            if topic.config.sequence { "numbered" } else { "" },
             kept(&topic.config.retention),
         ]);
     }

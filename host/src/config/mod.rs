@@ -6,6 +6,7 @@ mod error;
 #[cfg(feature = "server")]
 mod file;
 mod name;
+mod outbox;
 mod plugin;
 mod program;
 mod relay;
@@ -19,6 +20,7 @@ pub use error::ConfigError;
 #[cfg(feature = "server")]
 pub use file::{Config, ConfigFileError};
 pub use name::{NameError, check_name};
+pub use outbox::{AfterPublish, OutboxConfig, OutboxDatabase};
 pub use plugin::{Grants, PluginConfig, PluginLimits};
 pub use program::ProgramConfig;
 pub use relay::{ContentMode, HttpRelayConfig, NatsAuth, NatsRelayConfig, TlsConfig};

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::error::Place;
-use super::{ConfigError, HttpRelayConfig, NatsRelayConfig, PluginConfig, RetryPolicy};
+use super::{ConfigError, HttpRelayConfig, NatsRelayConfig, PluginConfig};
 
 /// What runs a consumer, as a configuration says it.
 ///
@@ -39,14 +39,6 @@ impl ProgramConfig {
             Self::Plugin(_) => None,
             Self::Http(relay) => Some(relay.target()),
             Self::Nats(relay) => Some(relay.target()),
-        }
-    }
-
-    /// The retry policy that a consumer has where a configuration file names none.
-    pub(super) fn retry(&self) -> RetryPolicy {
-        match self {
-            Self::Plugin(_) => RetryPolicy::default(),
-            Self::Http(_) | Self::Nats(_) => RetryPolicy::patient(),
         }
     }
 

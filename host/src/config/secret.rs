@@ -32,6 +32,15 @@ pub enum Secret {
 }
 
 /// Why a secret could not be read.
+///
+/// ```
+/// use tidegate::config::{Secret, SecretError};
+///
+/// match Secret::File("no/such/file".into()).read() {
+///     Err(SecretError::File { path, source }) => println!("{}: {source}", path.display()),
+///     other => panic!("{other:?}"),
+/// }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SecretError {

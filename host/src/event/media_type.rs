@@ -38,7 +38,7 @@ pub(super) fn check(text: &str) -> Result<(), &'static str> {
 }
 
 /// Whether a media type declares JSON: `*/json` or `*/*+json`, whatever its parameters.
-pub(super) fn is_json(text: &str) -> bool {
+pub(crate) fn is_json(text: &str) -> bool {
     let essence = text.split(';').next().unwrap_or_default().trim_end();
     let subtype = essence.rsplit('/').next().unwrap_or_default().as_bytes();
     subtype.eq_ignore_ascii_case(b"json")

@@ -17,6 +17,8 @@ pub use builder::EventBuilder;
 pub use data::{Data, DataError};
 pub use error::{EventError, JsonError};
 pub use lines::{EventLines, LineError};
+#[cfg(any(feature = "outbox-sqlite", feature = "outbox-postgres"))]
+pub(crate) use media_type::is_json;
 pub use model::Event;
 pub(crate) use model::SEQUENCE;
 pub use parts::EventParts;

@@ -44,11 +44,20 @@ struct Disk {
     /// The operation from which on all fail.
     frozen_from: Option<u64>,
     syncs: u64,
-    fail_syncs: bool,
-    hold_syncs: bool,
+    sync: Sync,
     /// Syncs that are held at this moment.
     held_syncs: u64,
     free_bytes: Option<u64>,
+}
+
+/// What a sync does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Sync {
+    #[default]
+    Works,
+    Fails,
+    /// It waits until it is told otherwise.
+    Waits,
 }
 
 #[derive(Debug)]
@@ -124,12 +133,12 @@ impl MemoryMedium {
 
     /// Has every sync fail, or none.
     pub fn fail_syncs(&self, fail: bool) {
-        self.disk().fail_syncs = fail;
+        self.disk().sync = if fail { Sync::Fails } else { Sync::Works };
     }
 
     /// Has every sync wait, as on a disk that hangs, until it is told otherwise.
     pub fn hold_syncs(&self, hold: bool) {
-        self.disk().hold_syncs = hold;
+        self.disk().sync = if hold { Sync::Waits } else { Sync::Works };
         self.released.notify_all();
     }
 
@@ -266,14 +275,14 @@ impl StorageBackend for Opened {
     fn sync_data(&self) -> io::Result<()> {
         let mut disk = self.0.changing()?;
         disk.held_syncs += 1;
-        while disk.hold_syncs {
+        while disk.sync == Sync::Waits {
             disk = self.0.released.wait(disk).unwrap_or_else(PoisonError::into_inner);
         }
         disk.held_syncs -= 1;
         if disk.generation != self.0.generation() {
             return Err(io::Error::other("the power is out"));
         }
-        if disk.fail_syncs {
+        if disk.sync == Sync::Fails {
             return Err(io::Error::other("the disk fails to sync"));
         }
         disk.unsynced.clear();

@@ -28,7 +28,7 @@ pub(crate) const APPLICATION: &str = "app/";
 /// Nothing of it is durable before the closure has returned `Ok` and the commit is on the disk; then all of it is. Reads
 /// see the transaction's own writes.
 ///
-/// The tables are redb's, see [`redb`](crate::redb). They lie apart from the bus's own: no name can collide.
+/// The tables are redb's, see [`redb`]. They lie apart from the bus's own: no name can collide.
 ///
 /// ```
 /// use tidegate::config::TopicConfig;

@@ -5,6 +5,18 @@ use std::path::PathBuf;
 use crate::config::{ConfigError, SecretError};
 
 /// Why a relay could not be made of its configuration. Nothing was sent.
+///
+/// ```
+/// use tidegate::RelayError;
+///
+/// /// What to tell whoever has set a relay up.
+/// fn explain(error: &RelayError) -> String {
+///     match error {
+///         RelayError::NotBuilt { feature, .. } => format!("this program is without `{feature}`"),
+///         other => other.to_string(),
+///     }
+/// }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RelayError {

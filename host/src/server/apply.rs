@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::outboxes;
 use crate::bus::{Bus, ConsumerKind, ConsumerStatus, TopicStatus};
 use crate::config::{Config, ConsumerConfig, ProgramConfig, TopicConfig};
 
@@ -56,6 +57,12 @@ pub enum Change {
     ConsumerChanged(String),
     /// A consumer was ended; what it has stays until it is forgotten.
     ConsumerDetached(String),
+    /// An outbox is published from.
+    OutboxStarted(String),
+    /// An outbox got other settings.
+    OutboxChanged(String),
+    /// An outbox isn't published from any more; its rows wait in its table.
+    OutboxStopped(String),
     /// Settings of the bus as a whole differ from those that it was opened with: they take effect when it is opened
     /// again.
     BusWhenOpenedAgain,
@@ -72,6 +79,12 @@ impl fmt::Display for Change {
                 f,
                 "consumer `{name}` ended: the configuration doesn't name it any more; its progress, state and dead \
                  letters stay until `tidegate consumers forget {name}`"
+            ),
+            Self::OutboxStarted(name) => write!(f, "outbox `{name}` started"),
+            Self::OutboxChanged(name) => write!(f, "outbox `{name}` changed"),
+            Self::OutboxStopped(name) => write!(
+                f,
+                "outbox `{name}` ended: the configuration doesn't name it any more; its rows wait in its table"
             ),
             Self::BusWhenOpenedAgain => f.write_str("the settings in `[bus]` take effect at the next start"),
         }
@@ -97,7 +110,7 @@ impl fmt::Display for Change {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Refused {
-    /// Which: ``topic `quakes` `` or ``consumer `alerts` ``.
+    /// Which: ``topic `quakes` ``, ``consumer `alerts` `` or ``outbox `shop` ``.
     pub what: String,
     /// Why, and what to do.
     pub why: String,
@@ -114,8 +127,8 @@ impl fmt::Display for Refused {
     }
 }
 
-/// Brings a bus to what a configuration says: creates and changes topics; starts, changes and ends the consumers that it
-/// names. Native consumers are left alone. What the configuration says already is left as it is, so that a
+/// Brings a bus to what a configuration says: creates and changes topics; starts, changes and ends the consumers and
+/// the outboxes that it names. Native consumers are left alone. What the configuration says already is left as it is, so that a
 /// consumer doesn't notice when another one changes.
 ///
 /// What is refused stays as it was and doesn't hold up the rest: a bus with ten consumers goes on with nine when one
@@ -152,6 +165,7 @@ pub async fn apply(bus: &Bus, config: &Config) -> Applied {
             Err(why) => applied.refused.push(Refused { what, why }),
         }
     }
+    outboxes::apply(bus, config, &mut applied).await;
     applied
 }
 

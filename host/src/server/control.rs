@@ -187,7 +187,7 @@ impl Connection {
     async fn turn_away(mut self) -> io::Result<()> {
         let message =
             format!("the control socket serves {CONNECTIONS_MAX} connections at a time: try again later");
-        self.send(&Err::<Welcome, _>(Refusal { message })).await
+        self.send(&Err::<Welcome, _>(Refusal::new(message))).await
     }
 
     async fn serve(mut self) -> io::Result<()> {
@@ -199,7 +199,7 @@ impl Connection {
                  the same version",
                 ours.version, hello.version, hello.protocol
             );
-            return self.send(&Err::<Welcome, _>(Refusal { message })).await;
+            return self.send(&Err::<Welcome, _>(Refusal::new(message))).await;
         }
         let event_bytes_max = self.bus.config().event_bytes_max;
         let welcome = Welcome {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use super::records::{self, Read};
+use super::records::{self, Read, ReadKey};
 use super::{Answer, Refusal, Request, StateLine};
 use crate::bus::Bus;
 use crate::event::Event;
@@ -71,13 +71,20 @@ async fn carry_out(bus: &Bus, request: Request, outlet: &Outlet) -> Result<(), E
     match request {
         Request::Topics => outlet.answer(Answer::Topics(bus.topics())).await,
         Request::CreateTopic { name, config } => Ok(bus.create_topic(&name, config).await.map_err(Failed)?),
-        Request::Publish { topic, events } => {
-            let events = events.into_iter().map(|event| (topic.as_str(), owned(event.0))).collect();
-            let published = bus.publish_all(events).await.map_err(Failed)?;
+        Request::Publish { topic, events, expected } => {
+            let events = events.into_iter().map(|event| owned(event.0));
+            let published = match expected {
+                None => bus.publish_all(events.map(|event| (topic.as_str(), event)).collect()).await,
+                Some(expected) => bus.publish_expecting(&topic, expected, events.collect()).await,
+            };
+            let published = published.map_err(|error| Refusal::of_publish(&error))?;
             outlet.answer(Answer::Published(published)).await
         }
         Request::Read { topic, partition, from, limit, follow } => {
             records::read(bus, Read { topic, partition, from, limit, follow }, outlet).await
+        }
+        Request::ReadKey { topic, key, after, limit } => {
+            records::read_key(bus, ReadKey { topic, key, after, limit }, outlet).await
         }
         Request::Consumers => outlet.answer(Answer::Consumers(bus.consumers().map_err(Failed)?)).await,
         Request::Pause { consumer } => Ok(bus.pause(&consumer).await.map_err(Failed)?),
@@ -98,8 +105,8 @@ async fn carry_out(bus: &Bus, request: Request, outlet: &Outlet) -> Result<(), E
         }
         Request::DeadLetter { consumer, letter } => {
             let found = bus.dead_letter(&consumer, letter).map_err(Failed)?;
-            let found = found.ok_or_else(|| Refusal {
-                message: format!("consumer `{consumer}` has no dead letter {letter}: `tidegate dlq list {consumer}` lists them"),
+            let found = found.ok_or_else(|| {
+                Refusal::new(format!("consumer `{consumer}` has no dead letter {letter}: `tidegate dlq list {consumer}` lists them"))
             })?;
             outlet.answer(Answer::Letter(Box::new(found.into()))).await
         }
@@ -109,6 +116,20 @@ async fn carry_out(bus: &Bus, request: Request, outlet: &Outlet) -> Result<(), E
         Request::Discard { consumer, letters } => {
             Ok(bus.discard(&consumer, letters).await.map_err(Failed)?)
         }
+        #[cfg(any(feature = "outbox-sqlite", feature = "outbox-postgres"))]
+        Request::Outboxes => outlet.answer(Answer::Outboxes(bus.outboxes().await)).await,
+        #[cfg(any(feature = "outbox-sqlite", feature = "outbox-postgres"))]
+        Request::FailedRows { outbox, limit } => {
+            let rows = bus.outbox_failed_rows(&outbox, limit).await.map_err(Failed)?;
+            outlet.answer(Answer::FailedRows(rows)).await
+        }
+        #[cfg(any(feature = "outbox-sqlite", feature = "outbox-postgres"))]
+        Request::RetryOutbox { outbox, rows } => {
+            let retried = bus.retry_outbox(&outbox, rows).await.map_err(Failed)?;
+            outlet.answer(Answer::Retried(retried)).await
+        }
+        #[cfg(any(feature = "outbox-sqlite", feature = "outbox-postgres"))]
+        Request::AdoptOutbox { outbox } => Ok(bus.adopt_running_outbox(&outbox).await.map_err(Failed)?),
     }
 }
 

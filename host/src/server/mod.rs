@@ -10,6 +10,7 @@ mod control;
 mod error;
 mod execute;
 mod frame;
+mod outboxes;
 mod protocol;
 mod records;
 mod socket_path;

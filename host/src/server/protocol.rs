@@ -16,10 +16,12 @@ use crate::config::TopicConfig;
 use crate::event::Event;
 use crate::handler::{Failure, ProgramVersion};
 use crate::limits::EVENT_BYTES_CEILING;
-use crate::log::{Attempt, DeadLetter, Position, Published};
+use crate::log::{Attempt, DeadLetter, Position, PublishError, Published};
+#[cfg(any(feature = "outbox-sqlite", feature = "outbox-postgres"))]
+use crate::outbox::{FailedRow, FailedRows, OutboxStatus};
 
 /// The version of the protocol. Two sides of different versions don't talk.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 /// What a client says first.
 ///
@@ -103,6 +105,11 @@ pub enum Request {
         topic: String,
         /// The events.
         events: Vec<EventJson>,
+        /// The number that the last event of their key has to have, see
+        /// [`Bus::publish_expecting`](crate::Bus::publish_expecting); `None` where any will do. A [`Refusal`] says the
+        /// actual one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        expected: Option<u64>,
     },
     /// Reads a topic: to what is durable when it is asked, or for ever. Answered by many [`Answer::Record`] and
     /// [`Answer::Damaged`].
@@ -117,6 +124,18 @@ pub enum Request {
         limit: Option<u64>,
         /// Whether to go on with what is published from now on.
         follow: bool,
+    },
+    /// Reads the events of one key, to what is durable when it is asked: see [`Bus::read_key`](crate::Bus::read_key).
+    /// Answered by many [`Answer::Record`] and [`Answer::Damaged`].
+    ReadKey {
+        /// The topic, which numbers its events.
+        topic: String,
+        /// The key.
+        key: String,
+        /// The number behind which to begin, 0 for the first event.
+        after: u64,
+        /// After how many events to end.
+        limit: Option<u64>,
     },
     /// All consumers. Answered by [`Answer::Consumers`].
     Consumers,
@@ -192,6 +211,31 @@ pub enum Request {
         /// The ids of the letters.
         letters: Vec<u64>,
     },
+    /// See [`Bus::outboxes`](crate::Bus::outboxes). Answered by [`Answer::Outboxes`].
+    #[cfg(any(feature = "outbox-sqlite", feature = "outbox-postgres"))]
+    Outboxes,
+    /// See [`Bus::outbox_failed_rows`](crate::Bus::outbox_failed_rows). Answered by [`Answer::FailedRows`].
+    #[cfg(any(feature = "outbox-sqlite", feature = "outbox-postgres"))]
+    FailedRows {
+        /// The outbox.
+        outbox: String,
+        /// After how many rows to end.
+        limit: u32,
+    },
+    /// See [`Bus::retry_outbox`](crate::Bus::retry_outbox). Answered by [`Answer::Retried`].
+    #[cfg(any(feature = "outbox-sqlite", feature = "outbox-postgres"))]
+    RetryOutbox {
+        /// The outbox.
+        outbox: String,
+        /// Which rows.
+        rows: FailedRows,
+    },
+    /// See [`Bus::adopt_outbox`](crate::Bus::adopt_outbox); of one that runs.
+    #[cfg(any(feature = "outbox-sqlite", feature = "outbox-postgres"))]
+    AdoptOutbox {
+        /// The outbox.
+        outbox: String,
+    },
 }
 
 /// An answer, or one of many to a request.
@@ -227,6 +271,15 @@ pub enum Answer {
     Reloaded(ReloadOutcome),
     /// A dead letter.
     Letter(Box<Letter>),
+    /// The outboxes that run, by name.
+    #[cfg(any(feature = "outbox-sqlite", feature = "outbox-postgres"))]
+    Outboxes(Vec<OutboxStatus>),
+    /// Rows that were set aside.
+    #[cfg(any(feature = "outbox-sqlite", feature = "outbox-postgres"))]
+    FailedRows(Vec<FailedRow>),
+    /// How many rows are back at work.
+    #[cfg(any(feature = "outbox-sqlite", feature = "outbox-postgres"))]
+    Retried(u64),
 }
 
 /// What follows a request.
@@ -266,12 +319,29 @@ pub(super) enum Reply {
 pub struct Refusal {
     /// What happened, to which thing, and what to do.
     pub message: String,
+    /// The number that the key's last event has, where another one was expected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub actual: Option<u64>,
 }
 
 impl Refusal {
+    /// A refusal in these words.
+    pub(super) fn new(message: String) -> Self {
+        Self { message, actual: None }
+    }
+
     /// A refusal in the words of an error and its causes.
     pub(super) fn of(error: &dyn std::error::Error) -> Self {
-        Self { message: error.to_string() }
+        Self::new(error.to_string())
+    }
+
+    /// Why events were not published.
+    pub(super) fn of_publish(error: &PublishError) -> Self {
+        let actual = match error {
+            PublishError::VersionConflict { actual, .. } => Some(*actual),
+            _ => None,
+        };
+        Self { actual, ..Self::of(error) }
     }
 }
 
@@ -461,6 +531,7 @@ mod tests {
         let request = Request::Publish {
             topic: "quakes".to_owned(),
             events: vec![EventJson(Arc::new(Event::from_json(text, 1000).unwrap()))],
+            expected: None,
         };
         let json = serde_json::to_string(&request).unwrap();
         assert!(json.contains(text), "{json}");

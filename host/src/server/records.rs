@@ -37,6 +37,36 @@ pub(super) async fn read(bus: &Bus, asked: Read, outlet: &Outlet) -> Result<(), 
     Ok(())
 }
 
+/// What [`Request::ReadKey`](super::Request::ReadKey) asks.
+pub(super) struct ReadKey {
+    pub topic: String,
+    pub key: String,
+    pub after: u64,
+    pub limit: Option<u64>,
+}
+
+/// Answers with the events of one key one by one, up to the last that was there when it was asked.
+pub(super) async fn read_key(bus: &Bus, asked: ReadKey, outlet: &Outlet) -> Result<(), Ended> {
+    let refused = |error: ReadError| Refusal::of(&error);
+    let last = bus.version(&asked.topic, &asked.key).map_err(refused)?;
+    let mut reader = bus.read_key(&asked.topic, &asked.key, asked.after).map_err(refused)?;
+    let mut left = asked.limit.unwrap_or(u64::MAX);
+    while left > 0 {
+        match reader.try_next() {
+            Ok(Some(record)) if record.event.sequence().is_none_or(|number| number <= last) => {
+                outlet.answer(Answer::Record(record.into())).await?;
+                left -= 1;
+            }
+            Ok(_) => break,
+            Err(error @ ReadError::Damaged { .. }) => {
+                outlet.answer(Answer::Damaged { reason: error.to_string() }).await?;
+            }
+            Err(error) => return Err(refused(error).into()),
+        }
+    }
+    Ok(())
+}
+
 async fn next(reader: &mut Reader) -> Result<Option<Record>, ReadError> {
     reader.next().await.map(Some)
 }

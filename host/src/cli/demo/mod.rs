@@ -109,7 +109,7 @@ fn play(stage: &Stage, quakes: &Quakes, patience: &Patience) -> Result<(Done, Re
 }
 
 fn publish(client: &mut Client, topic: &str, events: &[EventJson], done: &mut Done) -> Result<(), CliError> {
-    let request = Request::Publish { topic: topic.to_owned(), events: events.to_vec() };
+    let request = Request::Publish { topic: topic.to_owned(), events: events.to_vec(), expected: None };
     let published = readback::one(client, &request, |answer| match answer {
         tidegate::server::Answer::Published(published) => Some(published),
         _ => None,

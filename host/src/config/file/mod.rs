@@ -3,6 +3,7 @@
 mod document;
 mod error;
 mod model;
+mod outbox;
 mod program;
 mod table;
 

@@ -7,13 +7,15 @@ use std::path::Path;
 
 use super::super::error::Place;
 use super::super::{
-    BusConfig, ConfigError, ConsumerConfig, Dedup, ProgramConfig, Retention, RetryPolicy, TopicConfig,
+    BusConfig, ConfigError, ConsumerConfig, Dedup, OutboxConfig, ProgramConfig, Retention, RetryPolicy,
+    TopicConfig,
 };
 use super::ConfigFileError;
 use super::document::Document;
-use super::program::{PROGRAM_SETTINGS, read_program};
+use super::outbox::read_outbox;
+use super::program::{PROGRAM_SETTINGS, default_retry, read_program};
 use super::table::{Entry, Table};
-use crate::limits::{CONFIG_BYTES_MAX, TOPICS_MAX};
+use crate::limits::{CONFIG_BYTES_MAX, OUTBOXES_MAX, TOPICS_MAX};
 
 /// What a configuration file says, checked.
 ///
@@ -43,6 +45,8 @@ pub struct Config {
     /// The consumers with what runs them, by name. Paths are relative to the current directory or absolute, as the file's
     /// own path was.
     pub consumers: BTreeMap<String, (ConsumerConfig, ProgramConfig)>,
+    /// The outboxes that are published from, by name. Paths are as those of the consumers.
+    pub outboxes: BTreeMap<String, OutboxConfig>,
 }
 
 impl Config {
@@ -69,7 +73,7 @@ impl Config {
     pub fn from_toml(text: &str, path: &Path) -> Result<Self, ConfigFileError> {
         let document = Document::new(path, text);
         let parsed = document.parse()?;
-        let root = Table::root(&document, parsed.get_ref(), &["bus", "topics", "consumers"])?;
+        let root = Table::root(&document, parsed.get_ref(), &["bus", "topics", "consumers", "outboxes"])?;
         let folder = path.parent().unwrap_or(Path::new(""));
         let mut config = Self::default();
         if let Some(bus) = root.get("bus") {
@@ -83,6 +87,11 @@ impl Config {
         if let Some(consumers) = root.get("consumers") {
             for (name, consumer) in consumers.free_table()?.entries() {
                 config.consumers.insert(name.to_owned(), read_consumer(consumer, folder)?);
+            }
+        }
+        if let Some(outboxes) = root.get("outboxes") {
+            for (name, outbox) in outboxes.free_table()?.entries() {
+                config.outboxes.insert(name.to_owned(), read_outbox(outbox, folder)?);
             }
         }
         config.validate().map_err(|error| document.refuse(error))?;
@@ -119,6 +128,16 @@ impl Config {
             consumer.validate_at(&place)?;
             program.validate_at(&place)?;
             self.check_partitions(name, consumer)?;
+        }
+        let outboxes = root.at("outboxes");
+        if self.outboxes.len() > OUTBOXES_MAX {
+            let (count, allowed) = (self.outboxes.len(), format!("at most {OUTBOXES_MAX} outboxes"));
+            return Err(ConfigError::invalid(outboxes.path(), format!("a table of {count}"), allowed));
+        }
+        for (name, outbox) in &self.outboxes {
+            let place = outboxes.at(name);
+            place.check_name(name)?;
+            outbox.validate_at(&place)?;
         }
         Ok(())
     }
@@ -202,7 +221,7 @@ fn read_consumer(
     let topics = table.require("topics", "a list of the topics that the consumer reads")?;
     let mut consumer = ConsumerConfig::new(topics.strings::<Vec<String>>()?);
     let program = read_program(&table, folder)?;
-    consumer.retry = program.retry();
+    consumer.retry = default_retry(&program);
     set(&mut consumer.order, table.get("order"), Entry::word)?;
     set(&mut consumer.start, table.get("start"), Entry::word)?;
     set(&mut consumer.held_max, table.get("held_max"), Entry::number)?;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::super::{
     ContentMode, Grants, HttpRelayConfig, NatsAuth, NatsRelayConfig, PluginConfig, PluginLimits,
-    ProgramConfig, Secret, TlsConfig,
+    ProgramConfig, RetryPolicy, Secret, TlsConfig,
 };
 use super::ConfigFileError;
 use super::model::set;
@@ -39,6 +39,14 @@ pub(super) fn read_program(table: &Table<'_>, folder: &Path) -> Result<ProgramCo
     match kind {
         "http" => read_http(entry, folder).map(ProgramConfig::Http),
         _ => read_nats(entry, folder).map(ProgramConfig::Nats),
+    }
+}
+
+/// The retries of a consumer whose table says nothing of them: another system is down for longer than a plugin is.
+pub(super) fn default_retry(program: &ProgramConfig) -> RetryPolicy {
+    match program {
+        ProgramConfig::Plugin(_) => RetryPolicy::default(),
+        ProgramConfig::Http(_) | ProgramConfig::Nats(_) => RetryPolicy::patient(),
     }
 }
 
@@ -149,7 +157,7 @@ fn read_auth(table: &Table<'_>, folder: &Path) -> Result<Option<NatsAuth>, Confi
 }
 
 /// A text, or a table that says where the text is. What is wrong with it is told without showing it.
-fn read_secret(entry: Entry<'_>, folder: &Path) -> Result<Secret, ConfigFileError> {
+pub(super) fn read_secret(entry: Entry<'_>, folder: &Path) -> Result<Secret, ConfigFileError> {
     const ALLOWED: &str = "a string, `{ env = \"NAME\" }` or `{ file = \"PATH\" }`";
     if let Some(text) = entry.text() {
         return Ok(Secret::Value(text.to_owned()));
@@ -176,6 +184,6 @@ fn read_tls(entry: Entry<'_>, folder: &Path) -> Result<TlsConfig, ConfigFileErro
 }
 
 /// An empty path stays empty, to be refused, where joining would make it the folder.
-fn resolve(folder: &Path, component: &str) -> PathBuf {
+pub(super) fn resolve(folder: &Path, component: &str) -> PathBuf {
     if component.is_empty() { PathBuf::new() } else { folder.join(component) }
 }

@@ -4,6 +4,12 @@ use std::fmt;
 use std::str::FromStr;
 
 /// How an event is written into a message, in the words of `CloudEvents`.
+///
+/// ```
+/// use tidegate::config::ContentMode;
+///
+/// assert_eq!("structured".parse(), Ok(ContentMode::Structured));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ContentMode {

@@ -46,6 +46,13 @@ pub struct NatsRelayConfig {
 }
 
 /// Who a relay says it is to NATS.
+///
+/// ```
+/// use tidegate::config::{NatsAuth, NatsRelayConfig, Secret};
+///
+/// let auth = NatsAuth::Credentials(Secret::File("/etc/shop/nats.creds".into()));
+/// let config = NatsRelayConfig::new(["tls://nats.example.com:4222"]).auth(auth);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NatsAuth {

@@ -3,8 +3,8 @@ use std::time::Duration;
 use super::*;
 use crate::clock::Timestamp;
 use crate::config::{
-    CommitMode, ContentMode, Grants, HttpRelayConfig, NatsAuth, NatsRelayConfig, OnDeadLetter, Order,
-    PluginConfig, PluginLimits, Secret, Start, TlsConfig,
+    AfterPublish, CommitMode, ContentMode, Grants, HttpRelayConfig, NatsAuth, NatsRelayConfig, OnDeadLetter,
+    Order, OutboxDatabase, PluginConfig, PluginLimits, Secret, Start, TlsConfig,
 };
 
 const FULL: &str = r#"
@@ -31,6 +31,17 @@ grants = { publish = ["alerts"], state = true, log = true }
 limits = { memory = "32MiB", deadline = "250ms" }
 settings = { threshold = 5.0, since = 2018-01-31, areas = ["ak", "us"], nested = { on = true, n = 0x10 } }
 paused = true
+[outboxes.shop]
+sqlite = "shop.db"
+source = "/shop"
+topic = "quakes"
+topics = ["alerts"]
+after = "keep"
+keep_for = "7d"
+poll = "20ms"
+[outboxes.till]
+postgres = { env = "TILL_URL" }
+source = "/till"
 "#;
 
 fn read(text: &str) -> Result<Config, ConfigFileError> {
@@ -69,6 +80,15 @@ fn every_setting_is_read() {
         .limits(PluginLimits::default().memory_bytes(32 << 20).deadline(Duration::from_millis(250)))
         .settings(settings);
     assert_eq!(config.consumers["alerts"], (consumer, plugin.into()));
+    let outbox = OutboxConfig::sqlite("etc/shop.db", "/shop")
+        .topic("quakes")
+        .topics(["alerts"])
+        .after(AfterPublish::Keep)
+        .keep_for(Duration::from_hours(7 * 24))
+        .poll(Duration::from_millis(20));
+    assert_eq!(config.outboxes["shop"], outbox);
+    let url = Secret::Env("TILL_URL".to_owned());
+    assert_eq!(config.outboxes["till"], OutboxConfig::new(OutboxDatabase::Postgres(url), "/till"));
 }
 
 #[test]
@@ -102,6 +122,7 @@ fn the_template_is_read_as_it_is_and_with_all_its_settings() {
     assert_eq!(*program, PluginConfig::new("plugins/example.wasm").into());
     assert_eq!(full.consumers["webhook"].1, HttpRelayConfig::new("https://example.com/events").into());
     assert_eq!(full.consumers["stream"].1, NatsRelayConfig::new(["nats://localhost:4222"]).into());
+    assert_eq!(full.outboxes["example"], OutboxConfig::sqlite("shop.db", "/shop").topic("events"));
 }
 
 #[test]
@@ -179,6 +200,24 @@ fn a_value_out_of_its_bounds_is_refused_with_its_line_its_path_and_the_bounds() 
             ("\"plugins/quake_alerts.wasm\"", "\"\""),
             "etc/tidegate.toml:14: `consumers.alerts.plugin` is empty; allowed is the path",
         ),
+        (
+            ("source = \"/till\"", "sqlite = \"till.db\""),
+            "`outboxes.till.postgres` is set; allowed is nothing, as `sqlite` says",
+        ),
+        (("source = \"/till\"", ""), "`outboxes.till.source` is missing; it is the `source` of the events"),
+        (("sqlite = \"shop.db\"", ""), "`outboxes.shop.sqlite` is missing; it is the path"),
+        (("{ env = \"TILL_URL\" }", "7"), "`outboxes.till.postgres` is of another kind; allowed is a string"),
+        (("{ env = \"TILL_URL\" }", "''"), "`outboxes.till.postgres` is empty; allowed is a URL"),
+        (
+            ("after = \"keep\"", "after = \"burn\""),
+            "`outboxes.shop.after` is `\"burn\"`; allowed is `delete` or `keep`",
+        ),
+        (
+            ("after = \"keep\"\n", ""),
+            "`outboxes.shop.keep_for` is set; allowed is only beside `after = \"keep\"`",
+        ),
+        (("poll = \"20ms\"", "poll = \"2h\""), "`outboxes.shop.poll` is 2h; allowed is 1ms to 1h"),
+        (("\"/till\"", "\"no URI\""), "`outboxes.till.source` is \"no URI\"; allowed is a URI-reference"),
         (
             ("[topics.alerts]", "[topics.\"a b\"]"),
             "etc/tidegate.toml:11: `topics.\"a b\"` is \"a b\"; allowed is a name of",

@@ -1,0 +1,136 @@
+//! What the bus knows of an outbox: it commits with the events.
+
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use super::history::Entry;
+use super::row::{Failure, Outbound};
+use crate::clock::Random;
+use crate::log::redb::{TableDefinition, TableError};
+use crate::log::{Log, PublishError, Published, ReadError, TransactionError};
+
+/// Tables of outboxes in the bus's database: apart from its own and from the application's.
+const SPACE: &str = "outbox/";
+
+/// An entry for each outbox, by its name.
+const ENTRIES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("entries");
+
+/// Why a batch was not committed.
+#[derive(Debug, Error)]
+pub(super) enum LedgerError {
+    /// One row's event was refused; nothing is committed.
+    #[error("{}", .0.reason)]
+    Row(Failure),
+    /// The entry could not be written or read back; nothing is committed.
+    #[error("{0}")]
+    Storage(String),
+    /// The bus takes nothing now, or may have taken it.
+    #[error("{0}")]
+    Bus(String),
+    /// The bus is shut down.
+    #[error("the bus is shut down")]
+    Closed,
+}
+
+/// The bus's side of one outbox.
+#[derive(Clone)]
+pub(super) struct Ledger {
+    log: Arc<Log>,
+    name: String,
+}
+
+/// Why the closure gave up.
+enum Refused {
+    Row(Failure),
+    Bus(PublishError),
+    Storage(String),
+}
+
+impl From<TableError> for Refused {
+    fn from(error: TableError) -> Self {
+        Self::Storage(error.to_string())
+    }
+}
+
+impl Ledger {
+    pub fn new(log: Arc<Log>, name: String) -> Self {
+        Self { log, name }
+    }
+
+    /// A token for the next batch.
+    pub fn token(&self) -> String {
+        new_token(&**self.log.random())
+    }
+
+    /// Ends when the bus has ended.
+    pub async fn closed(&self) {
+        self.log.closed().await;
+    }
+
+    /// What is durable of the outbox.
+    pub fn read(&self) -> Result<Option<Entry>, ReadError> {
+        let snapshot = self.log.snapshot(SPACE)?;
+        let Some(table) = snapshot.open_table(ENTRIES)? else { return Ok(None) };
+        let Some(row) = table.get(self.name.as_str())? else { return Ok(None) };
+        rmp_serde::from_slice(row.value()).map(Some).map_err(|error| ReadError::Damaged {
+            what: format!("what the bus knows of outbox `{}`", self.name),
+            reason: error.to_string(),
+        })
+    }
+
+    /// Makes events and the entry durable together.
+    pub async fn commit(
+        &self,
+        entry: Entry,
+        events: Arc<Vec<Outbound>>,
+    ) -> Result<Vec<Published>, LedgerError> {
+        let name = self.name.clone();
+        let outcome = self.log.transact(SPACE, move |transaction| {
+            let mut published = Vec::with_capacity(events.len());
+            for outbound in events.iter() {
+                let place = transaction.publish(&outbound.topic, outbound.event.clone());
+                published.push(place.map_err(|error| refused(outbound, error))?);
+            }
+            let row = rmp_serde::to_vec(&entry).map_err(|error| Refused::Storage(error.to_string()))?;
+            let mut table = transaction.open_table(ENTRIES)?;
+            table
+                .insert(name.as_str(), row.as_slice())
+                .map_err(|error| Refused::Storage(error.to_string()))?;
+            Ok(published)
+        });
+        outcome.await.map_err(|error| match error {
+            TransactionError::Refused(Refused::Row(failure)) => LedgerError::Row(failure),
+            TransactionError::Refused(Refused::Bus(error)) => LedgerError::Bus(error.to_string()),
+            TransactionError::Refused(Refused::Storage(what)) => LedgerError::Storage(what),
+            TransactionError::Closed => LedgerError::Closed,
+            other => LedgerError::Bus(describe(&other)),
+        })
+    }
+}
+
+/// Whether it is the row's fault or the bus's: the one is set aside, the other waits.
+fn refused(outbound: &Outbound, error: PublishError) -> Refused {
+    match error {
+        PublishError::UnknownTopic(_) | PublishError::EventSize { .. } | PublishError::Invalid(_) => {
+            Refused::Row(Failure::new(outbound.position, error.to_string()))
+        }
+        other => Refused::Bus(other),
+    }
+}
+
+fn describe(error: &TransactionError<Refused>) -> String {
+    match error {
+        TransactionError::InDoubt(fault) => {
+            format!("the commit failed and may still have reached the disk: {fault}")
+        }
+        TransactionError::Reopening => "the storage failed and is being opened anew".to_owned(),
+        TransactionError::TooSlow { .. } => "the transaction took too long".to_owned(),
+        _ => "the transaction was not committed".to_owned(),
+    }
+}
+
+/// A token that no other batch has.
+pub(super) fn new_token(random: &dyn Random) -> String {
+    format!("{:016x}{:016x}", random.next_u64(), random.next_u64())
+}
