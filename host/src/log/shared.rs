@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
+use std::thread::{self, ThreadId};
 
 use redb::{Database, ReadTransaction, ReadableDatabase};
 use tokio::sync::{Notify, watch};
@@ -50,6 +51,8 @@ pub(super) struct Shared {
     topics: RwLock<Topics>,
     consumers: RwLock<BTreeMap<ConsumerId, ConsumerRow>>,
     lanes: Mutex<Lanes>,
+    /// The thread that runs a transaction's closure at this moment.
+    closure_runs_on: Mutex<Option<ThreadId>>,
 }
 
 /// The lanes that are watched, and their epochs.
@@ -88,12 +91,24 @@ impl Shared {
             topics: RwLock::default(),
             consumers: RwLock::default(),
             lanes: Mutex::default(),
+            closure_runs_on: Mutex::default(),
         }
     }
 
-    /// What tells this log from all others of the process.
-    pub fn identity(&self) -> usize {
-        std::ptr::from_ref(self).addr()
+    /// The calling thread runs a transaction's closure from here on.
+    pub fn enter_closure(&self) {
+        *self.closure_runs_on.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread::current().id());
+    }
+
+    /// The closure has ended.
+    pub fn leave_closure(&self) {
+        *self.closure_runs_on.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Whether the calling thread runs a transaction's closure: what waits for the committer would wait for itself.
+    pub fn is_in_closure(&self) -> bool {
+        let running = *self.closure_runs_on.lock().unwrap_or_else(PoisonError::into_inner);
+        running.is_some_and(|thread| thread == thread::current().id())
     }
 
     /// The database, where it can be used.

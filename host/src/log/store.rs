@@ -25,7 +25,7 @@ use super::schema::ConsumerRow;
 use super::shared::{Health, LogOptions, Shared};
 use super::snapshot::LogSnapshot;
 use super::topics::Topic;
-use super::transaction::{self, Transaction, Work};
+use super::transaction::{Transaction, Work};
 use super::txn::{Change, Txn};
 use super::watcher::Watcher;
 use crate::clock::{Clock, Random, Timestamp};
@@ -317,7 +317,7 @@ impl Log {
     }
 
     fn admission(&self) -> Result<Admission, Refusal> {
-        if transaction::is_inside(self.shared.identity()) {
+        if self.shared.is_in_closure() {
             return Err(Refusal::InTransaction);
         }
         let admission = self.admission.lock().unwrap_or_else(PoisonError::into_inner).clone();

@@ -314,10 +314,11 @@ where
             is_dirty: Cell::new(false),
             fault: None,
         };
-        let inside = Inside::enter(transaction.txn.shared.identity());
+        let shared = transaction.txn.shared;
+        shared.enter_closure();
         // What the closure leaves half-done within the transaction is undone with it.
         let result = catch_unwind(AssertUnwindSafe(|| work(&mut transaction)));
-        drop(inside);
+        shared.leave_closure();
         let answer = match result {
             Err(panic) => Err(TransactionError::Panicked(panic_message(&*panic).to_owned())),
             Ok(Err(refused)) => Err(TransactionError::Refused(refused)),
@@ -349,31 +350,5 @@ where
         };
         // Whoever doesn't wait any more gets no answer; what was done is done all the same.
         drop(self.reply.send(answer));
-    }
-}
-
-thread_local! {
-    /// The log whose committer this thread is, while it runs a closure; 0 otherwise.
-    static INSIDE: Cell<usize> = const { Cell::new(0) };
-}
-
-/// Whether this thread runs a transaction's closure of this log: whatever waits for the committer would wait for ever.
-pub(super) fn is_inside(log: usize) -> bool {
-    INSIDE.get() == log
-}
-
-/// This thread runs a closure, until this is dropped.
-struct Inside;
-
-impl Inside {
-    fn enter(log: usize) -> Self {
-        INSIDE.set(log);
-        Self
-    }
-}
-
-impl Drop for Inside {
-    fn drop(&mut self) {
-        INSIDE.set(0);
     }
 }
