@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use redb::ReadableDatabase;
+
 use super::hash::{key_hash, partition_of};
 use super::*;
 use crate::clock::{SystemClock, SystemRandom, Timestamp};
@@ -423,16 +425,47 @@ fn forgetting_a_consumer_removes_all_that_it_has() {
     assert_ne!(again, lane.consumer, "a number is never used again");
 }
 
+/// Has a closed database say that it has this format.
+fn write_format(disk: &MemoryMedium, format: u32, change: impl FnOnce(&redb::WriteTransaction)) {
+    let database = disk.open(&redb::Builder::new()).unwrap();
+    let transaction = database.begin_write().unwrap();
+    let format = format.to_le_bytes();
+    transaction.open_table(schema::META).unwrap().insert("format", format.as_slice()).unwrap();
+    change(&transaction);
+    transaction.commit().unwrap();
+}
+
 #[test]
 fn a_database_of_a_newer_format_is_refused_and_not_changed() {
     let disk = MemoryMedium::new();
     open(&disk).close();
+    let newer = schema::FORMAT + 1;
+    write_format(&disk, newer, |_| ());
+    let refused = try_open(&disk).map(drop);
+    assert!(
+        matches!(refused, Err(OpenError::NewerFormat { found, known: schema::FORMAT, .. }) if found == newer),
+        "{refused:?}"
+    );
+}
+
+#[test]
+fn a_database_of_format_1_is_opened_and_brought_up_to_date() {
+    let disk = MemoryMedium::new();
+    let log = open(&disk);
+    let old = topic(&log, "t", TopicConfig::new(1));
+    append(&log, "t", &["a"]);
+    log.close();
+    // Format 1 had no index of keys.
+    write_format(&disk, 1, |transaction| assert!(transaction.delete_table(schema::KEYS).unwrap()));
+    let log = open(&disk);
+    assert_eq!(ids(&log, old, 0, 0), [(0, "a".to_owned())]);
+    topic(&log, "numbered", TopicConfig::new(1).sequence(true));
+    assert_eq!(append(&log, "numbered", &["a"])[0].sequence, Some(1));
+    assert_eq!(log.version("numbered", "key").unwrap(), 1);
+    log.close();
     let database = disk.open(&redb::Builder::new()).unwrap();
-    let transaction = database.begin_write().unwrap();
-    transaction.open_table(schema::META).unwrap().insert("format", 2u32.to_le_bytes().as_slice()).unwrap();
-    transaction.commit().unwrap();
-    drop(database);
-    assert!(matches!(try_open(&disk), Err(OpenError::NewerFormat { found: 2, known: 1, .. })));
+    let format = database.begin_read().unwrap().open_table(schema::META).unwrap().get("format").unwrap();
+    assert_eq!(format.unwrap().value(), schema::FORMAT.to_le_bytes());
 }
 
 #[test]
