@@ -205,6 +205,10 @@ impl OutboxDatabase {
     }
 
     /// The refusal of a database that this build doesn't know; `None` where it does.
+    #[cfg_attr(
+        not(any(feature = "server", feature = "outbox-sqlite", feature = "outbox-postgres")),
+        allow(dead_code, reason = "who reads configuration files, or outboxes, asks")
+    )]
     pub(crate) fn unsupported(&self) -> Option<ConfigError> {
         let (key, feature, is_known) = match self {
             Self::Sqlite(_) => ("sqlite", "outbox-sqlite", cfg!(feature = "outbox-sqlite")),
