@@ -6,7 +6,7 @@ use tidegate::config::{AfterPublish, OutboxConfig};
 use tidegate::outbox::{OutboxState, create_tables};
 
 use crate::house::{House, SHUTDOWN, ids};
-use crate::outbox_house::{self as cases, Shop, bus, refused, relay, status};
+use crate::outbox_house::{self as cases, Shop, bus, caught_up, refused, relay, status};
 use crate::postgres_server::{Server, Session, server};
 
 /// An application with a database of its own.
@@ -134,11 +134,11 @@ fn transactions_that_commit_in_another_order_than_they_wrote_are_published_by_th
     first.run(&insert(&["a2"]));
     second.run(&insert(&["b2"]));
     second.run("COMMIT");
-    bus.outbox_caught_up("shop").unwrap();
+    caught_up(&bus).unwrap();
     assert_eq!(ids(&bus, "orders"), ["b1", "b2"]);
     // It wrote first and commits last: a relay that went by the order of writing would have passed it.
     first.run("COMMIT");
-    bus.outbox_caught_up("shop").unwrap();
+    caught_up(&bus).unwrap();
     assert_eq!(ids(&bus, "orders"), ["b1", "b2", "a1", "a2"]);
     bus.shutdown(SHUTDOWN);
 }
@@ -168,12 +168,12 @@ fn under_many_writers_none_is_skipped_and_each_transactions_rows_stay_together()
         })
         .collect();
     while writers.iter().any(|writer| !writer.is_finished()) {
-        bus.outbox_caught_up("shop").unwrap();
+        caught_up(&bus).unwrap();
     }
     for writer in writers {
         writer.join().unwrap();
     }
-    bus.outbox_caught_up("shop").unwrap();
+    caught_up(&bus).unwrap();
     let found = ids(&bus, "orders");
     assert_eq!(found.len(), WRITERS * TRANSACTIONS * 4 / 5 * 3);
     for rows in found.chunks(3) {
@@ -205,7 +205,7 @@ fn a_rolled_back_transaction_publishes_nothing_and_neither_does_a_rolled_back_sa
     session.run("ROLLBACK TO s");
     session.run(&insert(&["d"]));
     session.run("COMMIT");
-    bus.outbox_caught_up("shop").unwrap();
+    caught_up(&bus).unwrap();
     assert_eq!(ids(&bus, "orders"), ["b", "d"]);
     bus.shutdown(SHUTDOWN);
 }
@@ -223,11 +223,11 @@ fn a_transaction_that_numbers_its_rows_early_keeps_others_behind_it() {
     let url = shop.url();
     let other = thread::spawn(move || Session::open(&url).run(&insert(&["b"])));
     // Whether the other has begun to wait or not: it can't commit in between.
-    bus.outbox_caught_up("shop").unwrap();
+    caught_up(&bus).unwrap();
     early.run(&insert(&["a2"]));
     early.run("COMMIT");
     other.join().unwrap();
-    bus.outbox_caught_up("shop").unwrap();
+    caught_up(&bus).unwrap();
     assert_eq!(ids(&bus, "orders"), ["a1", "a2", "b"]);
     bus.shutdown(SHUTDOWN);
 }
@@ -252,7 +252,7 @@ fn rows_that_are_copied_in_or_written_by_a_trigger_are_published_too() {
          CREATE TRIGGER announce AFTER INSERT ON orders FOR EACH ROW EXECUTE FUNCTION announce()",
     );
     shop.execute("INSERT INTO orders VALUES ('c')");
-    bus.outbox_caught_up("shop").unwrap();
+    caught_up(&bus).unwrap();
     assert_eq!(ids(&bus, "orders"), ["a", "b", "c"]);
     bus.shutdown(SHUTDOWN);
 }
@@ -272,7 +272,7 @@ fn positions_are_the_databases_own() {
     assert!(moved.contains("position is given at the commit"), "{moved}");
     session.run("TRUNCATE tidegate.outbox RESTART IDENTITY");
     shop.place(&["d"]);
-    bus.outbox_caught_up("shop").unwrap();
+    caught_up(&bus).unwrap();
     assert_eq!(ids(&bus, "orders"), ["a", "b", "c", "d"]);
     session.run("ALTER SEQUENCE tidegate.outbox_position RESTART");
     let again = session.refused(&insert(&["e"]));
@@ -311,7 +311,7 @@ fn an_application_needs_no_more_than_the_right_to_insert() {
     session.run(&format!("SET ROLE {role}"));
     session.run("INSERT INTO tidegate.outbox (topic, type, data) VALUES ('orders', 'OrderPlaced.v1', '{}')");
     assert!(session.refused("SELECT * FROM tidegate.outbox").contains("permission denied"));
-    bus.outbox_caught_up("shop").unwrap();
+    caught_up(&bus).unwrap();
     assert_eq!(ids(&bus, "orders").len(), 1);
     bus.shutdown(SHUTDOWN);
 }

@@ -10,7 +10,7 @@ use tidegate::config::{OutboxConfig, OutboxDatabase};
 use tidegate::outbox::{OutboxError, OutboxState, create_tables};
 
 use crate::house::{House, SHUTDOWN, ids};
-use crate::outbox_house::{self as cases, Shop, bus, refused, relay, status};
+use crate::outbox_house::{self as cases, Shop, bus, caught_up, refused, relay, status};
 
 /// An application with a file of SQLite.
 struct Sqlite {
@@ -123,7 +123,7 @@ fn a_rolled_back_transaction_publishes_nothing() {
         .unwrap();
     transaction.rollback().unwrap();
     shop.place(&["b"]);
-    bus.outbox_caught_up("shop").unwrap();
+    caught_up(&bus).unwrap();
     assert_eq!(ids(&bus, "orders"), ["b"]);
     bus.shutdown(SHUTDOWN);
 }
@@ -137,7 +137,7 @@ fn a_backup_that_is_restored_is_refused_however_much_was_written_since() {
     let backup = shop.folder.path().join("backup.db");
     fs::copy(shop.path(), &backup).unwrap();
     shop.place(&["b", "c"]);
-    bus.outbox_caught_up("shop").unwrap();
+    caught_up(&bus).unwrap();
     bus.stop_outbox("shop").unwrap();
     fs::rename(&backup, shop.path()).unwrap();
     // Their positions are those of the rows that were published.
@@ -279,7 +279,7 @@ fn positions_are_the_databases_own() {
     shop.place(&["c"]);
     let moved = refused("UPDATE tidegate_outbox SET position = 9 WHERE id = 'c'");
     assert!(moved.contains("leave it alone"), "{moved}");
-    bus.outbox_caught_up("shop").unwrap();
+    caught_up(&bus).unwrap();
     // Rows are deleted, so positions would begin anew, below what is published.
     connection.execute_batch("DELETE FROM sqlite_sequence").unwrap();
     let again = refused("INSERT INTO tidegate_outbox (topic, type) VALUES ('orders', 'T')");
@@ -296,7 +296,7 @@ fn an_outbox_runs_once_under_a_name() {
         matches!(bus.bus().start_outbox("shop", shop.config()), Err(OutboxError::Running(name)) if name == "shop")
     );
     assert!(matches!(bus.bus().start_outbox("$", shop.config()), Err(OutboxError::Name(_))));
-    bus.outbox_caught_up("shop").unwrap();
+    caught_up(&bus).unwrap();
     bus.bus().start_outbox("twin", shop.config()).unwrap();
     house.until(|| bus.outboxes()[1].state == OutboxState::Refused);
     bus.stop_outbox("shop").unwrap();
