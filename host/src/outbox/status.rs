@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 
-/// An outbox, as [`OutboxRelay::status`](super::OutboxRelay::status) shows it.
+/// An outbox, as [`Bus::outboxes`](crate::Bus::outboxes) shows it.
 ///
 /// ```
 /// # fn show(status: &tidegate::outbox::OutboxStatus) {
