@@ -11,7 +11,8 @@ use std::time::Duration;
 use tidegate::config::{ConsumerConfig, Dedup, TopicConfig};
 use tidegate::redb::{MultimapTableDefinition, ReadableTable, TableDefinition};
 use tidegate::{
-    AdminError, Blocking, Position, PublishError, ReadError, Transaction, TransactionError, handler_fn,
+    AdminError, Blocking, ConsumerError, Position, PublishError, ReadError, Transaction, TransactionError,
+    handler_fn,
 };
 
 use crate::house::{House, SHUTDOWN, all, event, event_with, handled, ids, publish, topic};
@@ -307,6 +308,7 @@ fn calling_the_bus_from_within_is_an_error_and_not_a_deadlock() {
     let house = House::new();
     let bus = house.open();
     topic(&bus, "t");
+    bus.subscribe("c", ConsumerConfig::new(["t"]), handler_fn(|_, _| Ok(()))).unwrap();
     let outer = bus.clone();
     let calling = move |transaction: &mut Transaction<'_>| {
         let refused = outer.publish("t", event("x", "k"));
@@ -315,6 +317,14 @@ fn calling_the_bus_from_within_is_an_error_and_not_a_deadlock() {
         assert!(matches!(refused, Err(TransactionError::InTransaction)), "{refused:?}");
         let refused = outer.create_topic("u", TopicConfig::new(1));
         assert!(matches!(refused, Err(AdminError::InTransaction)), "{refused:?}");
+        let refused = outer.pause("c");
+        assert!(matches!(refused, Err(ConsumerError::Admin(AdminError::InTransaction))), "{refused:?}");
+        let refused = outer.unsubscribe("c");
+        assert!(matches!(refused, Err(ConsumerError::Admin(AdminError::InTransaction))), "{refused:?}");
+        let refused = outer.caught_up("c");
+        assert!(matches!(refused, Err(ConsumerError::Admin(AdminError::InTransaction))), "{refused:?}");
+        let mut reader = outer.bus().read("t", None, Position::Earliest)?;
+        assert!(matches!(wait(reader.next()), Err(ReadError::InTransaction)));
         // Reading waits for nobody.
         assert!(outer.bus().read("t", None, Position::Earliest)?.try_next()?.is_none());
         place(transaction, "a")
@@ -331,6 +341,53 @@ fn calling_the_bus_from_within_is_an_error_and_not_a_deadlock() {
     let inner = other.clone();
     bus.transaction(move |_| inner.publish("t", event("y", "k"))).unwrap();
     assert_eq!(ids(&other, "t"), ["y"]);
+}
+
+/// What a program may hold on to: it publishes when it goes, and then panics.
+struct Parting(Blocking);
+
+impl Drop for Parting {
+    fn drop(&mut self) {
+        let refused = self.0.publish("t", event("parting", "k"));
+        assert!(matches!(refused, Ok(_)), "on purpose: {refused:?}");
+    }
+}
+
+#[test]
+fn what_a_transaction_leaves_to_be_dropped_neither_hangs_nor_ends_the_bus() {
+    let house = House::new();
+    let bus = house.open();
+    topic(&bus, "t");
+    // Nobody takes the value, so it is dropped where the answer was to be handed over.
+    let busy = Busy::new(&bus);
+    let parting = Parting(bus.clone());
+    drop(begun(bus.bus().transaction(move |transaction| {
+        place(transaction, "a")?;
+        Ok::<_, Error>(parting)
+    })));
+    busy.end();
+    let next = bus.clone();
+    let thread = thread::spawn(move || publish(&next, "t", "b", "k"));
+    house.settles(|| thread.is_finished());
+    thread.join().unwrap();
+    assert_eq!(ids(&bus, "t"), ["a", "b"]);
+}
+
+#[test]
+fn of_two_creations_of_a_topic_in_one_commit_the_second_changes_the_first() {
+    let house = House::new();
+    let bus = house.open();
+    let busy = Busy::new(&bus);
+    let dedup = Dedup::new(Duration::from_secs(7), 7);
+    let first = begun(bus.bus().create_topic("t", TopicConfig::new(1)));
+    let second = begun(bus.bus().create_topic("t", TopicConfig::new(1).dedup(dedup)));
+    let third = begun(bus.bus().create_topic("t", TopicConfig::new(2)));
+    busy.end();
+    wait(first).unwrap();
+    wait(second).unwrap();
+    assert!(matches!(wait(third), Err(AdminError::PartitionsFixed { .. })));
+    assert_eq!(bus.bus().topics()[0].config.dedup, dedup);
+    assert_eq!(house.cut_power(bus).bus().topics()[0].config.dedup, dedup);
 }
 
 #[test]
@@ -397,7 +454,8 @@ fn a_full_disk_refuses_events_and_lets_rows_be_deleted() {
     let bus = house.open();
     topic(&bus, "t");
     bus.transaction(|transaction| place(transaction, "a")).unwrap();
-    house.disk.set_free_bytes(Some(1));
+    // Publishing leaves 32 MiB alone, and transactions half of that.
+    house.disk.set_free_bytes(Some(20 << 20));
     let refused = bus.transaction(|transaction| place(transaction, "b"));
     let Err(TransactionError::Refused(why)) = refused else { panic!("{refused:?}") };
     assert!(matches!(why.downcast_ref(), Some(PublishError::DiskFull { .. })), "{why}");
@@ -407,6 +465,11 @@ fn a_full_disk_refuses_events_and_lets_rows_be_deleted() {
     })
     .unwrap();
     assert_eq!(orders(&bus), [""; 0]);
+    house.disk.set_free_bytes(Some(15 << 20));
+    let refused = bus.transaction(|_| -> Result<(), Error> { panic!("it runs") });
+    assert!(matches!(refused, Err(TransactionError::DiskFull { .. })), "{refused:?}");
+    house.disk.set_free_bytes(None);
+    bus.transaction(|transaction| place(transaction, "c")).unwrap();
 }
 
 #[test]

@@ -52,7 +52,7 @@ impl Bus {
         config: ConsumerConfig,
         handler: impl Handler,
     ) -> Result<(), ConsumerError> {
-        let _turn = self.inner.roster.change().await;
+        let _turn = self.turn().await?;
         self.check_new(name, &config)?;
         let clock = Arc::clone(self.inner.log.clock());
         let program = Arc::new(Native::new(handler, HANDLER_DEADLINE, clock));
@@ -109,7 +109,7 @@ impl Bus {
         config: ConsumerConfig,
         program: ProgramConfig,
     ) -> Result<(), ConsumerError> {
-        let _turn = self.inner.roster.change().await;
+        let _turn = self.turn().await?;
         self.check_new(name, &config)?;
         program.validate()?;
         let accepted = match program.plugin() {
@@ -154,7 +154,7 @@ impl Bus {
     ///
     /// There is no such consumer, or the log refuses.
     pub async fn unsubscribe(&self, name: &str) -> Result<(), ConsumerError> {
-        let _turn = self.inner.roster.change().await;
+        let _turn = self.turn().await?;
         if let Some(running) = self.inner.roster.take(name) {
             self.stop(running).await;
         }
@@ -198,7 +198,7 @@ impl Bus {
         config: ConsumerConfig,
         program: ProgramConfig,
     ) -> Result<(), ConsumerError> {
-        let _turn = self.inner.roster.change().await;
+        let _turn = self.turn().await?;
         config.validate()?;
         program.validate()?;
         let running_program = self.running_program(name)?;
@@ -241,7 +241,7 @@ impl Bus {
     ///
     /// See [`ConsumerError`]. The candidate is refused then, and the running version goes on.
     pub async fn reload(&self, name: &str) -> Result<ReloadOutcome, ConsumerError> {
-        let turn = self.inner.roster.change().await;
+        let turn = self.turn().await?;
         let program = self.running_program(name)?;
         let outcome = self.switch(name, &program).await;
         self.note_outcome(name, &outcome);
@@ -278,6 +278,7 @@ impl Bus {
     ///
     /// It isn't running.
     pub async fn caught_up(&self, name: &str) -> Result<(), ConsumerError> {
+        self.outside_transaction()?;
         let caught_up = self.inner.roster.with(name, |running| running.consumer.caught_up());
         let not_running = || ConsumerError::NotRunning(name.to_owned());
         if caught_up.ok_or_else(not_running)?.await { Ok(()) } else { Err(not_running()) }
@@ -390,7 +391,7 @@ impl Bus {
     ///
     /// It is running, there is no such consumer, or the log refuses.
     pub async fn forget(&self, name: &str) -> Result<(), ConsumerError> {
-        let _turn = self.inner.roster.change().await;
+        let _turn = self.turn().await?;
         if self.is_running(name) {
             return Err(ConsumerError::StillRunning(name.to_owned()));
         }
@@ -483,8 +484,19 @@ impl Bus {
         drop(self.inner.handle.spawn(stop).await);
     }
 
+    /// Waits for its turn to change the consumers.
+    async fn turn(&self) -> Result<tokio::sync::MutexGuard<'_, ()>, AdminError> {
+        self.outside_transaction()?;
+        Ok(self.inner.roster.change().await)
+    }
+
+    /// Refuses a call from within a transaction's closure, where waiting for others would be waiting for itself.
+    pub(super) fn outside_transaction(&self) -> Result<(), AdminError> {
+        if self.inner.log.is_in_closure() { Err(AdminError::InTransaction) } else { Ok(()) }
+    }
+
     async fn set_paused(&self, name: &str, paused: bool) -> Result<(), ConsumerError> {
-        let _turn = self.inner.roster.change().await;
+        let _turn = self.turn().await?;
         self.inner.log.set_paused(name, paused).await?;
         let tell = |running: &mut Running| {
             if paused { running.consumer.pause() } else { running.consumer.resume() }

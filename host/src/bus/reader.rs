@@ -102,6 +102,9 @@ impl Reader {
             if let Some(record) = self.try_next()? {
                 return Ok(record);
             }
+            if self.log.is_in_closure() {
+                return Err(ReadError::InTransaction);
+            }
             tokio::select! {
                 () = self.watcher.changed() => {}
                 () = self.log.closed() => return Err(ReadError::Closed),

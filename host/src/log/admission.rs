@@ -1,6 +1,7 @@
 //! The way to the committer: a queue that is bounded in items and in bytes, and one for transactions.
 
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,8 +11,10 @@ use std::thread::{self, Thread};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::shared::Shared;
 use super::transaction::Closure;
-use super::txn::Change;
+use super::txn::{Change, Verdict};
+use crate::handler::panic_message;
 use crate::limits::{ADMISSION_BYTES_MAX, ADMISSION_ITEMS_MAX, TRANSACTIONS_WAITING_MAX};
 
 /// Bytes that one permit of the semaphore stands for.
@@ -28,6 +31,23 @@ pub(super) struct Admitted {
 pub(super) struct AdmittedClosure {
     pub closure: Box<dyn Closure>,
     _place: OwnedSemaphorePermit,
+}
+
+impl AdmittedClosure {
+    /// Answers whoever waits. What is dropped on the way may be the application's, and is kept from waiting for the bus and
+    /// from ending its thread, as the closure itself was.
+    pub fn finish(self, shared: &Shared, verdict: &Verdict) {
+        let closure = self.closure;
+        shared.enter_closure();
+        let finished = catch_unwind(AssertUnwindSafe(|| closure.finish(verdict)));
+        shared.leave_closure();
+        if let Err(panic) = finished {
+            tracing::error!(
+                panic = panic_message(&*panic),
+                "what a transaction held panicked when it was dropped"
+            );
+        }
+    }
 }
 
 /// The sending side.

@@ -37,9 +37,9 @@ impl Group {
     }
 
     /// Answers everybody who waits for it.
-    fn finish(self, verdict: &Verdict) {
-        if let Some(AdmittedClosure { closure, .. }) = self.closure {
-            closure.finish(verdict);
+    fn finish(self, shared: &Shared, verdict: &Verdict) {
+        if let Some(closure) = self.closure {
+            closure.finish(shared, verdict);
         }
         finish(self.items, verdict);
     }
@@ -127,11 +127,11 @@ impl Committer {
         let database = match self.shared.database() {
             Ok(database) => database,
             Err(ReadError::Closed) => {
-                group.finish(&Verdict::Closed);
+                group.finish(&self.shared, &Verdict::Closed);
                 return true;
             }
             Err(_) => {
-                group.finish(&Verdict::Reopening);
+                group.finish(&self.shared, &Verdict::Reopening);
                 return false;
             }
         };
@@ -145,7 +145,7 @@ impl Committer {
                 Verdict::InDoubt(fault)
             }
         };
-        group.finish(&verdict);
+        group.finish(&self.shared, &verdict);
         matches!(verdict, Verdict::Durable)
     }
 
@@ -163,6 +163,13 @@ impl Committer {
                 self.restore_ballast();
             }
             return None;
+        }
+        // A closure may delete, so it is run while there is some room for that.
+        let least = min / 2;
+        if free < least
+            && let Some(closure) = group.closure.take()
+        {
+            closure.finish(&self.shared, &Verdict::DiskFull { free, min: least });
         }
         let items = std::mem::take(&mut group.items);
         let (refused, kept) = items.into_iter().partition(|item| item.change.adds());
@@ -275,7 +282,7 @@ impl Committer {
                     Err(_) => return,
                 },
                 recv(self.waiting.closures) -> closure => match closure {
-                    Ok(waiting) => waiting.closure.finish(&Verdict::Reopening),
+                    Ok(closure) => closure.finish(&self.shared, &Verdict::Reopening),
                     Err(_) => return,
                 },
                 recv(self.end) -> _ => return,

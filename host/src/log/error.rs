@@ -293,6 +293,11 @@ pub enum ReadError {
     /// The database could not be read.
     #[error("the storage can't be read: {0}")]
     Storage(#[source] StorageFault),
+    /// Waiting for events from within the closure of a transaction, which nobody can publish any beside.
+    #[error(
+        "within a transaction, the bus can't be waited for: read what is there, and wait before or after it"
+    )]
+    InTransaction,
     /// The storage failed and is being opened anew.
     #[error("the storage failed and is being opened anew: try again")]
     Reopening,
@@ -510,6 +515,17 @@ pub enum TransactionError<E> {
              trying again"
     )]
     InDoubt(#[source] StorageFault),
+    /// The disk is so full that not even rows are taken. The closure was not run.
+    #[error(
+        "the disk has {free} bytes free, and a transaction needs {min} even if it only deletes: free some space, or \
+             shorten the retention of a topic"
+    )]
+    DiskFull {
+        /// Free bytes.
+        free: u64,
+        /// The floor that transactions leave: half of that of publishing.
+        min: u64,
+    },
     /// Called from within another transaction's closure, where it would wait for itself. The closure was not run.
     #[error(
         "a transaction can't be begun within another one: use the `Transaction` that the closure is handed"

@@ -2,7 +2,8 @@
 //!
 //! Table `keys` has a row for up to [`ROW_EVENTS`] events of a key, under the number of the first of them:
 //! `n * offset u64`, little-endian, ascending. The number of an event is that of its row plus its index, so the last row
-//! of a key gives the key's last number. That row stays for ever; the others go when retention has removed their events.
+//! of a key gives the key's last number. When retention has removed the events of a row, the row goes too; of a key's last
+//! row, its last entry stays for ever.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -155,27 +156,38 @@ pub(super) fn next(
     Ok(Vec::new())
 }
 
-/// Removes the rows of these keys whose events all lie below `low`, but for the last row of each.
+/// Removes the rows of these keys whose events all lie below `low`. Of the last row of a key its last number stays, unless
+/// this commit appends to the key and so has the row in hand.
 pub(super) fn trim(
     table: &mut Table<'_, RowKey, &'static [u8]>,
+    staged: &StagedKeys,
     topic: TopicId,
     keys: &BTreeSet<KeyIdentity>,
     low: u64,
 ) -> Result<(), StorageFault> {
     for key in keys {
         let mut gone = Vec::new();
+        let mut kept = None;
         let mut rows = table.range((topic.0, *key, 0)..=(topic.0, *key, u64::MAX))?.peekable();
         while let Some(row) = rows.next() {
             let (row_key, row) = row?;
+            let count = offsets(row.value()).count() as u64;
+            let Some(last) = offsets(row.value()).last().filter(|offset| *offset < low) else { break };
             let is_last = rows.peek().is_none();
-            if is_last || offsets(row.value()).last().is_some_and(|offset| offset >= low) {
+            if is_last && (count == 1 || staged.rows.contains_key(&(topic, *key))) {
                 break;
             }
             gone.push(row_key.value());
+            if is_last {
+                kept = Some((row_key.value().2 + count - 1, last));
+            }
         }
         drop(rows);
         for row in gone {
             table.remove(row)?;
+        }
+        if let Some((number, offset)) = kept {
+            table.insert((topic.0, *key, number), offset.to_le_bytes().as_slice())?;
         }
     }
     Ok(())

@@ -52,6 +52,14 @@ pub(crate) struct Stored {
 }
 
 impl Entry {
+    /// Whether it is of this offset.
+    fn covers(&self, wanted: u64) -> bool {
+        match self {
+            Self::Event(stored) => stored.offset == wanted,
+            Self::Damaged { offset, offset_last, .. } => (*offset..=*offset_last).contains(&wanted),
+        }
+    }
+
     /// The last offset that it covers.
     pub fn offset_last(&self) -> u64 {
         match self {
@@ -245,12 +253,14 @@ pub(super) fn key_events_in(
         if offset >= ends.next || bytes >= READ_BYTES_MAX {
             break;
         }
-        for entry in events_in(batches, (topic, partition), ends, offset, 1, READ_BYTES_MAX)? {
-            if let Entry::Event(stored) = &entry {
-                bytes += stored.event.size();
-            }
-            events.push((number, entry));
+        let entry =
+            events_in(batches, (topic, partition), ends, offset, 1, READ_BYTES_MAX)?.into_iter().next();
+        // Retention may have removed it since the ends were looked at: what is read then is another one.
+        let Some(entry) = entry.filter(|entry| entry.covers(offset)) else { continue };
+        if let Entry::Event(stored) = &entry {
+            bytes += stored.event.size();
         }
+        events.push((number, entry));
     }
     Ok(events)
 }

@@ -64,13 +64,27 @@ pub(super) fn create_topic(txn: &mut Txn<'_>, name: &str, config: TopicConfig) -
         return Ok(Err(AdminError::TooManyTopics { max: TOPICS_MAX }));
     }
     // Two creations in one group: the name is looked for among the rows too.
+    let mut made = None;
     for row in txn.tables.topics.iter()? {
         let (id, row) = row?;
         if let Ok(row) = schema::decode::<TopicRow>(row.value(), String::new)
             && &*row.name == name
         {
-            return Ok(same_fixed(name, &row.config, &config).map(|()| TopicId(id.value())));
+            made = Some((TopicId(id.value()), row));
         }
+    }
+    if let Some((id, row)) = made {
+        if let Err(refused) = same_fixed(name, &row.config, &config) {
+            return Ok(Err(refused));
+        }
+        let row = TopicRow { config: config.clone(), ..row };
+        txn.tables.topics.insert(id.0, schema::encode(&row).as_slice())?;
+        txn.after(move |shared, _| {
+            if let Some(topic) = shared.topic(id) {
+                topic.set_config(config);
+            }
+        });
+        return Ok(Ok(id));
     }
     let id = TopicId(txn.tables.take_id(meta::NEXT_TOPIC)?);
     let row = TopicRow { name: name.into(), config, created: txn.now };

@@ -57,6 +57,7 @@ pub(super) fn trim(txn: &mut Txn<'_>) -> AdminResult<Trimmed> {
         return Ok(Ok(trimmed));
     }
     let needs = needs(txn)?;
+    let mut keys_seen = 0;
     for topic in topics {
         let sizes: u64 = topic.partitions.iter().map(|partition| partition.ends().bytes()).sum();
         let excess = topic.config().retention.bytes.map_or(0, |bytes| sizes.saturating_sub(bytes));
@@ -69,7 +70,7 @@ pub(super) fn trim(txn: &mut Txn<'_>) -> AdminResult<Trimmed> {
             let size = ends.bytes();
             let share = u128::from(excess) * u128::from(size) / u128::from(sizes.max(1));
             let share = u64::try_from(share).unwrap_or(u64::MAX);
-            trim_partition(txn, &topic, partition, share, &needs, &mut trimmed)?;
+            trim_partition(txn, &topic, partition, share, &needs, &mut trimmed, &mut keys_seen)?;
         }
     }
     if trimmed.batches == 0 {
@@ -89,6 +90,7 @@ fn trim_partition(
     excess: u64,
     needs: &Needs,
     trimmed: &mut Trimmed,
+    keys_seen: &mut usize,
 ) -> Result<(), StorageFault> {
     let retention = topic.config().retention;
     let ends = topic.partitions[partition as usize].ends();
@@ -118,7 +120,7 @@ fn trim_partition(
         if !(is_old || bytes_removed < excess) || (first + count > needed && !retention.force) {
             break;
         }
-        if trimmed.batches >= TRIM_BATCHES_MAX || keys.len() >= TRIM_KEYS_MAX {
+        if trimmed.batches >= TRIM_BATCHES_MAX || *keys_seen + keys.len() >= TRIM_KEYS_MAX {
             trimmed.more = true;
             break;
         }
@@ -142,7 +144,8 @@ fn trim_partition(
         txn.tables.batches.remove((topic.id.0, partition, first))?;
     }
     txn.tables.floors.insert((topic.id.0, partition), low)?;
-    keys::trim(&mut txn.tables.keys, topic.id, &keys, low)?;
+    keys::trim(&mut txn.tables.keys, &txn.keys, topic.id, &keys, low)?;
+    *keys_seen += keys.len();
     for (lane, needed) in lanes.iter().filter(|(_, needed)| *needed < low) {
         leave_gap(txn, *lane, topic, *needed, low)?;
     }

@@ -324,6 +324,11 @@ impl Log {
         admission.ok_or(Refusal::Closed)
     }
 
+    /// Whether the calling thread runs a transaction's closure: what waits for others there waits for itself.
+    pub fn is_in_closure(&self) -> bool {
+        self.shared.is_in_closure()
+    }
+
     async fn administer<T, F>(&self, adds: bool, run: F) -> Result<T, AdminError>
     where
         T: Send + 'static,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use redb::ReadableDatabase;
+use redb::{ReadableDatabase, ReadableTable};
 
 use super::hash::{key_hash, partition_of};
 use super::*;
@@ -423,6 +423,61 @@ fn forgetting_a_consumer_removes_all_that_it_has() {
     assert_eq!(log.dead_letter_count(lane.consumer).unwrap(), 0);
     let (again, _) = block_on(log.register("c", &["t".to_owned()], Position::Earliest)).unwrap();
     assert_ne!(again, lane.consumer, "a number is never used again");
+}
+
+/// The rows of the index of keys in a closed database, with the number of events that each tells of.
+fn key_rows(disk: &MemoryMedium) -> Vec<(u64, usize)> {
+    let database = disk.open(&redb::Builder::new()).unwrap();
+    let table = database.begin_read().unwrap().open_table(schema::KEYS).unwrap();
+    let rows = table.iter().unwrap().map(|row| row.unwrap());
+    rows.map(|(key, row)| (key.value().2, row.value().len() / 8)).collect()
+}
+
+/// A log whose topic `t` numbers its keys and keeps nothing for long, with so many events of one key.
+fn numbered(disk: &MemoryMedium, events: usize) -> Log {
+    let log = open(disk);
+    let bound = Retention::keep_bytes(1);
+    topic(&log, "t", TopicConfig::new(1).sequence(true).retention(bound));
+    for number in 0..events {
+        append(&log, "t", &[&format!("{number}")]);
+    }
+    log
+}
+
+#[test]
+fn retention_leaves_of_a_keys_rows_its_last_number() {
+    let disk = MemoryMedium::new();
+    let log = numbered(&disk, 130);
+    log.close();
+    assert_eq!(key_rows(&disk), [(1, 64), (65, 64), (129, 2)]);
+    let log = open(&disk);
+    while block_on(log.trim()).unwrap().more {}
+    log.close();
+    assert_eq!(key_rows(&disk), [(130, 1)]);
+    let log = open(&disk);
+    assert_eq!(log.version("t", "key").unwrap(), 130);
+    assert_eq!(append(&log, "t", &["next"])[0].sequence, Some(131));
+    log.close();
+    assert_eq!(key_rows(&disk), [(130, 2)]);
+}
+
+#[test]
+fn a_reader_of_a_key_is_given_no_other_event_for_one_that_retention_has_just_removed() {
+    let disk = MemoryMedium::new();
+    let log = numbered(&disk, 3);
+    while block_on(log.trim()).unwrap().more {}
+    block_on(log.append(vec![("t", event("other", "another key"))])).unwrap();
+    log.close();
+    let database = disk.open(&redb::Builder::new()).unwrap();
+    let read = database.begin_read().unwrap();
+    let meta = read.open_table(schema::META).unwrap();
+    let hash_key = *meta.get("hash-key").unwrap().unwrap().value().first_chunk().unwrap();
+    let (keys, batches) = (read.open_table(schema::KEYS).unwrap(), read.open_table(schema::BATCHES).unwrap());
+    // As they were before retention: the reader has looked at them just before it.
+    let before = topics::Ends { low: 0, next: 4, ..Default::default() };
+    let place = (TopicId(1), 0);
+    let found = read::key_events_in((&keys, &batches), place, before, (hash_key, "key"), 0).unwrap();
+    assert!(found.is_empty(), "{found:?}");
 }
 
 /// Has a closed database say that it has this format.

@@ -327,11 +327,14 @@ where
             }
             Ok(Ok(value)) => Ok(value),
         };
-        let ran = match (transaction.fault.take(), transaction.is_dirty.get()) {
-            (Some(fault), _) => Ran::Failed(fault),
-            (None, false) => Ran::Nothing,
-            (None, true) if answer.is_ok() => Ran::Kept,
-            (None, true) => Ran::Undo,
+        // A failed storage is the answer, whatever the closure made of it.
+        if let Some(fault) = transaction.fault.take() {
+            return (Ran::Failed(fault), transaction.txn);
+        }
+        let ran = match (transaction.is_dirty.get(), &answer) {
+            (false, _) => Ran::Nothing,
+            (true, Ok(_)) => Ran::Kept,
+            (true, Err(_)) => Ran::Undo,
         };
         self.answer = Some(answer);
         (ran, transaction.txn)
@@ -343,10 +346,11 @@ where
             (Some(Err(refused)), _) => Err(refused),
             (Some(answer), Verdict::Durable) => answer,
             (_, Verdict::InDoubt(fault)) => Err(TransactionError::InDoubt(fault.clone())),
-            (_, Verdict::Closed) => Err(TransactionError::Closed),
-            (_, Verdict::Durable | Verdict::DiskFull { .. } | Verdict::Reopening) => {
-                Err(TransactionError::Reopening)
+            (_, Verdict::DiskFull { free, min }) => {
+                Err(TransactionError::DiskFull { free: *free, min: *min })
             }
+            (_, Verdict::Closed) => Err(TransactionError::Closed),
+            (_, Verdict::Durable | Verdict::Reopening) => Err(TransactionError::Reopening),
         };
         // Whoever doesn't wait any more gets no answer; what was done is done all the same.
         drop(self.reply.send(answer));

@@ -72,7 +72,7 @@ pub(super) struct Txn<'t> {
     pub commit: u64,
     staged: BTreeMap<(TopicId, u32), StagedPartition>,
     identities: BTreeMap<TopicId, StagedIdentities>,
-    keys: StagedKeys,
+    pub keys: StagedKeys,
     changed_lanes: BTreeSet<LaneId>,
     after: Vec<After>,
     idle: usize,
