@@ -48,9 +48,11 @@ fn main() -> ExitCode {
 /// The child: works until it is killed.
 fn load(scenario: &dyn Scenario, place: &Place, round: u32) -> Result<()> {
     let default = std::panic::take_hook();
+    // A panic that isn't on purpose ends the process, so that the parent hears of it, whichever thread it is in.
     std::panic::set_hook(Box::new(move |panic| {
         if panic.payload_as_str() != Some(scenario::ON_PURPOSE) {
             default(panic);
+            std::process::abort();
         }
     }));
     scenario.load(place, round, &Told::new())

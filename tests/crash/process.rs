@@ -51,6 +51,18 @@ impl Process {
         }
     }
 
+    /// Waits until it has told of something: a process that opens and then stands still is found out.
+    pub fn moves(&mut self) -> Result<()> {
+        match self.lines.recv_timeout(READY_MAX) {
+            Ok(line) => {
+                self.told.push(line);
+                Ok(())
+            }
+            Err(RecvTimeoutError::Timeout) => bail!("nothing was acknowledged within {READY_MAX:?}"),
+            Err(RecvTimeoutError::Disconnected) => self.ended(),
+        }
+    }
+
     /// Lets it work for so long.
     pub fn work(&mut self, time: Duration) -> Result<()> {
         let stopwatch = Stopwatch::start();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use tempfile::TempDir;
 use tidegate::testing::SeededRandom;
 use tidegate::{Blocking, Bus, Random, SystemRandom};
@@ -19,11 +19,17 @@ const WORK_MAX: Duration = Duration::from_millis(600);
 /// One of so many children is not waited for: it may be killed while it opens.
 const EARLY_EVERY: u64 = 6;
 
+/// One of so many others is let come to its first acknowledgement, however long that takes.
+const MOVES_EVERY: u64 = 2;
+
 /// Within which time such a child is killed.
 const EARLY_MAX: Duration = Duration::from_millis(120);
 
 /// Time that the consumers of a bus get to end.
 const SHUTDOWN_MAX: Duration = Duration::from_secs(10);
+
+/// From so many kills on, there is some of everything that is counted.
+const COUNTED_FROM: u32 = 50;
 
 /// A line is printed after so many kills.
 const REPORT_EVERY: u32 = 25;
@@ -95,6 +101,9 @@ impl Run<'_> {
         let bus = Bus::open(self.place.bus())?.blocking();
         account.settle(&bus).context("at the end")?;
         bus.shutdown(SHUTDOWN_MAX);
+        for (what, count) in account.counts() {
+            ensure!(count > 0 || kills < COUNTED_FROM, "no {what} in {kills} kills: the load does nothing");
+        }
         println!(
             "{name}: {kills} kills, {}, 0 disagreements; opening after a kill: median {} ms, longest {} ms",
             counted(&account.counts()),
@@ -111,6 +120,9 @@ impl Run<'_> {
         let is_early = round > 1 && self.random.next_u64().is_multiple_of(EARLY_EVERY);
         if !is_early {
             process.ready()?;
+            if self.random.next_u64().is_multiple_of(MOVES_EVERY) {
+                process.moves()?;
+            }
         }
         let bound = if is_early { EARLY_MAX } else { WORK_MAX };
         let micros = u64::try_from(bound.as_micros()).unwrap_or(u64::MAX);

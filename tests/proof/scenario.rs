@@ -91,8 +91,8 @@ pub struct Outcome {
 enum Cut {
     /// It may be durable.
     InDoubt,
-    /// It is not.
-    NotDone,
+    /// It is not, for this reason.
+    NotDone(String),
     /// It went wrong in a way that a failing disk doesn't explain.
     Broken(String),
 }
@@ -116,8 +116,8 @@ impl Stage {
         self.disk.freeze_at(operation);
     }
 
-    pub fn operations(&self) -> u64 {
-        self.disk.operations()
+    pub fn is_frozen(&self) -> bool {
+        self.disk.is_frozen()
     }
 
     /// The whole scenario, and the check of its end.
@@ -133,7 +133,7 @@ impl Stage {
     pub fn play_until_frozen(&self) -> Result<Known, String> {
         let mut known = Known::default();
         let Ok(mut bus) = self.open() else {
-            return self.cut(known, Cut::NotDone);
+            return self.cut(known, Cut::NotDone("it doesn't open".to_owned()));
         };
         for step in STEPS {
             let mut after = known.acknowledged.clone();
@@ -146,7 +146,7 @@ impl Stage {
                             bus = opened;
                             Ok(())
                         }
-                        Err(_) => Err(Cut::NotDone),
+                        Err(error) => Err(Cut::NotDone(error)),
                     }
                 }
                 step => self.perform(&bus, step),
@@ -169,8 +169,9 @@ impl Stage {
     fn cut(&self, known: Known, cut: Cut) -> Result<Known, String> {
         match cut {
             Cut::Broken(how) => Err(how),
-            _ if !self.disk.is_frozen() => Err("a step failed before the disk was frozen".to_owned()),
-            _ => Ok(known),
+            Cut::InDoubt | Cut::NotDone(_) if self.disk.is_frozen() => Ok(known),
+            Cut::InDoubt => Err("a step was in doubt before the disk was frozen".to_owned()),
+            Cut::NotDone(why) => Err(format!("a step failed before the disk was frozen: {why}")),
         }
     }
 
@@ -181,7 +182,7 @@ impl Stage {
                 bus.create_topic("out", TopicConfig::new(1))?;
             }
             Subscribe => {
-                bus.subscribe("c", config(), handler()).map_err(|_| Cut::NotDone)?;
+                bus.subscribe("c", config(), handler()).map_err(|error| Cut::NotDone(error.to_string()))?;
             }
             Publish(events) => {
                 let events = events.iter().map(|(id, key)| ("in", event(id, key)));
@@ -205,7 +206,7 @@ impl Stage {
             Consume => {
                 self.until(|| self.disk.is_frozen() || is_through(bus)).map_err(Cut::Broken)?;
                 if !is_through(bus) {
-                    return Err(Cut::NotDone);
+                    return Err(Cut::NotDone(format!("{:?}", bus.bus().consumers())));
                 }
             }
             Restart => {}
@@ -417,7 +418,7 @@ impl From<PublishError> for Cut {
     fn from(error: PublishError) -> Self {
         match error {
             PublishError::InDoubt(_) => Self::InDoubt,
-            PublishError::Reopening | PublishError::Storage(_) => Self::NotDone,
+            PublishError::Reopening | PublishError::Storage(_) => Self::NotDone(error.to_string()),
             other => Self::Broken(other.to_string()),
         }
     }
@@ -428,7 +429,7 @@ impl From<TransactionError<PublishError>> for Cut {
         match error {
             TransactionError::InDoubt(_) => Self::InDoubt,
             TransactionError::Reopening | TransactionError::Refused(PublishError::Storage(_)) => {
-                Self::NotDone
+                Self::NotDone(error.to_string())
             }
             other => Self::Broken(other.to_string()),
         }
@@ -439,7 +440,7 @@ impl From<AdminError> for Cut {
     fn from(error: AdminError) -> Self {
         match error {
             AdminError::InDoubt(_) => Self::InDoubt,
-            AdminError::Reopening | AdminError::Read(_) => Self::NotDone,
+            AdminError::Reopening | AdminError::Read(_) => Self::NotDone(error.to_string()),
             other => Self::Broken(other.to_string()),
         }
     }

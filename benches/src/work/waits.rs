@@ -53,9 +53,10 @@ fn flood(measured: &Measured, scale: &Scale) -> Result<(Waits, Waits)> {
     thread::scope(|scope| {
         let transactor = scope
             .spawn(|| transactions(measured, scale.samples, usize::MAX, || flooding.load(Ordering::Relaxed)));
-        let each = scale.flood_events / PUBLISHERS;
+        // The first ones take what doesn't divide.
+        let share = |publisher: usize| (scale.flood_events + PUBLISHERS - 1 - publisher) / PUBLISHERS;
         let publishers: Vec<_> = (0..PUBLISHERS)
-            .map(|publisher| scope.spawn(move || publishes(measured, publisher, each)))
+            .map(|publisher| scope.spawn(move || publishes(measured, publisher, share(publisher))))
             .collect();
         let publishes = joined(publishers);
         flooding.store(false, Ordering::Relaxed);

@@ -584,10 +584,11 @@ impl Bus {
         let log = &self.inner.log;
         let look = |running: &mut Running| {
             let target = running.program.as_ref().and_then(ProgramConfig::target);
-            (kind(running.program.as_ref()), target, running.consumer.status(), running.refused.clone())
+            (kind(running.program.as_ref()), target, running.consumer.look(), running.refused.clone())
         };
         let (kind, target, lanes, refused) = match self.inner.roster.with(&row.name, look) {
-            Some(running) => running,
+            // Read without the roster's lock, which a disk that hangs would keep from everybody.
+            Some((kind, target, lanes, refused)) => (kind, target, lanes.status(), refused),
             None => (ConsumerKind::Detached, None, stored_status(log, id, &row)?, None),
         };
         let topics =

@@ -244,31 +244,50 @@ impl Consumer {
         late
     }
 
-    /// What each lane is doing. Reads one event for each topic in which a lane has some to come.
-    pub(crate) fn status(&self) -> Vec<LaneStatus> {
-        let reports = (0_u32..).zip(self.shared.board.reports()).zip(&self.tasks);
-        reports
-            .map(|((partition, report), task)| {
-                let log = &self.shared.log;
-                let mut status = match report.state {
-                    // It hasn't said anything yet; what the log has is where it starts.
-                    LaneState::Starting => {
-                        stored(log, LaneId { consumer: self.id, partition }).unwrap_or(report)
-                    }
-                    _ => report,
-                }
-                .status(log, partition);
-                if task.is_finished() {
-                    status.state = LaneState::Stopped;
-                }
-                status
-            })
-            .collect()
+    /// What each lane is doing, for [`Look::status`]: reads nothing, so that nobody who looks waits for the disk.
+    pub(crate) fn look(&self) -> Look {
+        let reports = self.shared.board.reports().into_iter().zip(&self.tasks);
+        let lanes = reports.map(|(report, task)| (report, task.is_finished())).collect();
+        Look { log: Arc::clone(&self.shared.log), consumer: self.id, lanes }
+    }
+
+    /// What each lane is doing.
+    #[cfg(test)]
+    pub(super) fn status(&self) -> Vec<LaneStatus> {
+        self.look().status()
     }
 
     /// Waits until this is true of every lane, as tests do.
     #[cfg(test)]
     pub(super) async fn all(&self, is_so: impl Fn(&Report) -> bool) {
         self.shared.board.all(|_, report| is_so(report)).await;
+    }
+}
+
+/// The lanes of a consumer at one moment.
+pub(crate) struct Look {
+    log: Arc<Log>,
+    consumer: ConsumerId,
+    /// What each has reported, and whether its task has ended.
+    lanes: Vec<(Report, bool)>,
+}
+
+impl Look {
+    /// The lanes for people. Reads one event for each topic in which a lane has some to come.
+    pub(crate) fn status(self) -> Vec<LaneStatus> {
+        let Self { log, consumer, lanes } = self;
+        let lane = |(partition, (report, has_ended)): (u32, (Report, bool))| {
+            let report = match report.state {
+                // It hasn't said anything yet; what the log has is where it starts.
+                LaneState::Starting => stored(&log, LaneId { consumer, partition }).unwrap_or(report),
+                _ => report,
+            };
+            let mut status = report.status(&log, partition);
+            if has_ended {
+                status.state = LaneState::Stopped;
+            }
+            status
+        };
+        (0..).zip(lanes).map(lane).collect()
     }
 }
