@@ -33,6 +33,29 @@ fn with_atomic_a_wrong_line_keeps_all_out() {
 }
 
 #[test]
+fn an_input_that_one_commit_cannot_take_is_refused_before_it_is_read_to_its_end() {
+    let directory = Directory::new(NUMBERED);
+    let many: Vec<String> = (0..=65_536).map(|number| line(&number.to_string(), "k", "1")).collect();
+    directory.put("most", many[..65_536].join("\n").as_bytes());
+    let large = format!("\"{}\"", "x".repeat(1_000_000));
+    let large: Vec<String> = (0..9).map(|number| line(&number.to_string(), "k", &large)).collect();
+    for (lines, words, max) in [(many, "65537 events", "65536"), (large, " bytes at once", "8388608")] {
+        // Who reads on tells of the wrong line behind.
+        directory.put("events", format!("{}\n{{oops\n", lines.join("\n")).as_bytes());
+        for option in [&["--atomic"][..], &["--expect", "0"]] {
+            let outcome = directory.run(&[&["publish", "in", "events"], option].concat());
+            assert_eq!((outcome.code, outcome.out.as_str()), (1, ""), "{outcome:?}");
+            assert!(outcome.err.contains(words) && outcome.err.lines().count() == 1, "{outcome:?}");
+            let told = format!("at once are more than the {max} that one commit takes");
+            assert!(outcome.err.contains(&told), "{outcome:?}");
+        }
+    }
+    assert!(directory.json(&["read", "in"]).is_empty());
+    let most = directory.done(&["publish", "in", "most", "--expect", "0"]);
+    assert!(most.starts_with("65536 published, "), "{most}");
+}
+
+#[test]
 fn what_is_published_again_is_counted_as_dropped() {
     let directory = Directory::new(TOPIC);
     directory.put("events", [line("a", "k", "1"), line("b", "k", "2")].join("\n").as_bytes());

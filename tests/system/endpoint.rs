@@ -14,7 +14,7 @@ use hyper::service::service_fn;
 use hyper::{HeaderMap, Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::Runtime;
 use tokio_rustls::TlsAcceptor;
 
@@ -58,6 +58,21 @@ struct Shared {
     under_way_most: AtomicUsize,
 }
 
+/// A port at which nobody listens, and which nobody else gets.
+pub struct Port(TcpSocket);
+
+impl Port {
+    pub fn new() -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+        Self(socket)
+    }
+
+    pub fn number(&self) -> u16 {
+        self.0.local_addr().unwrap().port()
+    }
+}
+
 /// A server, until it is dropped.
 pub struct Endpoint {
     address: SocketAddr,
@@ -84,9 +99,24 @@ impl Endpoint {
         tls: Option<TlsAcceptor>,
         answers: impl Fn(&Received) -> Answer + Send + Sync + 'static,
     ) -> Self {
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let runtime = runtime();
         let listener = runtime.block_on(TcpListener::bind(("127.0.0.1", port))).unwrap();
+        Self::listen(runtime, listener, tls, answers)
+    }
+
+    /// A server at a port that was kept for it.
+    pub fn start_at(port: Port, answers: impl Fn(&Received) -> Answer + Send + Sync + 'static) -> Self {
+        let runtime = runtime();
+        let listener = runtime.block_on(async { port.0.listen(1024) }).unwrap();
+        Self::listen(runtime, listener, None, answers)
+    }
+
+    fn listen(
+        runtime: Runtime,
+        listener: TcpListener,
+        tls: Option<TlsAcceptor>,
+        answers: impl Fn(&Received) -> Answer + Send + Sync + 'static,
+    ) -> Self {
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
             answers: Arc::new(answers),
@@ -127,6 +157,10 @@ impl Endpoint {
     pub fn under_way_most(&self) -> usize {
         self.shared.under_way_most.load(Ordering::SeqCst)
     }
+}
+
+fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
 }
 
 async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, shared: Arc<Shared>) {

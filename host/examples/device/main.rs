@@ -17,7 +17,7 @@ mod queue;
 mod reading;
 
 use std::convert::Infallible;
-use std::io::{self, BufRead as _};
+use std::io::{self, BufRead as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -41,7 +41,8 @@ const LINES_AHEAD: usize = 64;
     name = "device",
     after_help = "\
 A reading is a line of JSON, {\"sensor\": \"t1\", \"n\": 17, \"value\": 21.5}, in which `n` is the sensor's own count. The device
-answers `kept t1 17` once it is on the disk; a reading that is sent again is kept once.
+answers `kept t1 17` once it is on the disk. A reading that is sent again within a day is kept once, unless 100,000 newer
+ones have come between.
 
 At the end of its input the device goes on until all is forwarded. SIGINT and SIGTERM end it at once; what is left is
 forwarded at the next start."
@@ -92,7 +93,7 @@ async fn main() -> ExitCode {
     match run(Arguments::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            complain(&format!("error: {error}"));
             ExitCode::FAILURE
         }
     }
@@ -119,8 +120,8 @@ async fn run(arguments: Arguments) -> Result<(), DeviceError> {
     queue.close().await;
     outcome?;
     match left.map_err(QueueError::from)? {
-        0 => println!("closed: all is forwarded"),
-        left => println!("closed: {left} to forward, which goes on at the next start"),
+        0 => print("closed: all is forwarded"),
+        left => print(&format!("closed: {left} to forward, which goes on at the next start")),
     }
     Ok(())
 }
@@ -142,10 +143,10 @@ async fn keep_all(queue: &Queue, mut lines: mpsc::Receiver<io::Result<String>>) 
         match line.parse::<Reading>() {
             // What can't be kept is told, and its sensor sends it again: the next one may be kept.
             Ok(reading) => match queue.keep(&reading).await {
-                Ok(()) => println!("kept {} {}", reading.sensor, reading.n),
-                Err(error) => eprintln!("not kept {} {}: {error}", reading.sensor, reading.n),
+                Ok(()) => print(&format!("kept {} {}", reading.sensor, reading.n)),
+                Err(error) => complain(&format!("not kept {} {}: {error}", reading.sensor, reading.n)),
             },
-            Err(error) => eprintln!("not a reading: {error}"),
+            Err(error) => complain(&format!("not a reading: {error}")),
         }
     }
     Ok(queue.all_forwarded().await?)
@@ -158,10 +159,20 @@ async fn put_back_for_ever(queue: &Queue, every: Duration) -> Infallible {
         times.tick().await;
         match queue.put_back().await {
             Ok(0) => {}
-            Ok(count) => eprintln!("{count} put back to work, as they ran out of attempts"),
-            Err(error) => eprintln!("what ran out of attempts can't be put back now: {error}"),
+            Ok(count) => complain(&format!("{count} put back to work, as they ran out of attempts")),
+            Err(error) => complain(&format!("what ran out of attempts can't be put back now: {error}")),
         }
     }
+}
+
+/// Prints a line. `println!` would panic where nobody reads it any more; the device keeps and forwards all the same.
+fn print(line: &str) {
+    drop(writeln!(io::stdout(), "{line}"));
+}
+
+/// Tells what goes wrong, to whoever reads it.
+fn complain(line: &str) {
+    drop(writeln!(io::stderr(), "{line}"));
 }
 
 /// The lines of the standard input, read by a thread of their own: reading blocks.

@@ -82,7 +82,8 @@ impl Queue {
         &self.bus
     }
 
-    /// Keeps a reading: it is on the disk when this returns. One that the queue has had is dropped.
+    /// Keeps a reading: it is on the disk when this returns. One that the
+    /// queue has had, within its deduplication window, is dropped.
     pub async fn keep(&self, reading: &Reading) -> Result<(), KeepError> {
         let event = reading.event()?;
         let mut pause = tokio::time::interval(PAUSE);

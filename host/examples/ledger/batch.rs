@@ -11,6 +11,7 @@ use clap::Parser;
 
 use crate::ledger::{Ledger, LedgerError};
 use crate::operation::Operation;
+use crate::output::complain;
 
 /// A line.
 #[derive(Parser)]
@@ -53,7 +54,7 @@ pub fn carry_out(ledger: &Ledger, path: &Path, threads: usize) -> Result<Told, L
             match outcome {
                 Ok(()) => done.fetch_add(1, Ordering::Relaxed),
                 Err(reason) => {
-                    eprintln!("{}:{number}: {reason}", path.display());
+                    complain(&format!("{}:{number}: {reason}", path.display()));
                     refused.fetch_add(1, Ordering::Relaxed)
                 }
             };

@@ -1,5 +1,6 @@
 //! The ledger on its bus.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -46,7 +47,7 @@ pub enum LedgerError {
     #[error(transparent)]
     Publish(#[from] PublishError),
     #[error("{0}")]
-    Transfer(#[from] TransactionError<PublishError>),
+    Transfer(#[from] TransactionError<HalfError>),
     #[error("there is no account `{0}`: `open {0}` opens it")]
     NoAccount(String),
     #[error("account `{0}` is open already")]
@@ -57,10 +58,25 @@ pub enum LedgerError {
     TooRich(String),
     #[error("a transfer is between two accounts, and both are `{0}`")]
     SameAccount(String),
+    #[error(
+        "the id `{id}` belongs to another change, and `{account}` is as it was: give this one an id of its own"
+    )]
+    IdReused { id: String, account: String },
     #[error("others changed the account at each of {TRIES} tries: try again")]
     Busy,
     #[error("{path}: {source}", path = .path.display())]
-    File { path: PathBuf, source: std::io::Error },
+    File { path: PathBuf, source: io::Error },
+    #[error("the output can't be written, and a change is made all the same: {0}")]
+    Output(#[source] io::Error),
+}
+
+/// Why one half of a transfer is not published; neither is the other half then.
+#[derive(Debug, thiserror::Error)]
+pub enum HalfError {
+    #[error(transparent)]
+    Publish(#[from] PublishError),
+    #[error("the topic has an event with the id `{0}` already")]
+    Duplicate(String),
 }
 
 impl LedgerError {
@@ -69,7 +85,9 @@ impl LedgerError {
         matches!(
             self,
             Self::Publish(PublishError::VersionConflict { .. })
-                | Self::Transfer(TransactionError::Refused(PublishError::VersionConflict { .. }))
+                | Self::Transfer(TransactionError::Refused(HalfError::Publish(
+                    PublishError::VersionConflict { .. }
+                )))
         )
     }
 
@@ -137,20 +155,33 @@ impl Ledger {
         if from == to {
             return Err(LedgerError::SameAccount(from.to_owned()));
         }
-        let sent = Change::Sent(amount, to.to_owned()).event(id, from)?;
+        let change = Change::Sent(amount, to.to_owned());
+        let sent = change.event(id, from)?;
         let received = Change::Received(amount, from.to_owned()).event(&format!("{id}/received"), to)?;
         decide(|| {
-            let Some(giver) = self.account(from, id)? else { return self.now(from) };
+            let Some(giver) = self.before(id, from, &change)? else { return self.now(from) };
             let taker = self.now(to)?;
             can_give(&giver, from, amount)?;
             can_take(&taker, to, amount)?;
             // Reading was done outside, where it keeps nobody waiting. What was read is still so, or all of it is undone.
             let (sent, received) = (sent.clone(), received.clone());
-            self.bus.transaction(move |transaction| {
-                transaction.publish_expecting(TOPIC, giver.version, sent)?;
-                transaction.publish_expecting(TOPIC, taker.version, received)
-            })?;
-            self.now(from)
+            let outcome = self.bus.transaction(move |transaction| {
+                for (version, event) in [(giver.version, sent), (taker.version, received)] {
+                    let id = event.id().to_owned();
+                    // What the topic knows meets any expectation and is not appended. The other half would be, alone.
+                    if transaction.publish_expecting(TOPIC, version, event)?.duplicate {
+                        return Err(HalfError::Duplicate(id));
+                    }
+                }
+                Ok(())
+            });
+            match outcome {
+                Err(TransactionError::Refused(HalfError::Duplicate(_))) => self.known(id, from, &change),
+                outcome => {
+                    outcome?;
+                    self.now(from)
+                }
+            }
         })
     }
 
@@ -160,15 +191,23 @@ impl Ledger {
         if account.is_open { Ok(account.cents) } else { Err(LedgerError::NoAccount(name.to_owned())) }
     }
 
-    /// Tells the events of an account, from behind a number on.
-    pub fn history(&self, name: &str, after: u64, mut tell: impl FnMut(String)) -> Result<(), LedgerError> {
+    /// Tells the events of an account, from behind a number on, for as long as `tell` says that somebody listens.
+    pub fn history(
+        &self,
+        name: &str,
+        after: u64,
+        mut tell: impl FnMut(String) -> io::Result<bool>,
+    ) -> Result<(), LedgerError> {
         let mut account = Account::default();
         // From the first one on, as each line says what the account came to.
         let mut events = self.bus.bus().read_key(TOPIC, name, 0)?;
         while let Some(record) = events.try_next()? {
             account.apply(name, &record.event)?;
             if account.version > after {
-                tell(line(&account, record.appended, &record.event));
+                let line = line(&account, record.appended, &record.event);
+                if !tell(line).map_err(LedgerError::Output)? {
+                    return Ok(());
+                }
             }
         }
         if account.is_open { Ok(()) } else { Err(LedgerError::NoAccount(name.to_owned())) }
@@ -184,27 +223,48 @@ impl Ledger {
     ) -> Result<Account, LedgerError> {
         let event = change.event(id, name)?;
         decide(|| {
-            let Some(account) = self.account(name, id)? else { return self.now(name) };
+            let Some(account) = self.before(id, name, change)? else { return self.now(name) };
             check(&account)?;
-            self.bus.publish_expecting(TOPIC, account.version, vec![event.clone()])?;
+            let published = self.bus.publish_expecting(TOPIC, account.version, vec![event.clone()])?;
+            if published.iter().any(|published| published.duplicate) {
+                return self.known(id, name, change);
+            }
             self.now(name)
         })
     }
 
-    /// An account as it is now.
-    fn now(&self, name: &str) -> Result<Account, LedgerError> {
-        Ok(self.account(name, "")?.unwrap_or_default())
+    /// The topic has had the id, and nothing was appended: somebody was faster with this very change, or the id belongs to
+    /// another one.
+    fn known(&self, id: &str, name: &str, change: &Change) -> Result<Account, LedgerError> {
+        match self.before(id, name, change)? {
+            None => self.now(name),
+            Some(_) => Err(LedgerError::IdReused { id: id.to_owned(), account: name.to_owned() }),
+        }
     }
 
-    /// An account as it is now; `None` if a change of this id is among its events, so that it is done already.
+    /// An account as it is now.
+    fn now(&self, name: &str) -> Result<Account, LedgerError> {
+        let mut account = Account::default();
+        let mut events = self.bus.bus().read_key(TOPIC, name, 0)?;
+        while let Some(record) = events.try_next()? {
+            account.apply(name, &record.event)?;
+        }
+        Ok(account)
+    }
+
+    /// An account as a change finds it; `None` if the change of this id is among its events, so that it is done already.
     ///
     /// It reads all events of the account. Where there are many, keep a balance beside them, in a table of your own.
-    fn account(&self, name: &str, id: &str) -> Result<Option<Account>, LedgerError> {
+    fn before(&self, id: &str, name: &str, change: &Change) -> Result<Option<Account>, LedgerError> {
         let mut account = Account::default();
         let mut events = self.bus.bus().read_key(TOPIC, name, 0)?;
         while let Some(record) = events.try_next()? {
             if record.event.id() == id {
-                return Ok(None);
+                // A type that came later is another change in any case.
+                return match Change::of_event(&record.event) {
+                    Ok(Some(done)) if done == *change => Ok(None),
+                    _ => Err(LedgerError::IdReused { id: id.to_owned(), account: name.to_owned() }),
+                };
             }
             account.apply(name, &record.event)?;
         }

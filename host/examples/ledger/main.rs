@@ -20,6 +20,7 @@ mod amount;
 mod batch;
 mod ledger;
 mod operation;
+mod output;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -31,13 +32,15 @@ use tidegate::config::parse_duration;
 use amount::Amount;
 use ledger::{Ledger, LedgerError};
 use operation::Operation;
+use output::{complain, print};
 
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done
   1  something was refused or failed, and what was refused has changed nothing
   2  the command line is wrong
-  3  another process has the data directory open";
+  3  another process has the data directory open
+  4  the id was given before, to another change; nothing is changed";
 
 /// Keeps accounts: each change is an event, and nothing is ever overwritten.
 #[derive(Parser)]
@@ -95,9 +98,10 @@ fn main() -> ExitCode {
     match outcome {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {error}");
+            complain(&format!("error: {error}"));
             match error {
                 LedgerError::InUse { .. } => ExitCode::from(3),
+                LedgerError::IdReused { .. } => ExitCode::from(4),
                 _ => ExitCode::FAILURE,
             }
         }
@@ -105,19 +109,20 @@ fn main() -> ExitCode {
 }
 
 fn run(ledger: &Ledger, command: Command) -> Result<ExitCode, LedgerError> {
-    match command {
-        Command::Operation(operation) => println!("{}", operation.carry_out(ledger)?),
-        Command::Balance { account } => println!("{}", Amount(ledger.balance(&account)?)),
+    let (line, code) = match command {
+        Command::Operation(operation) => (operation.carry_out(ledger)?, ExitCode::SUCCESS),
+        Command::Balance { account } => (Amount(ledger.balance(&account)?).to_string(), ExitCode::SUCCESS),
         Command::History { account, after } => {
-            ledger.history(&account, after, |line| println!("{line}"))?;
+            ledger.history(&account, after, |line| print(&line))?;
+            return Ok(ExitCode::SUCCESS);
         }
         Command::Batch { file, threads } => {
             let told = batch::carry_out(ledger, &file, usize::from(threads))?;
-            println!("{} done, {} refused", told.done, told.refused);
-            if told.refused > 0 {
-                return Ok(ExitCode::FAILURE);
-            }
+            let code = if told.refused > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+            (format!("{} done, {} refused", told.done, told.refused), code)
         }
-    }
-    Ok(ExitCode::SUCCESS)
+    };
+    // Whether somebody reads it makes no difference to what was done.
+    print(&line).map_err(LedgerError::Output)?;
+    Ok(code)
 }

@@ -50,7 +50,7 @@ pub enum Operation {
 /// What tells one change from another.
 #[derive(Args)]
 pub struct Identity {
-    /// The id of the change: the same one again takes effect once [default: a new UUID]
+    /// The id of the change: the same one again takes effect once, and another one is refused [default: a new UUID]
     #[arg(long)]
     id: Option<String>,
 }

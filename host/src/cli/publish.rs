@@ -8,7 +8,7 @@ use std::sync::Arc;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 use tidegate::server::{Answer, ClientError, EventJson, Request};
-use tidegate::{Event, EventLines, Random, SystemRandom};
+use tidegate::{Event, EventLines, PublishError, Random, SystemRandom};
 
 use super::access::{self, Access};
 use super::arguments::{Global, Publish};
@@ -20,6 +20,13 @@ const BATCH_EVENTS: usize = 1000;
 
 /// Bytes after which a commit is not filled further.
 const BATCH_BYTES: usize = 1 << 20;
+
+/// Most events of one commit, as the bus has it: with `--atomic` or `--expect` all that is read is kept until the end of the
+/// input, which may never come.
+const COMMIT_EVENTS_MAX: usize = 64 << 10;
+
+/// Most bytes of one commit of several events, as the bus has it.
+const COMMIT_BYTES_MAX: usize = 8 << 20;
 
 /// What became of the events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -125,9 +132,14 @@ impl Publisher<'_> {
         let source = file.map_or_else(|| "-".to_owned(), |file| file.display().to_string());
         for (line, event) in EventLines::new(reader, self.access.event_bytes_max()) {
             match event {
+                // Once a line was wrong, nothing goes in: the rest is read for what else is wrong.
+                Ok(_) if self.atomic && self.summary.refused > 0 => {}
                 Ok(event) => {
                     self.bytes += event.size();
                     self.batch.push(EventJson(Arc::new(event)));
+                    if self.atomic {
+                        self.fits_one_commit().inspect_err(|_| bar.finish_and_clear())?;
+                    }
                     let full = self.batch.len() >= BATCH_EVENTS || self.bytes >= BATCH_BYTES;
                     if full && !self.atomic {
                         self.send()?;
@@ -135,6 +147,9 @@ impl Publisher<'_> {
                 }
                 Err(error) => {
                     self.summary.refused += 1;
+                    if self.atomic {
+                        self.batch.clear();
+                    }
                     bar.suspend(|| eprintln!("{source}:{line}: {}", with_cause(&error)));
                 }
             }
@@ -147,6 +162,19 @@ impl Publisher<'_> {
             self.send()?;
         }
         Ok(self.summary)
+    }
+
+    /// Refuses what the bus would refuse, before more of it is in memory.
+    fn fits_one_commit(&self) -> Result<(), CliError> {
+        let (events, bytes) = (self.batch.len(), self.bytes);
+        let (what, max) = if events > COMMIT_EVENTS_MAX {
+            (format!("{events} events"), COMMIT_EVENTS_MAX)
+        } else if events > 1 && bytes > COMMIT_BYTES_MAX {
+            (format!("{bytes} bytes"), COMMIT_BYTES_MAX)
+        } else {
+            return Ok(());
+        };
+        Err(CliError::Failed(PublishError::TooMany { what, max }.to_string()))
     }
 
     fn send(&mut self) -> Result<(), CliError> {

@@ -1,7 +1,7 @@
 //! `device`: what is kept goes out in order for each sensor, and by its idempotency key once, whatever the network does.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::TcpListener;
+use std::io::Write as _;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use serde_json::Value;
 
 use crate::cli_process::{Directory, Outcome, Running, example};
-use crate::endpoint::{Answer, Endpoint};
+use crate::endpoint::{Answer, Endpoint, Port};
 
 /// What reaches the endpoint, and what it answers.
 #[derive(Clone, Default)]
@@ -33,9 +33,9 @@ impl Desk {
     }
 
     /// A real server at this port.
-    fn open(&self, port: u16) -> Endpoint {
+    fn open(&self, port: Port) -> Endpoint {
         let desk = self.clone();
-        Endpoint::start_on(port, None, move |received| {
+        Endpoint::start_at(port, move |received| {
             let answered = desk.answers.load(Ordering::SeqCst);
             let key = received.header("idempotency-key").unwrap().to_owned();
             let reading = serde_json::from_slice(&received.body).unwrap();
@@ -75,22 +75,18 @@ fn feed(device: &mut Running, numbers: std::ops::RangeInclusive<u64>) {
     }
 }
 
-/// A port at which nobody listens.
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
 #[test]
 fn readings_arrive_in_order_for_each_sensor_and_each_once() {
     let directory = Directory::new("");
-    let (port, desk) = (free_port(), Desk::default());
+    let (reserved, desk) = (Port::new(), Desk::default());
+    let port = reserved.number();
     // Nobody listens: readings are kept all the same, and what runs out of attempts is put back to work.
     let mut device = directory.start_command(command(&directory, port));
     feed(&mut device, 1..=10);
     directory.until("what is put back", || directory.log().contains("put back to work"));
     // The endpoint is up, and fails.
     desk.answer(503);
-    let _endpoint = desk.open(port);
+    let _endpoint = desk.open(reserved);
     directory.until("failures", || desk.with(503).len() >= 10);
     assert!(desk.accepted().is_empty());
     // It accepts, and in the middle of that the device is killed.
@@ -118,7 +114,8 @@ fn readings_arrive_in_order_for_each_sensor_and_each_once() {
 #[test]
 fn what_cannot_be_kept_or_sent_is_told() {
     let directory = Directory::new("");
-    let (port, desk) = (free_port(), Desk::default());
+    let (reserved, desk) = (Port::new(), Desk::default());
+    let port = reserved.number();
     let mut device = directory.start_command(command(&directory, port));
     device.write("{\"sensor\": \"t1\"}\noops\n{\"sensor\": \"\", \"n\": 1, \"value\": 1}\n\n");
     feed(&mut device, 1..=1);
@@ -131,7 +128,7 @@ fn what_cannot_be_kept_or_sent_is_told() {
 
     // What the endpoint refuses for good waits for a person, and its sensor's later readings behind it.
     desk.answer(400);
-    let _endpoint = desk.open(port);
+    let _endpoint = desk.open(reserved);
     let mut device = directory.start_command(command(&directory, port));
     feed(&mut device, 2..=2);
     let data = directory.path().join("data");
@@ -150,4 +147,24 @@ fn what_cannot_be_kept_or_sent_is_told() {
         assert!(outcome.code == 1 && outcome.err.starts_with("error: --url: "), "{outcome:?}");
         assert!(outcome.err.contains(words) && outcome.err.lines().count() == 1, "{outcome:?}");
     }
+}
+
+#[test]
+fn it_keeps_and_forwards_where_nobody_reads_what_it_says() {
+    let directory = Directory::new("");
+    let (reserved, desk) = (Port::new(), Desk::default());
+    let mut command = command(&directory, reserved.number());
+    desk.answer(202);
+    let _endpoint = desk.open(reserved);
+    let closed = || {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        writer
+    };
+    let mut device = command.stdout(closed()).stderr(closed()).spawn().unwrap();
+    let readings = (1..=5).map(|n| format!("{{\"sensor\": \"t1\", \"n\": {n}, \"value\": 1}}\noops\n"));
+    let input = readings.collect::<String>();
+    device.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    assert_eq!(device.wait().unwrap().code(), Some(0));
+    assert_eq!(desk.accepted().len(), 5);
 }

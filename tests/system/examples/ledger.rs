@@ -1,7 +1,8 @@
 //! `ledger`: nothing is lost among those who change the same account, and nothing is taken that isn't there.
 
 use std::fmt::Write as _;
-use std::process::Command;
+use std::fs;
+use std::process::{Command, Stdio};
 use std::thread;
 
 use tempfile::TempDir;
@@ -23,9 +24,13 @@ impl Ledger {
     }
 
     fn run_with(&self, arguments: &[&str], input: &str) -> Outcome {
+        Outcome::of(self.command(arguments), input)
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(example("ledger"));
         command.arg("--dir").arg(self.folder.path()).args(arguments);
-        Outcome::of(command, input)
+        command
     }
 
     fn done(&self, arguments: &[&str]) -> String {
@@ -36,8 +41,13 @@ impl Ledger {
 
     #[track_caller]
     fn refused(&self, arguments: &[&str], words: &str) {
+        self.refused_with(1, arguments, words);
+    }
+
+    #[track_caller]
+    fn refused_with(&self, code: i32, arguments: &[&str], words: &str) {
         let outcome = self.run(arguments);
-        assert_eq!(outcome.code, 1, "{outcome:?}");
+        assert_eq!(outcome.code, code, "{outcome:?}");
         assert!(outcome.err.starts_with("error: ") && outcome.err.contains(words), "{words:?}: {outcome:?}");
         assert_eq!(outcome.err.lines().count(), 1, "{outcome:?}");
     }
@@ -91,6 +101,95 @@ fn a_session_leaves_what_was_done_and_nothing_of_what_was_refused() {
         ]
     );
     assert_eq!(ledger.done(&["history", "alice", "--after", "3"]), history.lines().last().unwrap());
+}
+
+/// An id that carries another change already.
+const REUSED: &str = "the id `x` belongs to another change";
+
+#[test]
+fn a_transfer_with_the_id_of_anothers_change_moves_nothing() {
+    let ledger = Ledger::new();
+    for name in ["alice", "bob", "carol"] {
+        ledger.done(&["open", name]);
+    }
+    ledger.done(&["deposit", "alice", "20"]);
+    ledger.done(&["deposit", "carol", "5", "--id", "x"]);
+    ledger.refused_with(4, &["transfer", "alice", "bob", "7", "--id", "x"], REUSED);
+    let balances = ["alice", "bob", "carol"].map(|name| ledger.done(&["balance", name]));
+    assert_eq!(balances, ["20.00", "0.00", "5.00"]);
+    // Nor where it is the other half whose id is taken.
+    ledger.done(&["deposit", "carol", "1", "--id", "y/received"]);
+    ledger.refused_with(4, &["transfer", "alice", "bob", "7", "--id", "y"], "the id `y` belongs to another");
+    let balances = ["alice", "bob", "carol"].map(|name| ledger.done(&["balance", name]));
+    assert_eq!(balances, ["20.00", "0.00", "6.00"]);
+}
+
+#[test]
+fn a_change_with_the_id_of_anothers_change_is_refused() {
+    let ledger = Ledger::new();
+    ledger.done(&["open", "alice"]);
+    ledger.done(&["open", "bob"]);
+    ledger.done(&["deposit", "alice", "5", "--id", "x"]);
+    ledger.refused_with(4, &["deposit", "bob", "5", "--id", "x"], REUSED);
+    assert_eq!(ledger.done(&["balance", "bob"]), "0.00");
+    assert_eq!(ledger.done(&["deposit", "alice", "5", "--id", "x"]), "alice holds 5.00 after 2 events");
+}
+
+#[test]
+fn another_change_of_an_account_with_an_id_it_has_is_refused() {
+    let ledger = Ledger::new();
+    ledger.done(&["open", "alice"]);
+    ledger.done(&["open", "bob"]);
+    ledger.done(&["deposit", "alice", "5", "--id", "x"]);
+    ledger.refused_with(4, &["withdraw", "alice", "3", "--id", "x"], REUSED);
+    ledger.refused_with(4, &["deposit", "alice", "3", "--id", "x"], REUSED);
+    ledger.refused_with(4, &["transfer", "alice", "bob", "5", "--id", "x"], REUSED);
+    assert_eq!(ledger.done(&["balance", "alice"]), "5.00");
+    let told = ledger.run_with(&["batch", "-"], "withdraw alice 3 --id x\nwithdraw alice 3\n");
+    assert!(told.code == 1 && told.err.contains(REUSED), "{told:?}");
+    assert_eq!(told.out, "1 done, 1 refused\n");
+}
+
+#[test]
+fn of_many_who_make_one_change_at_once_all_are_told_of_it_and_it_is_made_once() {
+    let ledger = Ledger::new();
+    assert_eq!(ledger.run_with(&["batch", "-"], "open alice\nopen bob\ndeposit alice 50\n").code, 0);
+    let mut lines = String::new();
+    for number in 0..20 {
+        lines += &format!("transfer alice bob 1.00 --id t-{number}\n").repeat(8);
+        lines += &format!("deposit bob 2.00 --id d-{number}\n").repeat(8);
+    }
+    let outcome = ledger.run_with(&["batch", "-", "--threads", "8"], &lines);
+    assert_eq!((outcome.out.as_str(), outcome.err.as_str()), ("320 done, 0 refused\n", ""));
+    let balances = ["alice", "bob"].map(|name| ledger.done(&["balance", name]));
+    assert_eq!(balances, ["30.00", "60.00"]);
+}
+
+#[test]
+fn who_stops_reading_ends_it_quietly_and_loses_nothing() {
+    let ledger = Ledger::new();
+    ledger.done(&["open", "alice"]);
+    let closed = |arguments: &[&str]| {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = ledger.command(arguments);
+        let output = command.stdin(Stdio::null()).stdout(writer).output().unwrap();
+        assert_eq!((output.status.code(), String::from_utf8(output.stderr).unwrap().as_str()), (Some(0), ""));
+    };
+    closed(&["deposit", "alice", "2"]);
+    closed(&["history", "alice"]);
+    closed(&["balance", "alice"]);
+    assert_eq!(ledger.done(&["balance", "alice"]), "2.00");
+
+    // Nor does a batch end half-way when nobody reads what is refused.
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    fs::write(ledger.folder.path().join("lines"), "withdraw alice 9\nwithdraw alice 1\n").unwrap();
+    let lines = ledger.folder.path().join("lines");
+    let mut batch = ledger.command(&["batch", lines.to_str().unwrap()]);
+    let output = batch.stdin(Stdio::null()).stderr(writer).output().unwrap();
+    let told = (output.status.code(), String::from_utf8(output.stdout).unwrap());
+    assert_eq!(told, (Some(1), "1 done, 1 refused\n".to_owned()));
 }
 
 #[test]

@@ -14,7 +14,7 @@ fn each_example_says_how_it_is_used() {
     for (name, words) in [
         ("orders", ["Takes orders over HTTP", "--listen", "--plugins"]),
         ("ledger", ["Keeps accounts", "transfer", "Exit codes:"]),
-        ("device", ["Keeps readings", "--url", "kept t1 17"]),
+        ("device", ["Keeps readings", "--url", "100,000 newer"]),
     ] {
         let mut command = Command::new(example(name));
         command.arg("--help");
