@@ -146,6 +146,10 @@ pub fn a_crash_between_any_two_steps_publishes_each_row_once<S: Shop>(new_shop: 
             assert!(crashed.load(Ordering::SeqCst));
             shop.place(&["e"]);
             let bus = house.cut_power(bus);
+            if time == 2 {
+                // Of an outbox whose two sides share their past, there is nothing to adopt.
+                bus.adopt_outbox("shop", &shop.config()).unwrap();
+            }
             relay(&bus, shop.config().after(after));
             let expected: &[&str] =
                 if time == 2 { &["a", "b", "c", "bad", "d", "e"] } else { &["a", "b", "e"] };

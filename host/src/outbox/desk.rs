@@ -153,8 +153,12 @@ async fn compared(
     })
 }
 
-/// Takes an outbox over as it is, whatever this bus or another one did with it.
+/// Takes an outbox over as it is, whatever this bus or another one did with it. One whose two sides share their past is
+/// left alone: its relay goes on where it is.
 pub(crate) async fn adopt(log: &Arc<Log>, name: &str, config: &OutboxConfig) -> Result<(), OutboxError> {
+    let ledger = Ledger::new(Arc::clone(log), name.to_owned());
+    // Before the table is looked at: a relay that commits meanwhile makes the commit below fail.
+    let known = ledger.read().map_err(|error| OutboxError::of_ledger(&error.into(), name))?;
     let mut store = store::open(&config.database)?;
     let clock = Arc::clone(log.clock());
     let failed = |error, store: &dyn Store| OutboxError::of_store(error, name, store.describe());
@@ -166,11 +170,17 @@ pub(crate) async fn adopt(log: &Arc<Log>, name: &str, config: &OutboxConfig) -> 
         Ok(history) => history,
         Err(error) => return Err(failed(error, &*store)),
     };
+    if compare(known.as_ref(), &history).is_ok() {
+        return Ok(());
+    }
     let token = new_token(&**log.random());
     let entry = Entry { outbox: history.outbox, token: token.clone(), position: history.position };
     // First the bus: should this be cut off here, both differ, which is found out and can be done again.
-    let ledger = Ledger::new(Arc::clone(log), name.to_owned());
-    ledger.commit(entry, Arc::default()).await.map_err(|error| OutboxError::of_ledger(&error, name))?;
+    let before = known.map(|entry| entry.token);
+    ledger
+        .commit(before, entry, Arc::default())
+        .await
+        .map_err(|error| OutboxError::of_ledger(&error, name))?;
     match within(&*clock, store.adopt(token)).await {
         Ok(()) => Ok(()),
         Err(error) => Err(failed(error, &*store)),

@@ -7,7 +7,7 @@ use thiserror::Error;
 use super::history::Entry;
 use super::row::{Failure, Outbound};
 use crate::clock::Random;
-use crate::log::redb::{TableDefinition, TableError};
+use crate::log::redb::{ReadableTable, TableDefinition, TableError};
 use crate::log::{Log, PublishError, Published, ReadError, TransactionError};
 
 /// Tables of outboxes in the bus's database: apart from its own and from the application's.
@@ -28,9 +28,21 @@ pub(super) enum LedgerError {
     /// The bus takes nothing now, or may have taken it.
     #[error("{0}")]
     Bus(String),
+    /// The entry is not the one that was expected: another relay of this bus was faster. Nothing is committed.
+    #[error("another relay of this bus has published from it meanwhile")]
+    Overtaken,
     /// The bus is shut down.
     #[error("the bus is shut down")]
     Closed,
+}
+
+impl From<ReadError> for LedgerError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Closed => Self::Closed,
+            other => Self::Storage(other.to_string()),
+        }
+    }
 }
 
 /// The bus's side of one outbox.
@@ -45,6 +57,7 @@ enum Refused {
     Row(Failure),
     Bus(PublishError),
     Storage(String),
+    Overtaken,
 }
 
 impl From<TableError> for Refused {
@@ -79,21 +92,30 @@ impl Ledger {
         })
     }
 
-    /// Makes events and the entry durable together.
+    /// Makes events and the entry durable together, in the place of the entry with the token `before`, or of none.
     pub async fn commit(
         &self,
+        before: Option<String>,
         entry: Entry,
         events: Arc<Vec<Outbound>>,
     ) -> Result<Vec<Published>, LedgerError> {
         let name = self.name.clone();
         let outcome = self.log.transact(SPACE, move |transaction| {
+            let mut table = transaction.open_table(ENTRIES)?;
+            let stored = table.get(name.as_str()).map_err(|error| Refused::Storage(error.to_string()))?;
+            let stored: Option<Entry> = stored
+                .map(|row| rmp_serde::from_slice(row.value()))
+                .transpose()
+                .map_err(|error| Refused::Storage(error.to_string()))?;
+            if stored.map(|entry| entry.token) != before {
+                return Err(Refused::Overtaken);
+            }
             let mut published = Vec::with_capacity(events.len());
             for outbound in events.iter() {
                 let place = transaction.publish(&outbound.topic, outbound.event.clone());
                 published.push(place.map_err(|error| refused(outbound, error))?);
             }
             let row = rmp_serde::to_vec(&entry).map_err(|error| Refused::Storage(error.to_string()))?;
-            let mut table = transaction.open_table(ENTRIES)?;
             table
                 .insert(name.as_str(), row.as_slice())
                 .map_err(|error| Refused::Storage(error.to_string()))?;
@@ -103,6 +125,7 @@ impl Ledger {
             TransactionError::Refused(Refused::Row(failure)) => LedgerError::Row(failure),
             TransactionError::Refused(Refused::Bus(error)) => LedgerError::Bus(error.to_string()),
             TransactionError::Refused(Refused::Storage(what)) => LedgerError::Storage(what),
+            TransactionError::Refused(Refused::Overtaken) => LedgerError::Overtaken,
             TransactionError::Closed => LedgerError::Closed,
             other => LedgerError::Bus(describe(&other)),
         })
@@ -133,4 +156,42 @@ fn describe(error: &TransactionError<Refused>) -> String {
 /// A token that no other batch has.
 pub(super) fn new_token(random: &dyn Random) -> String {
     format!("{:016x}{:016x}", random.next_u64(), random.next_u64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::{SystemClock, SystemRandom};
+    use crate::config::{CommitMode, TopicConfig};
+    use crate::event::Event;
+    use crate::limits::{CACHE_BYTES, EVENT_BYTES_MAX};
+    use crate::log::{LogOptions, MemoryMedium, block_on};
+
+    #[test]
+    fn of_two_relays_that_go_on_from_the_same_batch_one_publishes() {
+        let options = LogOptions {
+            commit: CommitMode::QuickRepair,
+            event_bytes_max: EVENT_BYTES_MAX,
+            cache_bytes: CACHE_BYTES,
+            free_bytes_min: 0,
+        };
+        let (clock, random) = (Arc::new(SystemClock::new()), Arc::new(SystemRandom));
+        let log = Arc::new(Log::open(options, Box::new(MemoryMedium::new()), clock, random).unwrap());
+        let topic = block_on(log.create_topic("t", TopicConfig::new(1))).unwrap();
+        let ledger = Ledger::new(Arc::clone(&log), "shop".to_owned());
+        let commit = |before: Option<&str>, token: &str| {
+            let entry = Entry { outbox: "o".to_owned(), token: token.to_owned(), position: 1 };
+            let event = Event::new(token, "/s", "T").build().unwrap();
+            let outbound = Outbound { position: 1, topic: "t".to_owned(), event };
+            block_on(ledger.commit(before.map(str::to_owned), entry, Arc::new(vec![outbound])))
+        };
+        commit(None, "a").unwrap();
+        commit(Some("a"), "b").unwrap();
+        for before in [None, Some("a"), Some("c")] {
+            assert!(matches!(commit(before, "other"), Err(LedgerError::Overtaken)), "{before:?}");
+        }
+        assert_eq!(log.next_offset(topic, 0), 2);
+        assert_eq!(ledger.read().unwrap().unwrap().token, "b");
+        log.close();
+    }
 }

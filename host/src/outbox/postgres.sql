@@ -75,7 +75,7 @@ $function$;
 
 REVOKE ALL ON FUNCTION tidegate.outbox_number() FROM PUBLIC;
 
-CREATE CONSTRAINT TRIGGER outbox_number AFTER INSERT OR UPDATE OF position ON tidegate.outbox
+CREATE CONSTRAINT TRIGGER outbox_number AFTER INSERT OR UPDATE OF position, id ON tidegate.outbox
 DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (NEW.position IS NULL)
 EXECUTE FUNCTION tidegate.outbox_number();
 

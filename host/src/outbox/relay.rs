@@ -18,8 +18,8 @@ use crate::clock::{BoxFuture, Clock, Timestamp};
 use crate::config::{AfterPublish, OutboxConfig};
 use crate::handler::panic_message;
 use crate::limits::{
-    OUTBOX_BYTES_MAX, OUTBOX_PURGE_EVERY, OUTBOX_PURGE_ROWS_MAX, OUTBOX_RETRY_BASE, OUTBOX_RETRY_MAX,
-    OUTBOX_ROW_EXTRA_BYTES, OUTBOX_ROWS_MAX,
+    COMMIT_BYTES_MAX, OUTBOX_BYTES_MAX, OUTBOX_PURGE_EVERY, OUTBOX_PURGE_ROWS_MAX, OUTBOX_RETRY_BASE,
+    OUTBOX_RETRY_MAX, OUTBOX_ROW_EXTRA_BYTES, OUTBOX_ROWS_MAX,
 };
 use crate::log::{Published, ReadError};
 
@@ -106,11 +106,15 @@ impl Relay {
         loop {
             self.check_stop()?;
             let rows = self.look(&mut progress).await?;
-            *failures = 0;
-            self.note_recovery(rows.is_empty());
             progress.is_idle = rows.is_empty();
             if !rows.is_empty() {
                 self.publish(&mut progress, rows).await?;
+            }
+            // A look that finds rows says nothing of whether they can be published.
+            *failures = 0;
+            self.note_recovery(progress.is_idle);
+            if progress.is_idle {
+                self.view.look_was_empty();
             }
             self.purge(&mut progress).await?;
             if progress.is_idle {
@@ -136,7 +140,7 @@ impl Relay {
                     token: token.clone(),
                     position: history.position,
                 };
-                self.ledger.commit(entry, Arc::default()).await?;
+                self.ledger.commit(None, entry, Arc::default()).await?;
                 self.after(OutboxStep::Introduced)?;
                 self.step(|store| store.introduce(token.clone())).await?;
                 (token, history.position)
@@ -173,9 +177,7 @@ impl Relay {
         } else {
             Vec::new()
         };
-        if rows.is_empty() {
-            self.view.look_was_empty();
-        } else {
+        if !rows.is_empty() {
             self.after(OutboxStep::Read)?;
         }
         Ok(rows)
@@ -183,20 +185,29 @@ impl Relay {
 
     /// Publishes a batch: the table notes it, the bus commits it, the table marks it.
     async fn publish(&mut self, progress: &mut Progress, rows: Vec<Row>) -> Worked<()> {
-        let Some(position) = rows.last().map(|row| row.position) else { return Ok(()) };
         let (mut events, mut failures) = (Vec::new(), Vec::new());
+        let (mut position, mut bytes) = (progress.position, 0);
         for row in rows {
+            let at = row.position;
             match row.into_event(&self.config, self.event_bytes_max) {
-                Ok(outbound) => events.push(outbound),
+                Ok(outbound) => {
+                    bytes += outbound.event.size();
+                    // One that is too large for a commit with others goes into the next one, by itself.
+                    if !events.is_empty() && bytes > COMMIT_BYTES_MAX {
+                        break;
+                    }
+                    events.push(outbound);
+                }
                 Err(failure) => failures.push(failure),
             }
+            position = at;
         }
         let mut events = Arc::new(events);
         loop {
             let token = self.ledger.token();
             self.claim(progress, &token, failures).await?;
             let entry = Entry { outbox: progress.outbox.clone(), token: token.clone(), position };
-            match self.ledger.commit(entry, Arc::clone(&events)).await {
+            match self.ledger.commit(Some(progress.token.clone()), entry, Arc::clone(&events)).await {
                 Ok(published) => {
                     self.after(OutboxStep::Committed)?;
                     self.note_published(position, &published);

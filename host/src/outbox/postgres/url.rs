@@ -10,7 +10,20 @@ use crate::outbox::store::StoreError;
 /// Reads the URL from where it is. An error never repeats the text, which may hold a password.
 pub(super) fn read(url: &Secret) -> Result<Config, StoreError> {
     let text = url.read().map_err(StoreError::away)?;
-    let mut config: Config = text.trim().parse().map_err(StoreError::away)?;
+    let text = text.trim();
+    // The driver's own words may repeat what isn't to be seen.
+    let mut config: Config = text.parse().map_err(|_| {
+        StoreError::away_because(
+            "the URL isn't one of PostgreSQL: write `postgres://USER:PASSWORD@HOST/DATABASE`, with what is special in the \
+             password percent-encoded",
+        )
+    })?;
+    // An `@` in the password, as it is, ends it early: its rest would be taken for the host, and shown as that.
+    if config.get_hosts().iter().any(|host| matches!(host, Host::Tcp(name) if name.contains('@'))) {
+        return Err(StoreError::away_because(
+            "the URL has an `@` in its user or password: write it as `%40`",
+        ));
+    }
     if config.get_ssl_mode() == SslMode::Require {
         return Err(StoreError::away_because(
             "the URL says `sslmode=require`, and tidegate speaks no TLS to PostgreSQL: use a Unix socket, the loopback \
@@ -56,6 +69,10 @@ mod tests {
         let config = of("postgres://shop:secret@db.example/orders").unwrap();
         assert_eq!(describe(&config), "postgres db.example orders");
         assert_eq!(describe(&of("host=/run/postgresql user=shop").unwrap()), "postgres /run/postgresql shop");
+        for leaky in ["postgres://shop:se@cret@db.example/orders", "host=db password=abc cret=ghi"] {
+            let error = of(leaky).unwrap_err().to_string();
+            assert!(!error.contains("cret") && error.contains("the URL"), "{error}");
+        }
         let error = of("postgres://shop:secret@db.example:port/orders").unwrap_err().to_string();
         assert!(!error.contains("secret"), "{error}");
     }

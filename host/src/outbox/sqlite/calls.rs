@@ -68,8 +68,9 @@ impl Session {
         let connection = Connection::open_with_flags(&self.path, flags)?;
         connection.busy_timeout(OUTBOX_BUSY_MAX)?;
         // What this connection commits is on the disk, and all that was committed before with it, whatever the
-        // application's own setting: the bus must not know of rows that a power cut takes back.
-        connection.pragma_update(None, "synchronous", "FULL")?;
+        // application's own setting: the bus must not know of rows that a power cut takes back. `EXTRA` syncs the folder
+        // too, when a rollback journal is removed from it.
+        connection.pragma_update(None, "synchronous", "EXTRA")?;
         self.open = Some(Open { connection, file: FileId::of(&self.path), seen: None });
         Ok(())
     }
