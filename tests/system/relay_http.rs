@@ -254,9 +254,15 @@ fn connections_are_kept_and_bounded() {
     assert!(made <= 4 && most <= 2, "{made} connections, {most} requests under way");
 }
 
+/// What a server answers that has moved: the query goes along.
+fn redirect(received: &Received) -> Answer {
+    let location = format!("https://user:hunter2@elsewhere{}", received.path);
+    Answer::Full(308, vec![("location", location)], String::new())
+}
+
 #[test]
 fn headers_of_its_own_are_sent_and_shown_nowhere() {
-    let (house, endpoint) = (House::new(), Endpoint::scripted([Answer::Status(400)]));
+    let (house, endpoint) = (House::new(), Endpoint::start(redirect));
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("token");
     std::fs::write(&file, "hunter2\n").unwrap();
@@ -272,7 +278,8 @@ fn headers_of_its_own_are_sent_and_shown_nowhere() {
     assert_eq!(received.header("x-token"), Some("hunter2"));
     assert_eq!(received.path, "/events?access_token=hunter2");
     assert!(received.header("user-agent").unwrap().starts_with("tidegate/"));
-    assert!(!format!("{:?}", letters(&bus, "c")).contains("hunter2"));
+    let letters = format!("{:?}", letters(&bus, "c"));
+    assert!(letters.contains("https://elsewhere/events?..") && !letters.contains("hunter2"), "{letters}");
 }
 
 #[test]

@@ -7,6 +7,7 @@ use hyper::{HeaderMap, StatusCode};
 
 use super::retry_after::retry_after;
 use crate::clock::Timestamp;
+use crate::config::shown_url;
 use crate::handler::Failure;
 use crate::limits::RELAY_EXCERPT_BYTES;
 
@@ -42,7 +43,10 @@ impl Answer {
                 })
             }
             300..=399 => {
-                let location = self.headers.get(LOCATION).map(|location| excerpt(location.as_bytes()));
+                // A redirect often repeats the query, which may hold the relay's own token.
+                let location = self.headers.get(LOCATION).map(|location| {
+                    excerpt(shown_url(&String::from_utf8_lossy(location.as_bytes())).as_bytes())
+                });
                 let place = location.map_or_else(String::new, |place| format!(" to {place}"));
                 let message = format!(
                     "{}; redirects are not followed: if the event belongs there{place}, make that the relay's `url`",
@@ -111,6 +115,8 @@ mod tests {
         assert!(long.message.ends_with("x ..") && long.message.len() < RELAY_EXCERPT_BYTES + 100, "{long}");
         let moved = failure(&answer(308, &[("location", "https://elsewhere/")], ""));
         assert!(moved.message.contains("to https://elsewhere/"), "{moved}");
+        let echoed = failure(&answer(307, &[("location", "/new?access_token=hunter2")], ""));
+        assert!(echoed.message.contains("to /new?..") && !echoed.message.contains("hunter2"), "{echoed}");
     }
 
     #[test]
