@@ -1,15 +1,18 @@
 //! A relay to an HTTP endpoint: what arrives there, how often, in which order, and what becomes of what doesn't.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use serde_json::json;
 use tidegate::config::{
     ConsumerConfig, ContentMode, HttpRelayConfig, RetryPolicy, Secret, TlsConfig, TopicConfig,
 };
-use tidegate::{Blocking, Clock, Data, Event, FailureKind, HttpRelay, RelayError, Timestamp};
+use tidegate::{
+    Blocking, Clock, Context, Data, Delivery, Event, Failure, FailureKind, Handler, HttpRelay, RelayError,
+    Timestamp,
+};
 
 use crate::cli_process::Directory;
 use crate::endpoint::{Answer, Certificate, Endpoint, Received};
@@ -211,6 +214,60 @@ fn an_endpoint_that_does_not_answer_in_time_is_tried_again() {
     house.clock.advance(Duration::from_secs(3));
     house.until(|| handled(&bus, "c") == 1);
     assert_eq!(endpoint.ids(), ["a", "a"]);
+}
+
+/// A relay that counts the events that it was given.
+struct Counted {
+    relay: HttpRelay,
+    begun: Arc<AtomicUsize>,
+}
+
+impl Handler for Counted {
+    async fn handle(&self, delivery: &Delivery, context: &mut Context) -> Result<(), Failure> {
+        self.begun.fetch_add(1, Ordering::SeqCst);
+        self.relay.handle(delivery, context).await
+    }
+}
+
+/// A bus whose consumer `c` has a lane for each of 8 partitions and one connection, with 64 events. Returns it once all
+/// lanes have one, and the endpoint one request.
+fn crowded(house: &House, endpoint: &Endpoint, consumer: ConsumerConfig) -> Blocking {
+    let bus = house.open();
+    bus.create_topic("in", TopicConfig::new(8)).unwrap();
+    for n in 0..64 {
+        publish(&bus, "in", &n.to_string(), &n.to_string());
+    }
+    let config = to(endpoint).connections(1).timeout(Duration::from_secs(3));
+    let relay = HttpRelay::new(config).unwrap().clock(Arc::clone(&house.clock) as Arc<dyn Clock>);
+    let begun = Arc::new(AtomicUsize::new(0));
+    bus.subscribe("c", consumer, Counted { relay, begun: Arc::clone(&begun) }).unwrap();
+    house.settles(|| begun.load(Ordering::SeqCst) >= 8);
+    bus
+}
+
+#[test]
+fn lanes_that_wait_for_a_connection_send_nothing_to_an_endpoint_that_is_gone_meanwhile() {
+    let house = House::new();
+    let (answer, go) = mpsc::channel();
+    let go = Mutex::new(go);
+    let endpoint = Endpoint::start(move |_| go.lock().unwrap().recv().unwrap_or(Answer::Status(410)));
+    let bus = crowded(&house, &endpoint, at_once());
+    answer.send(Answer::Status(410)).unwrap();
+    drop(answer);
+    house.settles(|| consumer(&bus, "c").held as usize + letters(&bus, "c").len() == 64);
+    assert_eq!((endpoint.ids().len(), letters(&bus, "c").len()), (1, 1));
+}
+
+#[test]
+fn a_lane_waits_no_longer_for_a_connection_than_for_an_answer() {
+    let (house, endpoint) = (House::new(), Endpoint::start(|_| Answer::Never));
+    let once = ConsumerConfig::new(["in"]).retry(RetryPolicy::default().attempts(1));
+    let bus = crowded(&house, &endpoint, once);
+    house.until(|| letters(&bus, "c").len() >= 8);
+    let letters = letters(&bus, "c");
+    let busy = letters.iter().find(|letter| letter.reason.code == "http-busy");
+    let busy = &busy.unwrap_or_else(|| panic!("{letters:?}")).reason;
+    assert!(busy.kind == FailureKind::Transient && busy.message.contains("nothing was sent"), "{busy}");
 }
 
 #[test]
