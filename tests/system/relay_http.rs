@@ -216,6 +216,17 @@ fn an_endpoint_that_does_not_answer_in_time_is_tried_again() {
     assert_eq!(endpoint.ids(), ["a", "a"]);
 }
 
+#[test]
+fn an_event_is_handed_on_by_the_status_even_if_the_answers_body_does_not_end() {
+    let (house, endpoint) = (House::new(), Endpoint::scripted([Answer::Open(200)]));
+    let bus = relaying(&house, tireless(), to(&endpoint).timeout(Duration::from_mins(2)));
+    publish(&bus, "in", "a", "k");
+    publish(&bus, "in", "b", "k");
+    house.until(|| handled(&bus, "c") == 2);
+    assert_eq!(endpoint.ids(), ["a", "b"]);
+    assert_eq!(endpoint.connections(), 2, "the connection whose answer doesn't end isn't used again");
+}
+
 /// A relay that counts the events that it was given.
 struct Counted {
     relay: HttpRelay,

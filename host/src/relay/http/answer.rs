@@ -1,7 +1,5 @@
 //! What an endpoint's answer means for an event.
 
-use std::time::Duration;
-
 use hyper::header::LOCATION;
 use hyper::{HeaderMap, StatusCode};
 
@@ -21,11 +19,6 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    /// How long the server asks to be left alone.
-    pub fn retry_after(&self, now: Timestamp) -> Option<Duration> {
-        retry_after(&self.headers, now)
-    }
-
     /// Whether the event is handed on; otherwise whether to try again.
     ///
     /// # Errors
@@ -37,7 +30,7 @@ impl Answer {
             200..=299 => Ok(()),
             408 | 425 | 429 | 500..=599 => {
                 let failure = Failure::transient(code(), self.message(target));
-                Err(match self.retry_after(now) {
+                Err(match retry_after(&self.headers, now) {
                     Some(wait) => failure.with_retry_after(wait),
                     None => failure,
                 })
@@ -78,6 +71,8 @@ fn excerpt(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::handler::FailureKind;
 

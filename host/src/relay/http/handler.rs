@@ -9,9 +9,10 @@ use hyper::header::{HeaderName, HeaderValue, USER_AGENT};
 use hyper::{HeaderMap, StatusCode, Uri};
 use tokio::sync::SemaphorePermit;
 
-use super::client::Client;
+use super::client::{Client, read};
 use super::gate::Gate;
 use super::message::message;
+use super::retry_after::retry_after;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{ContentMode, HttpRelayConfig, Secret};
 use crate::effects::Context;
@@ -127,8 +128,9 @@ impl Handler for HttpRelay {
             }
         };
         let now = self.clock.now();
-        self.heed(answer.status, answer.retry_after(now));
-        answer.outcome(&self.target, now)
+        // Before the body is there: the other lanes are to know at once.
+        self.heed(answer.status(), retry_after(answer.headers(), now));
+        read(answer, &*self.clock).await.outcome(&self.target, now)
     }
 
     fn name(&self) -> String {
