@@ -184,6 +184,26 @@ fn an_endpoint_that_is_gone_is_sent_nothing_more_and_nothing_is_lost() {
 }
 
 #[test]
+fn what_waits_for_an_endpoint_that_is_gone_is_a_dead_letter_after_a_day() {
+    let (house, endpoint) = (House::new(), Endpoint::scripted([Answer::Status(410)]));
+    let bus = relaying(&house, tireless(), to(&endpoint));
+    publish(&bus, "in", "a", "k");
+    publish(&bus, "in", "b", "l");
+    house.settles(|| consumer(&bus, "c").held == 1 && letters(&bus, "c").len() == 1);
+    for hour in 1..=24 {
+        assert_eq!(letters(&bus, "c").len(), 1, "hour {hour}");
+        let next = START.after(Duration::from_hours(hour));
+        house.settles(|| due(&bus) == Some(next));
+        house.clock.advance_to(next);
+    }
+    house.settles(|| consumer(&bus, "c").held == 0);
+    let letters = letters(&bus, "c");
+    assert_eq!((letters.len(), letters[1].reason.code.as_str()), (2, "http-gone"));
+    assert_eq!(letters[1].attempts.len(), 25);
+    assert_eq!(endpoint.ids(), ["a"]);
+}
+
+#[test]
 fn what_an_endpoint_refuses_is_a_dead_letter_at_once_with_what_it_said() {
     for (status, headers, code, told) in [
         (422, vec![], "http-422", "422 Unprocessable Entity: no such customer"),
