@@ -281,12 +281,12 @@ pub const PATIENT_BACKOFF_BASE: Duration = Duration::from_millis(500);
 /// Largest upper bound of that wait: about how long after an outage the last events come.
 pub const PATIENT_BACKOFF_MAX: Duration = Duration::from_mins(10);
 
-/// Time for one try to hand an event on, from connecting to the end of the answer, unless told otherwise.
+/// Time for one try to hand an event on, from connecting to the answer, unless told otherwise.
 pub const RELAY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Floor of the setting above: less than a round trip to another continent fails by itself.
 pub const RELAY_TIMEOUT_FLOOR: Duration = Duration::from_millis(100);
-/// Ceiling of the setting above: a lane waits meanwhile, at most twice as long, and has to stay within a handler's
-/// deadline.
+/// Ceiling of the setting above: a lane waits meanwhile, for its turn and then for the answer, and has to stay within a
+/// handler's deadline.
 pub const RELAY_TIMEOUT_MAX: Duration = Duration::from_mins(2);
 /// Largest secret that a file or the environment may hold: a file of NATS credentials is under 2 KiB.
 pub const SECRET_BYTES_MAX: u64 = 64 << 10;
@@ -302,6 +302,9 @@ pub const RELAY_CONNECTIONS_MAX: usize = 256;
 pub const RELAY_CONNECTION_IDLE: Duration = Duration::from_mins(1);
 /// Largest head of an answer.
 pub const RELAY_HEAD_BYTES_MAX: usize = 64 << 10;
+/// Time for an answer's body once its status is there: what becomes of the event is known, and the lane waits only for
+/// what a message repeats and for a connection that can be used again. After that, it is closed.
+pub const RELAY_BODY_TIME: Duration = Duration::from_secs(1);
 /// Bytes of an answer's body that are read, so that its connection can be used again. After more, it is closed.
 pub const RELAY_BODY_BYTES_MAX: usize = 64 << 10;
 /// Bytes of an answer that a failure's message repeats.
@@ -348,6 +351,6 @@ const _: () =
 const _: () =
     assert!(STATE_VALUE_BYTES_MAX <= EFFECT_BYTES_MAX, "a delivery can write one value of the largest size");
 const _: () = assert!(
-    RELAY_TIMEOUT_MAX.as_secs() * 2 < HANDLER_DEADLINE.as_secs(),
-    "a relay waits for a pause that was asked for, and for the answer, within a handler's deadline"
+    RELAY_TIMEOUT_MAX.as_secs() * 2 + RELAY_BODY_TIME.as_secs() < HANDLER_DEADLINE.as_secs(),
+    "a relay waits for its turn, for the answer and for its body, within a handler's deadline"
 );

@@ -3,12 +3,14 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{HeaderMap, Request, Response};
@@ -44,8 +46,36 @@ pub enum Answer {
     Status(u16),
     /// With headers and a body.
     Full(u16, Vec<(&'static str, String)>, String),
+    /// A status with a body that doesn't end.
+    Open(u16),
     /// None, for as long as the client waits.
     Never,
+}
+
+/// The body of an answer; without one, it never comes.
+struct Content(Option<Full<Bytes>>);
+
+impl Body for Content {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        match &mut self.0 {
+            Some(body) => Pin::new(body).poll_frame(context),
+            None => Poll::Pending,
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.as_ref().is_some_and(Full::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.as_ref().map_or_else(SizeHint::default, Full::size_hint)
+    }
 }
 
 type Answers = Arc<dyn Fn(&Received) -> Answer + Send + Sync>;
@@ -189,7 +219,7 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, shared: Arc<Shared>)
     drop(http1::Builder::new().serve_connection(TokioIo::new(stream), service).await);
 }
 
-async fn answer(request: Request<Incoming>, shared: &Shared) -> Response<Full<Bytes>> {
+async fn answer(request: Request<Incoming>, shared: &Shared) -> Response<Content> {
     let under_way = shared.under_way.fetch_add(1, Ordering::SeqCst) + 1;
     shared.under_way_most.fetch_max(under_way, Ordering::SeqCst);
     let (parts, body) = request.into_parts();
@@ -201,15 +231,19 @@ async fn answer(request: Request<Incoming>, shared: &Shared) -> Response<Full<By
     };
     let answer = (shared.answers)(&received);
     shared.received.lock().unwrap().push(received);
-    let mut response = Response::new(Full::default());
+    let mut response = Response::new(Content(Some(Full::default())));
     match answer {
         Answer::Status(status) => *response.status_mut() = status.try_into().unwrap(),
         Answer::Full(status, headers, body) => {
             *response.status_mut() = status.try_into().unwrap();
-            *response.body_mut() = Full::new(Bytes::from(body));
+            *response.body_mut() = Content(Some(Full::new(Bytes::from(body))));
             for (name, value) in headers {
                 response.headers_mut().insert(name, value.parse().unwrap());
             }
+        }
+        Answer::Open(status) => {
+            *response.status_mut() = status.try_into().unwrap();
+            *response.body_mut() = Content(None);
         }
         Answer::Never => std::future::pending().await,
     }

@@ -1,15 +1,18 @@
 //! A relay to an HTTP endpoint: what arrives there, how often, in which order, and what becomes of what doesn't.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use serde_json::json;
 use tidegate::config::{
     ConsumerConfig, ContentMode, HttpRelayConfig, RetryPolicy, Secret, TlsConfig, TopicConfig,
 };
-use tidegate::{Blocking, Clock, Data, Event, FailureKind, HttpRelay, RelayError, Timestamp};
+use tidegate::{
+    Blocking, Clock, Context, Data, Delivery, Event, Failure, FailureKind, Handler, HttpRelay, RelayError,
+    Timestamp,
+};
 
 use crate::cli_process::Directory;
 use crate::endpoint::{Answer, Certificate, Endpoint, Received};
@@ -181,6 +184,26 @@ fn an_endpoint_that_is_gone_is_sent_nothing_more_and_nothing_is_lost() {
 }
 
 #[test]
+fn what_waits_for_an_endpoint_that_is_gone_is_a_dead_letter_after_a_day() {
+    let (house, endpoint) = (House::new(), Endpoint::scripted([Answer::Status(410)]));
+    let bus = relaying(&house, tireless(), to(&endpoint));
+    publish(&bus, "in", "a", "k");
+    publish(&bus, "in", "b", "l");
+    house.settles(|| consumer(&bus, "c").held == 1 && letters(&bus, "c").len() == 1);
+    for hour in 1..=24 {
+        assert_eq!(letters(&bus, "c").len(), 1, "hour {hour}");
+        let next = START.after(Duration::from_hours(hour));
+        house.settles(|| due(&bus) == Some(next));
+        house.clock.advance_to(next);
+    }
+    house.settles(|| consumer(&bus, "c").held == 0);
+    let letters = letters(&bus, "c");
+    assert_eq!((letters.len(), letters[1].reason.code.as_str()), (2, "http-gone"));
+    assert_eq!(letters[1].attempts.len(), 25);
+    assert_eq!(endpoint.ids(), ["a"]);
+}
+
+#[test]
 fn what_an_endpoint_refuses_is_a_dead_letter_at_once_with_what_it_said() {
     for (status, headers, code, told) in [
         (422, vec![], "http-422", "422 Unprocessable Entity: no such customer"),
@@ -211,6 +234,71 @@ fn an_endpoint_that_does_not_answer_in_time_is_tried_again() {
     house.clock.advance(Duration::from_secs(3));
     house.until(|| handled(&bus, "c") == 1);
     assert_eq!(endpoint.ids(), ["a", "a"]);
+}
+
+#[test]
+fn an_event_is_handed_on_by_the_status_even_if_the_answers_body_does_not_end() {
+    let (house, endpoint) = (House::new(), Endpoint::scripted([Answer::Open(200)]));
+    let bus = relaying(&house, tireless(), to(&endpoint).timeout(Duration::from_mins(2)));
+    publish(&bus, "in", "a", "k");
+    publish(&bus, "in", "b", "k");
+    house.until(|| handled(&bus, "c") == 2);
+    assert_eq!(endpoint.ids(), ["a", "b"]);
+    assert_eq!(endpoint.connections(), 2, "the connection whose answer doesn't end isn't used again");
+}
+
+/// A relay that counts the events that it was given.
+struct Counted {
+    relay: HttpRelay,
+    begun: Arc<AtomicUsize>,
+}
+
+impl Handler for Counted {
+    async fn handle(&self, delivery: &Delivery, context: &mut Context) -> Result<(), Failure> {
+        self.begun.fetch_add(1, Ordering::SeqCst);
+        self.relay.handle(delivery, context).await
+    }
+}
+
+/// A bus whose consumer `c` has a lane for each of 8 partitions and one connection, with 64 events. Returns it once all
+/// lanes have one, and the endpoint one request.
+fn crowded(house: &House, endpoint: &Endpoint, consumer: ConsumerConfig) -> Blocking {
+    let bus = house.open();
+    bus.create_topic("in", TopicConfig::new(8)).unwrap();
+    for n in 0..64 {
+        publish(&bus, "in", &n.to_string(), &n.to_string());
+    }
+    let config = to(endpoint).connections(1).timeout(Duration::from_secs(3));
+    let relay = HttpRelay::new(config).unwrap().clock(Arc::clone(&house.clock) as Arc<dyn Clock>);
+    let begun = Arc::new(AtomicUsize::new(0));
+    bus.subscribe("c", consumer, Counted { relay, begun: Arc::clone(&begun) }).unwrap();
+    house.settles(|| begun.load(Ordering::SeqCst) >= 8);
+    bus
+}
+
+#[test]
+fn lanes_that_wait_for_a_connection_send_nothing_to_an_endpoint_that_is_gone_meanwhile() {
+    let house = House::new();
+    let (answer, go) = mpsc::channel();
+    let go = Mutex::new(go);
+    let endpoint = Endpoint::start(move |_| go.lock().unwrap().recv().unwrap_or(Answer::Status(410)));
+    let bus = crowded(&house, &endpoint, at_once());
+    answer.send(Answer::Status(410)).unwrap();
+    drop(answer);
+    house.settles(|| consumer(&bus, "c").held as usize + letters(&bus, "c").len() == 64);
+    assert_eq!((endpoint.ids().len(), letters(&bus, "c").len()), (1, 1));
+}
+
+#[test]
+fn a_lane_waits_no_longer_for_a_connection_than_for_an_answer() {
+    let (house, endpoint) = (House::new(), Endpoint::start(|_| Answer::Never));
+    let once = ConsumerConfig::new(["in"]).retry(RetryPolicy::default().attempts(1));
+    let bus = crowded(&house, &endpoint, once);
+    house.until(|| letters(&bus, "c").len() >= 8);
+    let letters = letters(&bus, "c");
+    let busy = letters.iter().find(|letter| letter.reason.code == "http-busy");
+    let busy = &busy.unwrap_or_else(|| panic!("{letters:?}")).reason;
+    assert!(busy.kind == FailureKind::Transient && busy.message.contains("nothing was sent"), "{busy}");
 }
 
 #[test]
@@ -254,9 +342,15 @@ fn connections_are_kept_and_bounded() {
     assert!(made <= 4 && most <= 2, "{made} connections, {most} requests under way");
 }
 
+/// What a server answers that has moved: the query goes along.
+fn redirect(received: &Received) -> Answer {
+    let location = format!("https://user:hunter2@elsewhere{}", received.path);
+    Answer::Full(308, vec![("location", location)], String::new())
+}
+
 #[test]
 fn headers_of_its_own_are_sent_and_shown_nowhere() {
-    let (house, endpoint) = (House::new(), Endpoint::scripted([Answer::Status(400)]));
+    let (house, endpoint) = (House::new(), Endpoint::start(redirect));
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("token");
     std::fs::write(&file, "hunter2\n").unwrap();
@@ -272,7 +366,8 @@ fn headers_of_its_own_are_sent_and_shown_nowhere() {
     assert_eq!(received.header("x-token"), Some("hunter2"));
     assert_eq!(received.path, "/events?access_token=hunter2");
     assert!(received.header("user-agent").unwrap().starts_with("tidegate/"));
-    assert!(!format!("{:?}", letters(&bus, "c")).contains("hunter2"));
+    let letters = format!("{:?}", letters(&bus, "c"));
+    assert!(letters.contains("https://elsewhere/events?..") && !letters.contains("hunter2"), "{letters}");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_nats::ConnectOptions;
 use serde_json::json;
 use tidegate::config::{
-    ConsumerConfig, ContentMode, NatsAuth, NatsRelayConfig, RetryPolicy, Secret, TlsConfig,
+    ConsumerConfig, ContentMode, NatsAuth, NatsRelayConfig, RetryPolicy, Secret, TlsConfig, TopicConfig,
 };
 use tidegate::{
     Blocking, Clock, Context, Data, Delivery, Event, Failure, FailureKind, Handler, NatsRelay, RelayError,
@@ -106,6 +106,24 @@ fn every_event_arrives_in_binary_mode_with_all_its_attributes_and_its_data_to_th
         assert_eq!(stored.payload, event.data().map_or(&[][..], Data::as_bytes), "{}", event.id());
         assert_eq!(stored.header("Content-Type"), None);
     }
+}
+
+#[test]
+fn events_of_two_topics_with_the_same_source_and_id_are_both_in_the_stream() {
+    let Some(server) = NatsServer::start() else { return };
+    server.make_stream("SHOP", &["orders", "audit"], &json!({}));
+    let house = House::new();
+    let bus = house.open();
+    for topic in ["orders", "audit"] {
+        bus.create_topic(topic, TopicConfig::new(1)).unwrap();
+        publish(&bus, topic, "a", "k");
+    }
+    let both = ConsumerConfig::new(["orders", "audit"]);
+    bus.subscribe("c", both, relay(&house, NatsRelayConfig::new([server.url()]))).unwrap();
+    caught_up(&bus, "c");
+    let mut subjects: Vec<_> = server.stored("SHOP").into_iter().map(|stored| stored.subject).collect();
+    subjects.sort();
+    assert_eq!(subjects, ["audit", "orders"]);
 }
 
 /// A relay that counts what was acknowledged, and begins when it is let.

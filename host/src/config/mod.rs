@@ -23,6 +23,8 @@ pub use name::{NameError, check_name};
 pub use outbox::{AfterPublish, OutboxConfig, OutboxDatabase};
 pub use plugin::{Grants, PluginConfig, PluginLimits};
 pub use program::ProgramConfig;
+#[cfg(feature = "relay-http")]
+pub(crate) use relay::shown_url;
 pub use relay::{ContentMode, HttpRelayConfig, NatsAuth, NatsRelayConfig, TlsConfig};
 pub use secret::{Secret, SecretError};
 pub use topic::{Dedup, Retention, TopicConfig};

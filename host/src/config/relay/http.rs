@@ -34,7 +34,7 @@ pub struct HttpRelayConfig {
     /// Headers of each request beside those of the event, at most 32: `Authorization` and the like. Their values are
     /// shown nowhere.
     pub headers: BTreeMap<String, Secret>,
-    /// Time for one request, from connecting to the end of the answer: 100 ms to 2 minutes, by default 10 seconds.
+    /// Time for one request, from connecting to the head of the answer: 100 ms to 2 minutes, by default 10 seconds.
     pub timeout: Duration,
     /// The number of requests that are under way at one time: 1 to 256, by default 16. A lane has one at most.
     pub connections: usize,

@@ -10,3 +10,5 @@ pub use content::ContentMode;
 pub use http::HttpRelayConfig;
 pub use nats::{NatsAuth, NatsRelayConfig};
 pub use tls::TlsConfig;
+#[cfg(feature = "relay-http")]
+pub(crate) use url::shown as shown_url;

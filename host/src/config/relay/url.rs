@@ -31,15 +31,19 @@ pub(super) fn check(place: &Place<'_>, url: &str, schemes: &[&str]) -> Result<()
     Ok(())
 }
 
-/// A URL for people: without its query, which may hold a token, and without userinfo.
-pub(super) fn shown(url: &str) -> String {
-    let (scheme, rest) = url.split_once("://").map_or(("", url), |(scheme, rest)| (scheme, rest));
-    let (before, query) = rest.split_once('?').map_or((rest, ""), |(before, _)| (before, "?.."));
-    let end = before.find('/').unwrap_or(before.len());
-    let (authority, path) = before.split_at(end);
+/// A URL for people: without its query and its fragment, which may hold a token, and without userinfo. It may be relative,
+/// as a redirect's is.
+pub(crate) fn shown(url: &str) -> String {
+    let end = url.find(['?', '#']).unwrap_or(url.len());
+    let (before, hidden) = url.split_at(end);
+    // Nothing else of the hidden part is shown.
+    let mark = hidden.get(..1).map_or_else(String::new, |mark| format!("{mark}.."));
+    let begin = before.find("://").map_or_else(|| if before.starts_with("//") { 2 } else { 0 }, |at| at + 3);
+    let (scheme, rest) = before.split_at(begin);
+    let end = rest.find('/').unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(end);
     let host = authority.rsplit('@').next().unwrap_or_default();
-    let slashes = if scheme.is_empty() { "" } else { "://" };
-    format!("{scheme}{slashes}{host}{path}{query}")
+    format!("{scheme}{host}{path}{mark}")
 }
 
 #[cfg(test)]
@@ -53,6 +57,9 @@ mod tests {
             ("http://user:hunter2@[::1]:80/a@b", "http://[::1]:80/a@b"),
             ("nats://localhost", "nats://localhost"),
             ("user:hunter2@host", "host"),
+            ("/login?next=https://example.com/&token=hunter2", "/login?.."),
+            ("//user:hunter2@example.com/a", "//example.com/a"),
+            ("https://example.com/#token=hunter2", "https://example.com/#.."),
         ] {
             assert_eq!(shown(url), text);
         }

@@ -1,12 +1,11 @@
 //! What an endpoint's answer means for an event.
 
-use std::time::Duration;
-
 use hyper::header::LOCATION;
 use hyper::{HeaderMap, StatusCode};
 
 use super::retry_after::retry_after;
 use crate::clock::Timestamp;
+use crate::config::shown_url;
 use crate::handler::Failure;
 use crate::limits::RELAY_EXCERPT_BYTES;
 
@@ -20,11 +19,6 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    /// How long the server asks to be left alone.
-    pub fn retry_after(&self, now: Timestamp) -> Option<Duration> {
-        retry_after(&self.headers, now)
-    }
-
     /// Whether the event is handed on; otherwise whether to try again.
     ///
     /// # Errors
@@ -36,13 +30,16 @@ impl Answer {
             200..=299 => Ok(()),
             408 | 425 | 429 | 500..=599 => {
                 let failure = Failure::transient(code(), self.message(target));
-                Err(match self.retry_after(now) {
+                Err(match retry_after(&self.headers, now) {
                     Some(wait) => failure.with_retry_after(wait),
                     None => failure,
                 })
             }
             300..=399 => {
-                let location = self.headers.get(LOCATION).map(|location| excerpt(location.as_bytes()));
+                // A redirect often repeats the query, which may hold the relay's own token.
+                let location = self.headers.get(LOCATION).map(|location| {
+                    excerpt(shown_url(&String::from_utf8_lossy(location.as_bytes())).as_bytes())
+                });
                 let place = location.map_or_else(String::new, |place| format!(" to {place}"));
                 let message = format!(
                     "{}; redirects are not followed: if the event belongs there{place}, make that the relay's `url`",
@@ -74,6 +71,8 @@ fn excerpt(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::handler::FailureKind;
 
@@ -111,6 +110,8 @@ mod tests {
         assert!(long.message.ends_with("x ..") && long.message.len() < RELAY_EXCERPT_BYTES + 100, "{long}");
         let moved = failure(&answer(308, &[("location", "https://elsewhere/")], ""));
         assert!(moved.message.contains("to https://elsewhere/"), "{moved}");
+        let echoed = failure(&answer(307, &[("location", "/new?access_token=hunter2")], ""));
+        assert!(echoed.message.contains("to /new?..") && !echoed.message.contains("hunter2"), "{echoed}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
-use hyper::{Request, Uri};
+use hyper::{Request, Response, Uri};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client as PooledClient;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -11,9 +11,12 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::answer::Answer;
+use crate::clock::Clock;
 use crate::config::HttpRelayConfig;
 use crate::handler::Failure;
-use crate::limits::{RELAY_BODY_BYTES_MAX, RELAY_CONNECTION_IDLE, RELAY_EXCERPT_BYTES, RELAY_HEAD_BYTES_MAX};
+use crate::limits::{
+    RELAY_BODY_BYTES_MAX, RELAY_BODY_TIME, RELAY_CONNECTION_IDLE, RELAY_EXCERPT_BYTES, RELAY_HEAD_BYTES_MAX,
+};
 use crate::relay::RelayError;
 use crate::relay::causes::causes;
 use crate::relay::tls::{client_config, trusting_nobody};
@@ -63,27 +66,41 @@ impl Client {
         self.under_way.acquire().await.ok()
     }
 
-    /// Makes a request and reads the answer. How long that may take is the caller's to say.
+    /// Makes a request and waits for the answer's head. How long that may take is the caller's to say.
     ///
     /// # Errors
     ///
     /// There is no answer: another attempt may get one.
-    pub async fn send(&self, request: Request<Full<Bytes>>, target: &str) -> Result<Answer, Failure> {
-        let answer = self.pooled.request(request).await.map_err(|error| {
+    pub async fn send(
+        &self,
+        request: Request<Full<Bytes>>,
+        target: &str,
+    ) -> Result<Response<Incoming>, Failure> {
+        self.pooled.request(request).await.map_err(|error| {
             let code = if error.is_connect() { "http-connect" } else { "http-broken" };
             Failure::transient(code, format!("POST {target} has no answer: {}", causes(&error)))
-        })?;
-        let (parts, body) = answer.into_parts();
-        // The status says it all: an answer whose body breaks off is an answer.
-        let body = beginning(body).await;
-        Ok(Answer { status: parts.status, headers: parts.headers, body })
+        })
     }
 }
 
-/// The first bytes of a body. It is read on for a while, so that its connection can be used again; a longer one closes
-/// it.
-async fn beginning(mut body: Incoming) -> Vec<u8> {
-    let (mut kept, mut read) = (Vec::new(), 0);
+/// An answer with the beginning of its body. The status says it all: an answer whose body breaks off, or doesn't end in
+/// time, is an answer.
+pub(super) async fn read(answer: Response<Incoming>, clock: &dyn Clock) -> Answer {
+    let (parts, body) = answer.into_parts();
+    let mut kept = Vec::new();
+    let end = clock.now().after(RELAY_BODY_TIME);
+    tokio::select! {
+        biased;
+        () = beginning(body, &mut kept) => {}
+        () = clock.sleep_until(end) => {}
+    }
+    Answer { status: parts.status, headers: parts.headers, body: kept }
+}
+
+/// Keeps the first bytes of a body. It is read on for a while, so that its connection can be used again; a longer one
+/// closes it, and so does one that is dropped before its end.
+async fn beginning(mut body: Incoming, kept: &mut Vec<u8>) {
+    let mut read = 0;
     while !body.is_end_stream() && read < RELAY_BODY_BYTES_MAX {
         let Some(Ok(frame)) = body.frame().await else { break };
         let Ok(data) = frame.into_data() else { continue };
@@ -92,5 +109,4 @@ async fn beginning(mut body: Incoming) -> Vec<u8> {
         let room = (RELAY_EXCERPT_BYTES + 1).saturating_sub(kept.len());
         kept.extend_from_slice(&data[..data.len().min(room)]);
     }
-    kept
 }

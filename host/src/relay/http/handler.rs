@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use hyper::header::{HeaderName, HeaderValue, USER_AGENT};
 use hyper::{HeaderMap, StatusCode, Uri};
+use tokio::sync::SemaphorePermit;
 
-use super::client::Client;
+use super::client::{Client, read};
 use super::gate::Gate;
 use super::message::message;
+use super::retry_after::retry_after;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{ContentMode, HttpRelayConfig, Secret};
 use crate::effects::Context;
@@ -75,6 +77,28 @@ impl HttpRelay {
         self
     }
 
+    /// Waits until a request may be made: for what the endpoint has asked for and for a connection, both together no
+    /// longer than for an answer.
+    async fn turn(&self) -> Result<Option<SemaphorePermit<'_>>, Failure> {
+        let end = self.clock.now().after(self.timeout);
+        self.gate.pass(&*self.clock, self.timeout, &self.target).await?;
+        let turn = tokio::select! {
+            biased;
+            turn = self.client.turn() => turn,
+            () = self.clock.sleep_until(end) => {
+                let message = format!(
+                    "nothing was sent: all connections to {} were in use for {:?}: find out why it answers so late, or \
+                     raise the relay's `connections`",
+                    self.target, self.timeout
+                );
+                return Err(Failure::transient("http-busy", message));
+            }
+        };
+        // A request that was under way meanwhile may have been told to send no more.
+        self.gate.pass(&*self.clock, end.since(self.clock.now()), &self.target).await?;
+        Ok(turn)
+    }
+
     /// Takes note of what an answer says about all requests.
     fn heed(&self, status: StatusCode, asked: Option<Duration>) {
         let now = self.clock.now();
@@ -92,9 +116,8 @@ impl HttpRelay {
 
 impl Handler for HttpRelay {
     async fn handle(&self, delivery: &Delivery, _context: &mut Context) -> Result<(), Failure> {
-        self.gate.pass(&*self.clock, self.timeout, &self.target).await?;
         let request = message(&delivery.event, self.mode, &self.uri, &self.headers)?;
-        let _turn = self.client.turn().await;
+        let _turn = self.turn().await?;
         let end = self.clock.now().after(self.timeout);
         let answer = tokio::select! {
             biased;
@@ -105,8 +128,9 @@ impl Handler for HttpRelay {
             }
         };
         let now = self.clock.now();
-        self.heed(answer.status, answer.retry_after(now));
-        answer.outcome(&self.target, now)
+        // Before the body is there: the other lanes are to know at once.
+        self.heed(answer.status(), retry_after(answer.headers(), now));
+        read(answer, &*self.clock).await.outcome(&self.target, now)
     }
 
     fn name(&self) -> String {

@@ -74,7 +74,7 @@ impl Handler for NatsRelay {
     async fn handle(&self, delivery: &Delivery, _context: &mut Context) -> Result<(), Failure> {
         let stream = self.stream.as_deref();
         let subject = self.subject.of(delivery)?;
-        let (headers, payload) = message(&delivery.event, self.mode, stream);
+        let (headers, payload) = message(delivery, self.mode, stream);
         let end = self.clock.now().after(self.timeout);
         let late = || {
             let message = format!("{}: no acknowledgement within {:?}", self.target, self.timeout);

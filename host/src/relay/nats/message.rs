@@ -8,16 +8,19 @@ use async_nats::header::{NATS_EXPECTED_STREAM, NATS_MESSAGE_ID};
 use bytes::Bytes;
 
 use crate::config::ContentMode;
-use crate::event::{Data, Event};
+use crate::event::Data;
+use crate::handler::Delivery;
 use crate::relay::attributes::{PREFIX, STRUCTURED, attributes, percent_encoded};
-use crate::relay::identity::identity;
+use crate::relay::identity::identity_in;
 
 const CONTENT_TYPE: &str = "Content-Type";
 
-/// The headers and the payload of an event.
-pub(super) fn message(event: &Event, mode: ContentMode, stream: Option<&str>) -> (HeaderMap, Bytes) {
+/// The headers and the payload of a delivery's event.
+pub(super) fn message(delivery: &Delivery, mode: ContentMode, stream: Option<&str>) -> (HeaderMap, Bytes) {
+    let event = &*delivery.event;
     let mut headers = HeaderMap::new();
-    headers.insert(NATS_MESSAGE_ID, identity(event));
+    // The topic is part of it: the same source and id in two topics are two events, and may share a stream.
+    headers.insert(NATS_MESSAGE_ID, identity_in(&delivery.topic, event));
     if let Some(stream) = stream {
         headers.insert(NATS_EXPECTED_STREAM, stream);
     }
