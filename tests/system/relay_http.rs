@@ -279,13 +279,13 @@ fn crowded(house: &House, endpoint: &Endpoint, consumer: ConsumerConfig) -> Bloc
 #[test]
 fn lanes_that_wait_for_a_connection_send_nothing_to_an_endpoint_that_is_gone_meanwhile() {
     let house = House::new();
-    let (answer, go) = mpsc::channel();
+    let (answer, go) = mpsc::sync_channel(1);
     let go = Mutex::new(go);
     let endpoint = Endpoint::start(move |_| go.lock().unwrap().recv().unwrap_or(Answer::Status(410)));
     let bus = crowded(&house, &endpoint, at_once());
     answer.send(Answer::Status(410)).unwrap();
     drop(answer);
-    house.settles(|| consumer(&bus, "c").held as usize + letters(&bus, "c").len() == 64);
+    house.settles(|| consumer(&bus, "c").held + letters(&bus, "c").len() as u64 == 64);
     assert_eq!((endpoint.ids().len(), letters(&bus, "c").len()), (1, 1));
 }
 

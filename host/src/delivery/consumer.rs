@@ -246,7 +246,7 @@ impl Consumer {
 
     /// What each lane is doing, for [`Look::status`]: reads nothing, so that nobody who looks waits for the disk.
     pub(crate) fn look(&self) -> Look {
-        let reports = self.shared.board.reports().into_iter().zip(&self.tasks);
+        let reports = self.shared.board.reports().zip(&self.tasks);
         let lanes = reports.map(|(report, task)| (report, task.is_finished())).collect();
         Look { log: Arc::clone(&self.shared.log), consumer: self.id, lanes }
     }
