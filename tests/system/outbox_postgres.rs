@@ -299,6 +299,9 @@ fn positions_are_the_databases_own() {
     bus.bus().start_outbox("shop", shop.config()).unwrap();
     let why = refused(&house, &bus);
     assert!(why.contains("positions begin anew"), "{why}");
+    bus.adopt_outbox("shop", &shop.config()).unwrap();
+    shop.place(&["e"]);
+    house.until(|| ids(&bus, "orders") == ["a", "b", "c", "d", "e"]);
     bus.shutdown(SHUTDOWN);
 }
 

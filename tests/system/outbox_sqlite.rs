@@ -319,6 +319,13 @@ fn positions_are_the_databases_own() {
     connection.execute_batch("DELETE FROM sqlite_sequence").unwrap();
     let again = refused("INSERT INTO tidegate_outbox (topic, type) VALUES ('orders', 'T')");
     assert!(again.contains("must rise"), "{again}");
+    bus.stop_outbox("shop").unwrap();
+    bus.bus().start_outbox("shop", shop.config()).unwrap();
+    let why = cases::refused(&house, &bus);
+    assert!(why.contains("positions begin anew"), "{why}");
+    bus.adopt_outbox("shop", &shop.config()).unwrap();
+    shop.place(&["d"]);
+    house.until(|| ids(&bus, "orders") == ["a", "b", "c", "d"]);
     bus.shutdown(SHUTDOWN);
 }
 

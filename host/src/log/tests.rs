@@ -445,6 +445,34 @@ fn numbered(disk: &MemoryMedium, events: usize) -> Log {
 }
 
 #[test]
+fn a_key_is_read_without_the_batches_of_others() {
+    let disk = MemoryMedium::new();
+    let log = open(&disk);
+    let t = topic(&log, "t", TopicConfig::new(1).sequence(true));
+    for (id, key) in [("a", "key"), ("x", "other"), ("b", "key")] {
+        block_on(log.append(vec![("t", event(id, key))])).unwrap();
+    }
+    log.close();
+    // Whoever read it would be told that it is damaged.
+    let database = disk.open(&redb::Builder::new()).unwrap();
+    let transaction = database.begin_write().unwrap();
+    transaction.open_table(schema::BATCHES).unwrap().insert((t.0, 0, 1), b"no batch".as_slice()).unwrap();
+    transaction.commit().unwrap();
+    drop(database);
+    let log = open(&disk);
+    let found = log.key_events("t", "key", 0).unwrap();
+    let found: Vec<_> = found
+        .into_iter()
+        .map(|(number, entry)| match entry {
+            Entry::Event(stored) => (number, stored.event.id().to_owned()),
+            Entry::Damaged { offset, .. } => panic!("offset {offset} was read"),
+        })
+        .collect();
+    assert_eq!(found, [(1, "a".to_owned()), (2, "b".to_owned())]);
+    assert_eq!(log.read(t, 0, 0, 10, 1 << 20).unwrap().len(), 3, "and the whole partition has it");
+}
+
+#[test]
 fn retention_leaves_of_a_keys_rows_its_last_number() {
     let disk = MemoryMedium::new();
     let log = numbered(&disk, 130);

@@ -234,6 +234,13 @@ impl Session {
         let transaction = begin(&mut self.client).await?;
         let update = "UPDATE tidegate.outbox_relay SET claimed = $1, settled = $1";
         only(transaction.execute_typed(update, &[text(&token)]).await?)?;
+        // Positions that begin anew go on behind what is published.
+        transaction
+            .batch_execute(
+                "SELECT setval('tidegate.outbox_position', greatest(1, s.last_value, r.position))
+                     FROM tidegate.outbox_position s, tidegate.outbox_relay r WHERE s.last_value < r.position",
+            )
+            .await?;
         Ok(transaction.commit().await?)
     }
 }

@@ -277,7 +277,15 @@ impl Session {
     pub fn adopt(&mut self, token: &str) -> Result<(), StoreError> {
         self.write(|transaction| {
             let update = "UPDATE tidegate_outbox_relay SET claimed = ?1, settled = ?1";
-            only(transaction.execute(update, [token])?)
+            only(transaction.execute(update, [token])?)?;
+            // Positions that begin anew go on behind what is published.
+            Ok(transaction.execute_batch(
+                "UPDATE sqlite_sequence SET seq = max(seq, (SELECT position FROM tidegate_outbox_relay))
+                     WHERE name = 'tidegate_outbox';
+                 INSERT INTO sqlite_sequence (name, seq)
+                     SELECT 'tidegate_outbox', position FROM tidegate_outbox_relay
+                     WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'tidegate_outbox');",
+            )?)
         })
     }
 }
