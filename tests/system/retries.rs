@@ -202,7 +202,8 @@ fn traps_time_outs_and_memory_overruns_are_failed_attempts_of_their_kind() {
         bus.publish("in", event_with(&format!("{fault}, then well"), "k", &mended)).unwrap();
     }
     let policy = RetryPolicy::default().attempts(2).backoff(millis(1), millis(1));
-    let limits = PluginLimits::default().deadline(millis(100));
+    // Long enough that a busy machine comes to the other faults first.
+    let limits = PluginLimits::default().deadline(millis(500));
     bus.subscribe_plugin("c", retrying(policy), guest("counter").limits(limits)).unwrap();
     house.until(|| handled(&bus, "c") == faults.len() as u64);
     let letters = letters(&bus, "c");
