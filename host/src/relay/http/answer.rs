@@ -41,9 +41,11 @@ impl Answer {
                     excerpt(shown_url(&String::from_utf8_lossy(location.as_bytes())).as_bytes())
                 });
                 let place = location.map_or_else(String::new, |place| format!(" to {place}"));
+                // Its body is left out: it is written for people, and repeats the `Location` with all that is in it.
                 let message = format!(
-                    "{}; redirects are not followed: if the event belongs there{place}, make that the relay's `url`",
-                    self.message(target)
+                    "POST {target} was answered with {}; redirects are not followed: if the event belongs \
+                     there{place}, make that the relay's `url`",
+                    self.status
                 );
                 Err(Failure::permanent(code(), message))
             }
@@ -110,7 +112,8 @@ mod tests {
         assert!(long.message.ends_with("x ..") && long.message.len() < RELAY_EXCERPT_BYTES + 100, "{long}");
         let moved = failure(&answer(308, &[("location", "https://elsewhere/")], ""));
         assert!(moved.message.contains("to https://elsewhere/"), "{moved}");
-        let echoed = failure(&answer(307, &[("location", "/new?access_token=hunter2")], ""));
+        let page = "<a href=\"/new?access_token=hunter2\">here</a>";
+        let echoed = failure(&answer(307, &[("location", "/new?access_token=hunter2")], page));
         assert!(echoed.message.contains("to /new?..") && !echoed.message.contains("hunter2"), "{echoed}");
     }
 

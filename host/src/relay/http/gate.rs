@@ -46,27 +46,35 @@ impl Gate {
     /// Waits until it opens, if that is soon: no longer than `patience`. What would have to wait longer fails, to be
     /// made again then.
     pub async fn pass(&self, clock: &dyn Clock, patience: Duration, target: &str) -> Result<(), Failure> {
-        let state = *self.state();
-        match state {
-            State::Open => Ok(()),
-            State::Until(moment) => {
-                let wait = moment.since(clock.now());
-                if wait > patience {
-                    let message = format!(
-                        "nothing was sent: {target} has answered 429 Too Many Requests before, and wants no request until \
-                         {moment}"
-                    );
-                    return Err(Failure::transient("http-paused", message).with_retry_after(wait));
+        let end = clock.now().after(patience);
+        loop {
+            let state = *self.state();
+            match state {
+                State::Open => return Ok(()),
+                State::Until(moment) => {
+                    let now = clock.now();
+                    if moment <= now {
+                        return Ok(());
+                    }
+                    if moment > end {
+                        let message = format!(
+                            "nothing was sent: {target} has answered 429 Too Many Requests before, and wants no request \
+                             until {moment}"
+                        );
+                        return Err(
+                            Failure::transient("http-paused", message).with_retry_after(moment.since(now))
+                        );
+                    }
+                    // An answer that comes meanwhile may shut it for longer, so it is looked at again.
+                    clock.sleep_until(moment).await;
                 }
-                clock.sleep_until(moment).await;
-                Ok(())
-            }
-            State::Gone(since) => {
-                let message = format!(
-                    "nothing was sent: {target} has answered 410 Gone at {since}, and so wants no more events: give the \
-                     relay another `url`, or end the consumer"
-                );
-                Err(Failure::transient("http-gone", message).with_retry_after(RELAY_GONE_WAIT))
+                State::Gone(since) => {
+                    let message = format!(
+                        "nothing was sent: {target} has answered 410 Gone at {since}, and so wants no more events: give \
+                         the relay another `url`, or end the consumer"
+                    );
+                    return Err(Failure::transient("http-gone", message).with_retry_after(RELAY_GONE_WAIT));
+                }
             }
         }
     }
@@ -113,5 +121,26 @@ mod tests {
         clock.advance(Duration::from_hours(1000));
         let failure = pass(&gate, &clock).unwrap().unwrap_err();
         assert!(failure.kind.is_retryable() && failure.code == "http-gone");
+    }
+
+    #[test]
+    fn what_waits_out_a_pause_does_not_pass_if_the_gate_is_shut_again_meanwhile() {
+        let after = |shut: fn(&Gate, Timestamp)| {
+            let (gate, clock) = (Gate::default(), ManualClock::new(Timestamp(0)));
+            gate.shut_until(clock.now().after(PATIENCE / 2));
+            let mut pass = Box::pin(gate.pass(&clock, PATIENCE, "x"));
+            let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+            assert!(pass.as_mut().poll(&mut context).is_pending());
+            shut(&gate, clock.now());
+            clock.advance(PATIENCE / 2);
+            let std::task::Poll::Ready(outcome) = pass.as_mut().poll(&mut context) else {
+                panic!("it waits")
+            };
+            outcome.unwrap_err()
+        };
+        let gone = after(|gate, now| assert!(gate.shut_for_good(now)));
+        assert_eq!(gone.code, "http-gone");
+        let paused = after(|gate, now| gate.shut_until(now.after(PATIENCE * 2)));
+        assert_eq!((paused.code.as_str(), paused.retry_after), ("http-paused", Some(PATIENCE * 3 / 2)));
     }
 }
