@@ -2,12 +2,15 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, mpsc};
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use rusqlite::{Connection, TransactionBehavior};
 use tempfile::TempDir;
 use tidegate::config::{BusConfig, OutboxConfig, OutboxDatabase, TopicConfig};
-use tidegate::outbox::{OutboxError, OutboxState, create_tables};
+use tidegate::outbox::{OutboxError, OutboxState, OutboxStep, create_tables};
 use tidegate::{Bus, Options};
 
 use crate::house::{House, SHUTDOWN, ids};
@@ -326,6 +329,35 @@ fn positions_are_the_databases_own() {
     bus.adopt_outbox("shop", &shop.config()).unwrap();
     shop.place(&["d"]);
     house.until(|| ids(&bus, "orders") == ["a", "b", "c", "d"]);
+    bus.shutdown(SHUTDOWN);
+}
+
+#[test]
+fn an_outbox_keeps_its_name_until_its_last_step_is_done() {
+    let (house, shop) = (House::new(), Sqlite::new());
+    let bus = bus(&house);
+    shop.place(&["a"]);
+    let (inside, is_inside) = mpsc::sync_channel(1);
+    let (go, on) = mpsc::sync_channel::<()>(1);
+    let (on, first) = (Mutex::new(on), AtomicBool::new(true));
+    let waits = move |step| {
+        if step == OutboxStep::Claimed && first.swap(false, Ordering::SeqCst) {
+            inside.send(()).unwrap();
+            on.lock().unwrap().recv().unwrap();
+        }
+        false
+    };
+    bus.bus().start_outbox_that_crashes("shop", shop.config(), waits).unwrap();
+    is_inside.recv().unwrap();
+    let mut stop = Box::pin(bus.bus().stop_outbox("shop"));
+    assert!(stop.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    assert!(matches!(bus.stop_outbox("shop"), Err(OutboxError::NotRunning(_))));
+    let refused = bus.bus().start_outbox("shop", shop.config());
+    assert!(matches!(refused, Err(OutboxError::Running(_))), "{refused:?}");
+    go.send(()).unwrap();
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(stop).unwrap();
+    relay(&bus, shop.config());
+    assert_eq!(ids(&bus, "orders"), ["a"]);
     bus.shutdown(SHUTDOWN);
 }
 

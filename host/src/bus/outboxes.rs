@@ -106,11 +106,14 @@ impl Bus {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub async fn stop_outbox(&self, name: &str) -> Result<(), OutboxError> {
-        let running = self.inner.outboxes.take(name)?;
+        let running = self.inner.outboxes.claim_stop(name)?;
         // On the bus's own threads: what was begun is done whatever becomes of the caller.
-        let clock = Arc::clone(self.inner.log.clock());
-        let end = clock.now().after(OUTBOX_STEP_MAX);
-        let stop = async move { running.stop(clock.sleep_until(end)).await };
+        let (inner, name) = (Arc::clone(&self.inner), name.to_owned());
+        let stop = async move {
+            let clock = inner.log.clock();
+            running.stop(clock.sleep_until(clock.now().after(OUTBOX_STEP_MAX))).await;
+            inner.outboxes.remove(&name);
+        };
         drop(self.inner.handle.spawn(stop).await);
         Ok(())
     }

@@ -36,6 +36,19 @@ pub(super) enum LedgerError {
     Closed,
 }
 
+impl From<TransactionError<Refused>> for LedgerError {
+    fn from(error: TransactionError<Refused>) -> Self {
+        match error {
+            TransactionError::Refused(Refused::Row(failure)) => Self::Row(failure),
+            TransactionError::Refused(Refused::Bus(error)) => Self::Bus(error.to_string()),
+            TransactionError::Refused(Refused::Storage(what)) => Self::Storage(what),
+            TransactionError::Refused(Refused::Overtaken) => Self::Overtaken,
+            TransactionError::Closed => Self::Closed,
+            other => Self::Bus(describe(&other)),
+        }
+    }
+}
+
 impl From<ReadError> for LedgerError {
     fn from(error: ReadError) -> Self {
         match error {
@@ -81,6 +94,14 @@ impl Ledger {
         self.log.closed().await;
     }
 
+    /// Ends when all commits are decided that were handed over before, such as one of a relay that was cut off and doesn't
+    /// wait for it any more.
+    pub async fn decided(&self) -> Result<(), LedgerError> {
+        // Transactions take place one after the other; one that writes nothing costs no sync.
+        let outcome = self.log.transact(SPACE, |_| Ok::<_, Refused>(())).await;
+        outcome.map_err(LedgerError::from)
+    }
+
     /// What is durable of the outbox.
     pub fn read(&self) -> Result<Option<Entry>, ReadError> {
         let snapshot = self.log.snapshot(SPACE)?;
@@ -121,14 +142,7 @@ impl Ledger {
                 .map_err(|error| Refused::Storage(error.to_string()))?;
             Ok(published)
         });
-        outcome.await.map_err(|error| match error {
-            TransactionError::Refused(Refused::Row(failure)) => LedgerError::Row(failure),
-            TransactionError::Refused(Refused::Bus(error)) => LedgerError::Bus(error.to_string()),
-            TransactionError::Refused(Refused::Storage(what)) => LedgerError::Storage(what),
-            TransactionError::Refused(Refused::Overtaken) => LedgerError::Overtaken,
-            TransactionError::Closed => LedgerError::Closed,
-            other => LedgerError::Bus(describe(&other)),
-        })
+        outcome.await.map_err(LedgerError::from)
     }
 }
 
@@ -164,11 +178,12 @@ mod tests {
     use crate::clock::{SystemClock, SystemRandom};
     use crate::config::{CommitMode, TopicConfig};
     use crate::event::Event;
+    use crate::ids::TopicId;
     use crate::limits::{CACHE_BYTES, EVENT_BYTES_MAX};
     use crate::log::{LogOptions, MemoryMedium, block_on};
 
-    #[test]
-    fn of_two_relays_that_go_on_from_the_same_batch_one_publishes() {
+    /// A log with topic `t`.
+    fn log() -> (Arc<Log>, TopicId) {
         let options = LogOptions {
             commit: CommitMode::QuickRepair,
             event_bytes_max: EVENT_BYTES_MAX,
@@ -176,14 +191,53 @@ mod tests {
             free_bytes_min: 0,
         };
         let (clock, random) = (Arc::new(SystemClock::new()), Arc::new(SystemRandom));
-        let log = Arc::new(Log::open(options, Box::new(MemoryMedium::new()), clock, random).unwrap());
+        let log = Log::open(options, Box::new(MemoryMedium::new()), clock, random).unwrap();
         let topic = block_on(log.create_topic("t", TopicConfig::new(1))).unwrap();
+        (Arc::new(log), topic)
+    }
+
+    fn entry(token: &str) -> Entry {
+        Entry { outbox: "o".to_owned(), token: token.to_owned(), position: 1 }
+    }
+
+    #[test]
+    fn a_commit_that_nobody_waits_for_any_more_is_decided_before_the_next_relay_looks() {
+        let (log, _) = log();
+        let ledger = Ledger::new(Arc::clone(&log), "shop".to_owned());
+        let (inside, is_inside) = std::sync::mpsc::sync_channel(1);
+        let (go, on) = std::sync::mpsc::sync_channel::<()>(1);
+        let busy = Arc::clone(&log);
+        let committer = std::thread::spawn(move || {
+            let wait = move |_: &mut crate::log::Transaction<'_>| {
+                inside.send(()).unwrap();
+                on.recv().unwrap();
+                Ok::<_, ()>(())
+            };
+            block_on(busy.transact(SPACE, wait)).unwrap();
+        });
+        is_inside.recv().unwrap();
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        let mut late = Box::pin(ledger.commit(None, entry("late"), Arc::default()));
+        assert!(late.as_mut().poll(&mut context).is_pending());
+        drop(late);
+        let mut decided = Box::pin(ledger.decided());
+        assert!(decided.as_mut().poll(&mut context).is_pending());
+        assert_eq!(ledger.read().unwrap(), None);
+        go.send(()).unwrap();
+        block_on(decided).unwrap();
+        assert_eq!(ledger.read().unwrap(), Some(entry("late")));
+        committer.join().unwrap();
+        log.close();
+    }
+
+    #[test]
+    fn of_two_relays_that_go_on_from_the_same_batch_one_publishes() {
+        let (log, topic) = log();
         let ledger = Ledger::new(Arc::clone(&log), "shop".to_owned());
         let commit = |before: Option<&str>, token: &str| {
-            let entry = Entry { outbox: "o".to_owned(), token: token.to_owned(), position: 1 };
             let event = Event::new(token, "/s", "T").build().unwrap();
             let outbound = Outbound { position: 1, topic: "t".to_owned(), event };
-            block_on(ledger.commit(before.map(str::to_owned), entry, Arc::new(vec![outbound])))
+            block_on(ledger.commit(before.map(str::to_owned), entry(token), Arc::new(vec![outbound])))
         };
         commit(None, "a").unwrap();
         commit(Some("a"), "b").unwrap();

@@ -126,6 +126,7 @@ impl Relay {
     /// Finds out how far both sides are, and brings them together.
     async fn begin(&mut self) -> Worked<Progress> {
         self.step(|store| store.connect()).await?;
+        self.ledger.decided().await?;
         let history = self.step(|store| store.history()).await?;
         let entry = self.ledger.read()?;
         let course = compare(entry.as_ref(), &history).map_err(|mismatch| {

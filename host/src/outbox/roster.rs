@@ -34,8 +34,16 @@ impl Roster {
         self.running().get(name).cloned().ok_or_else(|| OutboxError::NotRunning(name.to_owned()))
     }
 
-    pub fn take(&self, name: &str) -> Result<Arc<Running>, OutboxError> {
-        self.running().remove(name).ok_or_else(|| OutboxError::NotRunning(name.to_owned()))
+    /// Gives one to whoever ends it. It keeps its name until it is [`remove`](Self::remove)d, so that another one under the
+    /// same name doesn't begin beside its last step.
+    pub fn claim_stop(&self, name: &str) -> Result<Arc<Running>, OutboxError> {
+        let running = self.get(name)?;
+        if running.claim_stop() { Ok(running) } else { Err(OutboxError::NotRunning(name.to_owned())) }
+    }
+
+    /// Takes out one that has ended.
+    pub fn remove(&self, name: &str) {
+        self.running().remove(name);
     }
 
     /// All of them, by name.

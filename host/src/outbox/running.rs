@@ -1,5 +1,6 @@
 //! A relay that runs.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::runtime::Handle;
@@ -32,6 +33,7 @@ pub(crate) struct Running {
     clock: Arc<dyn Clock>,
     view: Arc<View>,
     task: Mutex<Option<JoinHandle<()>>>,
+    is_stopping: AtomicBool,
 }
 
 impl Running {
@@ -53,7 +55,19 @@ impl Running {
             crash,
         };
         let task = runtime.spawn(relay.run());
-        Ok(Self { name, config, clock, view, task: Mutex::new(Some(task)) })
+        Ok(Self {
+            name,
+            config,
+            clock,
+            view,
+            task: Mutex::new(Some(task)),
+            is_stopping: AtomicBool::new(false),
+        })
+    }
+
+    /// Whether the caller is the first who wants to end it.
+    pub fn claim_stop(&self) -> bool {
+        !self.is_stopping.swap(true, Ordering::AcqRel)
     }
 
     pub fn config(&self) -> &OutboxConfig {
