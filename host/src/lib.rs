@@ -52,6 +52,7 @@ mod plugin;
 mod relay;
 #[cfg(feature = "server")]
 pub mod server;
+mod stepper;
 #[doc(hidden)]
 pub mod testing;
 

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+pub use crate::bus::{DurableHold, DurableLane};
 use crate::clock::{BoxFuture, Clock, Random, Timestamp};
-pub use crate::log::MemoryMedium;
+pub use crate::log::{MemoryMedium, Step};
+pub use crate::stepper::Stepper;
 
 /// A clock that moves when it is told to.
 #[derive(Debug)]

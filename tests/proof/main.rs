@@ -4,6 +4,7 @@
 #![allow(clippy::expect_used, reason = "what can't happen on a working machine")]
 
 mod scenario;
+mod sim;
 mod sync_points;
 
 use std::process::ExitCode;
@@ -29,9 +30,19 @@ fn main() -> ExitCode {
             print!("{HELP}");
             return ExitCode::SUCCESS;
         }
+        ["sim", options @ ..] => match numbers(options, [("--from", 0), ("--seeds", 1000), ("--verbose", 0)])
+        {
+            Ok([from, seeds, verbose]) => sim::run(from, seeds, verbose > 0),
+            Err(wrong) => {
+                eprint!("sim: {wrong}\n\n{HELP}");
+                return ExitCode::from(2);
+            }
+        },
         ["sync-points", options @ ..] => {
             match numbers(options, [("--from", 0), ("--stride", 1), ("--seed", 1)]) {
-                Ok([from, stride, seed]) => sync_points::run(from, stride.max(1), seed),
+                Ok([from, stride, seed]) => {
+                    sync_points::run(from, stride.max(1), seed).map(|counts| counts.to_string())
+                }
                 Err(wrong) => {
                     eprint!("sync-points: {wrong}\n\n{HELP}");
                     return ExitCode::from(2);

@@ -485,7 +485,7 @@ impl Bus {
     }
 
     /// Waits for its turn to change the consumers.
-    async fn turn(&self) -> Result<tokio::sync::MutexGuard<'_, ()>, AdminError> {
+    pub(super) async fn turn(&self) -> Result<tokio::sync::MutexGuard<'_, ()>, AdminError> {
         self.outside_transaction()?;
         Ok(self.inner.roster.change().await)
     }

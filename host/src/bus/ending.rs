@@ -66,22 +66,28 @@ pub(super) async fn shut_down(inner: &Arc<Inner>, deadline: Duration) -> Drained
     let is_first = inner.ending.bring_forward(end);
     let (answer, answered) = oneshot::channel();
     let waiter = Arc::clone(inner);
-    // Whatever becomes of the call, the end goes on.
-    let wait = move || match tokio::runtime::Builder::new_current_thread().enable_time().build() {
-        Ok(runtime) => runtime.block_on(async {
-            if is_first {
-                let undone = drain(&waiter).await;
-                close(&waiter, undone);
-            }
-            // Nobody may listen any more.
-            let _ = answer.send(ended(&waiter, end).await);
-        }),
-        Err(error) if is_first => let_go(&waiter, &error),
-        Err(_) => {}
+    let wait = async move {
+        if is_first {
+            let undone = drain(&waiter).await;
+            close(&waiter, undone);
+        }
+        // Nobody may listen any more.
+        let _ = answer.send(ended(&waiter, end).await);
     };
-    match thread("tidegate-end", wait) {
-        Err(error) if is_first => let_go(inner, &error),
-        _ => {}
+    // Whatever becomes of the call, the end goes on.
+    if let Some(stepper) = &inner.stepper {
+        stepper.spawn(wait);
+    } else {
+        let waiter = Arc::clone(inner);
+        let wait = move || match tokio::runtime::Builder::new_current_thread().enable_time().build() {
+            Ok(runtime) => runtime.block_on(wait),
+            Err(error) if is_first => let_go(&waiter, &error),
+            Err(_) => {}
+        };
+        match thread("tidegate-end", wait) {
+            Err(error) if is_first => let_go(inner, &error),
+            _ => {}
+        }
     }
     match answered.await {
         Ok(drained) => drained,
@@ -138,7 +144,7 @@ async fn over(mut cut_off: watch::Receiver<Option<Timestamp>>, clock: &dyn Clock
 /// Begins to close the log. Closing waits for the disk, for as long as that takes.
 fn close(inner: &Arc<Inner>, mut undone: Vec<(String, Undone)>) {
     let closer = Arc::clone(inner);
-    let close = move || {
+    let mut close = move || {
         let log = &closer.log;
         let mut letters = Vec::new();
         for (_, undone) in &mut undone {
@@ -168,6 +174,9 @@ fn close(inner: &Arc<Inner>, mut undone: Vec<(String, Undone)>) {
         };
         closer.ending.stage.send_replace(Stage::Ended(Drained { consumers, refused, storage }));
     };
+    if inner.stepper.is_some() {
+        return close();
+    }
     if let Err(error) = thread("tidegate-close", close) {
         let_go(inner, &error);
     }

@@ -24,6 +24,7 @@ use crate::log::{
     AdminError, FileMedium, Log, LogOptions, Position, PublishError, Published, ReadError, Trimmed,
 };
 use crate::plugin;
+use crate::stepper::Stepper;
 
 /// A durable event bus on one data directory.
 ///
@@ -61,7 +62,8 @@ pub struct Bus {
 /// What all handles share.
 pub(super) struct Inner {
     pub log: Arc<Log>,
-    pub plugins: plugin::Runtime,
+    /// What runs plugins; nothing does in steps.
+    pub plugins: Option<plugin::Runtime>,
     pub components: Components,
     pub roster: Roster,
     pub lanes: Lanes,
@@ -71,6 +73,8 @@ pub(super) struct Inner {
     directory: PathBuf,
     config: BusConfig,
     runtime: Mutex<Option<Runtime>>,
+    /// What it works in steps with, where it has no threads.
+    pub stepper: Option<Stepper>,
     pub ending: Ending,
 }
 
@@ -122,16 +126,31 @@ impl Bus {
             free_bytes_min: options.config.free_bytes_min,
         };
         let medium = options.medium.unwrap_or_else(|| Box::new(FileMedium::new(&directory)));
-        let log = Arc::new(Log::open(log_options, medium, Arc::clone(&options.clock), options.random)?);
+        let stepper = options.stepper;
+        let steps = stepper.as_ref().map(|stepper| stepper.steps().clone());
+        let log = Log::open(log_options, medium, Arc::clone(&options.clock), options.random, steps)?;
+        let log = Arc::new(log);
         let components = Components::open(&directory).map_err(failed)?;
-        let runtime = threads().map_err(|source| BusError::Threads(Arc::new(source)))?;
-        let plugins = plugin::Runtime::new(plugin::RuntimeOptions {
-            cache: Some(directory.join("compiled")),
-            clock: options.clock,
-        })?;
-        let handle = runtime.handle().clone();
-        handle.spawn(keep_retention(Arc::clone(&log)));
-        let lanes = Lanes::new(Arc::clone(&log), handle.clone());
+        let (runtime, handle) = if let Some(stepper) = &stepper {
+            (None, stepper.handle().clone())
+        } else {
+            let runtime = threads().map_err(|source| BusError::Threads(Arc::new(source)))?;
+            let handle = runtime.handle().clone();
+            (Some(runtime), handle)
+        };
+        let plugins = match &stepper {
+            None => Some(plugin::Runtime::new(plugin::RuntimeOptions {
+                cache: Some(directory.join("compiled")),
+                clock: options.clock,
+            })?),
+            Some(_) => None,
+        };
+        let retention = keep_retention(Arc::clone(&log));
+        match &stepper {
+            None => drop(handle.spawn(retention)),
+            Some(stepper) => drop(stepper.spawn(retention)),
+        }
+        let lanes = Lanes::new(Arc::clone(&log), handle.clone(), stepper.clone());
         let inner = Inner {
             log,
             plugins,
@@ -143,7 +162,8 @@ impl Bus {
             handle,
             directory,
             config: options.config,
-            runtime: Mutex::new(Some(runtime)),
+            runtime: Mutex::new(runtime),
+            stepper,
             ending: Ending::new(),
         };
         Ok(Self { inner: Arc::new(inner) })

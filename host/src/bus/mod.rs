@@ -12,6 +12,7 @@ mod options;
 #[cfg(any(feature = "outbox-sqlite", feature = "outbox-postgres"))]
 mod outboxes;
 mod programs;
+mod proving;
 mod reader;
 mod roster;
 mod snapshot;
@@ -24,6 +25,7 @@ pub use drained::{Drained, StorageEnd, Unfinished};
 pub use error::{BusError, ConsumerError};
 pub use handle::Bus;
 pub use options::Options;
+pub use proving::{DurableHold, DurableLane};
 pub use reader::{KeyReader, Reader, Record};
 pub use snapshot::{Snapshot, SnapshotReader};
 pub use state::StateView;

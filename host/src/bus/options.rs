@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::clock::{Clock, Random, SystemClock, SystemRandom};
 use crate::config::BusConfig;
 use crate::log::Medium;
+use crate::stepper::Stepper;
 
 /// What a bus is opened with.
 ///
@@ -26,6 +27,7 @@ pub struct Options {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Arc<dyn Random>,
     pub(crate) medium: Option<Box<dyn Medium>>,
+    pub(crate) stepper: Option<Stepper>,
 }
 
 impl Options {
@@ -37,6 +39,7 @@ impl Options {
             clock: Arc::new(SystemClock::new()),
             random: Arc::new(SystemRandom),
             medium: None,
+            stepper: None,
         }
     }
 
@@ -65,6 +68,15 @@ impl Options {
     #[must_use]
     pub fn medium(mut self, medium: impl Medium) -> Self {
         self.medium = Some(Box::new(medium));
+        self
+    }
+
+    /// Has the bus work in steps, on the thread that asks for them, and start none of its own: for tests that decide what
+    /// happens when.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn stepper(mut self, stepper: Stepper) -> Self {
+        self.stepper = Some(stepper);
         self
     }
 }

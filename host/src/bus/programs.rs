@@ -182,9 +182,13 @@ impl Bus {
             settings: plugin.settings.as_str().into(),
         };
         // Loading needs the bus's own runtime, wherever this is called.
-        let plugins = self.inner.plugins.clone();
-        let loaded = self.inner.handle.spawn(async move { plugins.load(bytes, options).await }).await;
-        let loaded = loaded.unwrap_or(Err(LoadError::ShuttingDown));
+        let loaded = match self.inner.plugins.clone() {
+            Some(plugins) => {
+                let load = async move { plugins.load(bytes, options).await };
+                self.inner.handle.spawn(load).await.unwrap_or(Err(LoadError::ShuttingDown))
+            }
+            None => Err(LoadError::ShuttingDown),
+        };
         loaded.map_err(|source| ConsumerError::Load {
             consumer: name.to_owned(),
             path: path.to_owned(),

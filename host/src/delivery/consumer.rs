@@ -16,11 +16,13 @@ use crate::effects::{Authority, ContextOwner};
 use crate::handler::{Program, ProgramVersion};
 use crate::ids::{ConsumerId, LaneId, TopicId};
 use crate::log::{Log, ReadError};
+use crate::stepper::Stepper;
 
 /// What all consumers of a bus share.
 pub(crate) struct Lanes {
     log: Arc<Log>,
     runtime: Handle,
+    stepper: Option<Stepper>,
     /// The lanes that have run since the log was opened. A mark that one of them left is not of a process before.
     started: Mutex<HashSet<LaneId>>,
 }
@@ -46,9 +48,9 @@ pub(crate) struct Setup {
 }
 
 impl Lanes {
-    /// Lanes on `log` that run on `runtime`.
-    pub(crate) fn new(log: Arc<Log>, runtime: Handle) -> Self {
-        Self { log, runtime, started: Mutex::default() }
+    /// Lanes on `log` that run on `runtime`, in steps where there is something to step them with.
+    pub(crate) fn new(log: Arc<Log>, runtime: Handle, stepper: Option<Stepper>) -> Self {
+        Self { log, runtime, stepper, started: Mutex::default() }
     }
 
     /// Starts a consumer's lanes, a task each.
@@ -76,7 +78,10 @@ impl Lanes {
             let lane = LaneId { consumer: setup.id, partition };
             let may_have_crashed = started.insert(lane) && self.log.was_unclean();
             let task = LaneTask::new(Arc::clone(&shared), lane, control.subscribe(), may_have_crashed);
-            self.runtime.spawn(task.run())
+            match &self.stepper {
+                None => self.runtime.spawn(task.run()),
+                Some(stepper) => stepper.spawn(task.run()),
+            }
         });
         Consumer { id: setup.id, partitions: setup.partitions, tasks: tasks.collect(), control, shared }
     }

@@ -23,6 +23,17 @@ const REOPEN_WAIT: Duration = Duration::from_millis(200);
 /// What is never sent: a channel of it only tells of its end.
 pub(super) enum Never {}
 
+/// What a step of the committer did, where nobody but its caller has it work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// It made an attempt at a commit, or answered what waited.
+    Worked,
+    /// Nothing waited.
+    Idle,
+    /// The database could not be opened anew.
+    Failing,
+}
+
 /// What goes into one commit.
 #[derive(Default)]
 struct Group {
@@ -74,6 +85,8 @@ pub(super) struct Committer {
     commit_last: u64,
     /// Whether the ballast is there, or can't be.
     ballast_settled: bool,
+    /// Whether the database has failed and is to be opened anew.
+    is_failing: bool,
 }
 
 impl Committer {
@@ -84,25 +97,42 @@ impl Committer {
         windows: Windows,
         commit_last: u64,
     ) -> Self {
-        Self { shared, waiting, end, windows, commit_last, ballast_settled: false }
+        Self { shared, waiting, end, windows, commit_last, ballast_settled: false, is_failing: false }
     }
 
     /// Works until it is told to end and the queues are empty, and then closes the database. The queues alone don't tell: a
     /// publisher that nobody polls any more holds its place in them for ever.
     pub fn run(mut self) -> Closing {
         while let Some(group) = self.next() {
-            if !self.commit(group) {
+            self.commit(group);
+            if self.is_failing {
                 self.reopen();
             }
         }
         self.close()
     }
 
+    /// Does what waits, without waiting for more: one commit, or one try to open the database anew.
+    pub fn step(&mut self) -> Step {
+        if self.is_failing {
+            self.fill(Group::default()).finish(&self.shared, &Verdict::Reopening);
+            return if self.try_reopen() { Step::Worked } else { Step::Failing };
+        }
+        let group = self.fill(Group::default());
+        if group.is_empty() {
+            return Step::Idle;
+        }
+        self.commit(group);
+        Step::Worked
+    }
+
+    /// Does what waits to the end, and then closes the database.
+    pub fn finish(mut self) -> Closing {
+        while self.step() == Step::Worked {}
+        self.close()
+    }
+
     /// All that waits, as far as one commit takes it, as soon as there is something; `None` at the end.
-    ///
-    /// A commit takes a closure if one waits, and items whether or not one does. So a flood of transactions holds back
-    /// nobody who publishes for longer than one closure takes, and a flood of events no transaction for longer than one
-    /// commit.
     fn next(&self) -> Option<Group> {
         let mut group = Group::default();
         select! {
@@ -110,6 +140,16 @@ impl Committer {
             recv(self.waiting.closures) -> closure => group.closure = closure.ok(),
             recv(self.end) -> _ => {}
         }
+        let group = self.fill(group);
+        (!group.is_empty()).then_some(group)
+    }
+
+    /// Adds what waits, as far as one commit takes it.
+    ///
+    /// A commit takes a closure if one waits, and items whether or not one does. So a flood of transactions holds back
+    /// nobody who publishes for longer than one closure takes, and a flood of events no transaction for longer than one
+    /// commit.
+    fn fill(&self, mut group: Group) -> Group {
         if group.closure.is_none() {
             group.closure = self.waiting.closures.try_recv().ok();
         }
@@ -119,20 +159,19 @@ impl Committer {
             bytes += next.change.bytes();
             group.items.push(next);
         }
-        (!group.is_empty()).then_some(group)
+        group
     }
 
-    /// Commits a group and answers all of it. Returns whether the storage still works.
-    fn commit(&mut self, mut group: Group) -> bool {
+    /// Commits a group and answers all of it.
+    fn commit(&mut self, mut group: Group) {
         let database = match self.shared.database() {
             Ok(database) => database,
             Err(ReadError::Closed) => {
-                group.finish(&self.shared, &Verdict::Closed);
-                return true;
+                return group.finish(&self.shared, &Verdict::Closed);
             }
             Err(_) => {
-                group.finish(&self.shared, &Verdict::Reopening);
-                return false;
+                self.is_failing = true;
+                return group.finish(&self.shared, &Verdict::Reopening);
             }
         };
         let full = self.refuse_without_space(&mut group);
@@ -142,11 +181,11 @@ impl Committer {
             Ok(()) => Verdict::Durable,
             Err(fault) => {
                 self.shared.take_database(Health::Reopening);
+                self.is_failing = true;
                 Verdict::InDoubt(fault)
             }
         };
         group.finish(&self.shared, &verdict);
-        matches!(verdict, Verdict::Durable)
     }
 
     /// Answers the items that a full disk refuses, and takes them out. Returns the free bytes and their floor if there are
@@ -258,23 +297,7 @@ impl Committer {
 
     /// Opens the database anew, for as long as it takes. Items that come in meanwhile are refused.
     fn reopen(&mut self) {
-        self.ballast_settled = false;
-        if let Err(error) = self.shared.medium.release_ballast() {
-            tracing::warn!(%error, "the ballast could not be let go of");
-        }
-        loop {
-            match open::reopen(&self.shared) {
-                Ok(opened) => {
-                    self.windows = opened.windows;
-                    self.commit_last = opened.commit_last;
-                    // Before anybody can read: what a lane reads from here on belongs to its new epoch.
-                    self.shared.change_all_lanes();
-                    self.shared.put_database(opened.database);
-                    tracing::info!("the storage was opened anew");
-                    return;
-                }
-                Err(error) => tracing::error!(%error, "the storage can't be opened anew; trying again"),
-            }
+        while !self.try_reopen() {
             // Whoever closes the log ends the attempts.
             select! {
                 recv(self.waiting.items) -> item => match item {
@@ -289,6 +312,29 @@ impl Committer {
                 default(REOPEN_WAIT) => {}
             }
         }
+    }
+
+    /// Opens the database anew, if that can be done now.
+    fn try_reopen(&mut self) -> bool {
+        self.ballast_settled = false;
+        if let Err(error) = self.shared.medium.release_ballast() {
+            tracing::warn!(%error, "the ballast could not be let go of");
+        }
+        let opened = match open::reopen(&self.shared) {
+            Ok(opened) => opened,
+            Err(error) => {
+                tracing::error!(%error, "the storage can't be opened anew; trying again");
+                return false;
+            }
+        };
+        self.windows = opened.windows;
+        self.commit_last = opened.commit_last;
+        // Before anybody can read: what a lane reads from here on belongs to its new epoch.
+        self.shared.change_all_lanes();
+        self.shared.put_database(opened.database);
+        self.is_failing = false;
+        tracing::info!("the storage was opened anew");
+        true
     }
 
     /// Marks the database as closed in good order, and closes it.

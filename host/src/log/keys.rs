@@ -5,7 +5,7 @@
 //! of a key gives the key's last number. When retention has removed the events of a row, the row goes too; of a key's last
 //! row, its last entry stays for ever.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use redb::{ReadableTable, StorageError, Table};
 
@@ -25,7 +25,8 @@ pub(super) type RowKey = (u32, u128, u64);
 /// The keys that a commit appends to.
 #[derive(Default)]
 pub(super) struct StagedKeys {
-    rows: HashMap<(TopicId, KeyIdentity), KeyRow>,
+    /// In the order of the table: rows that are written in order touch each of its pages once.
+    rows: BTreeMap<(TopicId, KeyIdentity), KeyRow>,
 }
 
 /// The last row of a key.
@@ -89,7 +90,7 @@ impl StagedKeys {
         topic: TopicId,
         key: KeyIdentity,
     ) -> Result<&mut KeyRow, StorageFault> {
-        use std::collections::hash_map::Entry;
+        use std::collections::btree_map::Entry;
         Ok(match self.rows.entry((topic, key)) {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => entry.insert(last_row(table, topic, key)?),

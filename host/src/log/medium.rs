@@ -32,6 +32,13 @@ pub trait Medium: fmt::Debug + Send + Sync + 'static {
     /// Opens the database, and makes one where there is none.
     fn open(&self, builder: &Builder) -> Result<Database, DatabaseError>;
 
+    /// Has reading find what is on the disk, and not what the operating system still has in memory of writes that failed:
+    /// after a sync that fails, Linux has them read as if they had been written, until the power goes. Called before the
+    /// database is opened where a commit is one sync, which leaves nothing else to tell them by. As far as the medium can.
+    fn forget_unwritten(&self) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Bytes that can still be written.
     fn free_bytes(&self) -> io::Result<u64>;
 
@@ -94,6 +101,17 @@ impl Medium for FileMedium {
             .and_then(|()| File::open(&self.directory)?.sync_all())
             .map_err(redb::StorageError::Io)?;
         Ok(database)
+    }
+
+    #[cfg(target_os = "linux")]
+    fn forget_unwritten(&self) -> io::Result<()> {
+        let file = match File::open(&self.database) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            file => file?,
+        };
+        // Pages that wait to be written stay; those whose writing failed count as written, and are dropped.
+        rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed)?;
+        Ok(())
     }
 
     fn free_bytes(&self) -> io::Result<u64> {

@@ -1,6 +1,8 @@
 //! A disk in memory for tests: it can fail, fill up, and lose its power.
 
 use std::io;
+use std::mem;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -29,11 +31,17 @@ impl Clone for MemoryMedium {
     }
 }
 
+/// What a disk writes whole or not at all, in bytes.
+const SECTOR: usize = 512;
+
 #[derive(Debug, Default)]
 struct Disk {
+    /// What is read: with what the operating system has not written yet.
     bytes: Vec<u8>,
-    /// What was there before each write since the last sync, oldest first; a change of length as the old length.
-    unsynced: Vec<Undo>,
+    /// What is there when the power has been out.
+    durable: Vec<u8>,
+    /// What was changed since the last sync, oldest first.
+    unsynced: Vec<Change>,
     /// Counts up with each loss of power.
     generation: u64,
     is_open: bool,
@@ -43,6 +51,8 @@ struct Disk {
     operations: u64,
     /// The operation from which on all fail.
     frozen_from: Option<u64>,
+    /// The operations that fail, and how.
+    failing: Option<(Range<u64>, io::ErrorKind)>,
     syncs: u64,
     sync: Sync,
     /// Syncs that are held at this moment.
@@ -61,9 +71,35 @@ enum Sync {
 }
 
 #[derive(Debug)]
-enum Undo {
+enum Change {
     Write(usize, Vec<u8>),
     Length(usize),
+}
+
+impl Change {
+    /// Does it to `bytes`; of a write the sectors that are kept.
+    fn apply(&self, bytes: &mut Vec<u8>, mut keeps: impl FnMut() -> bool) {
+        match self {
+            Self::Length(len) => {
+                if keeps() {
+                    bytes.resize(*len, 0);
+                }
+            }
+            Self::Write(at, data) => {
+                let (at, mut from) = (*at, 0);
+                while from < data.len() {
+                    let to = data.len().min(from + SECTOR - (at + from) % SECTOR);
+                    if keeps() {
+                        // The change of length before it may have been lost.
+                        let end = bytes.len().max(at + to);
+                        bytes.resize(end, 0);
+                        bytes[at + from..at + to].copy_from_slice(&data[from..to]);
+                    }
+                    from = to;
+                }
+            }
+        }
+    }
 }
 
 impl MemoryMedium {
@@ -80,35 +116,28 @@ impl MemoryMedium {
     }
 
     /// Cuts the power, as [`cut_power`](Self::cut_power), but of what was not synced some has reached the disk all the same:
-    /// `keeps` is asked for each write, oldest first, as a disk may write in any order what it is not told to sync.
+    /// `keeps` is asked for each sector of each write, oldest first, as a disk may write in any order what it is not told to
+    /// sync, and stop in the middle of a write.
     pub fn cut_power_keeping(&self, mut keeps: impl FnMut() -> bool) {
         let mut disk = self.disk();
-        let mut done = Vec::new();
-        while let Some(undo) = disk.unsynced.pop() {
-            match undo {
-                Undo::Write(at, mut old) => {
-                    disk.bytes[at..at + old.len()].swap_with_slice(&mut old);
-                    done.push(Undo::Write(at, old));
-                }
-                Undo::Length(old) => {
-                    done.push(Undo::Length(disk.bytes.len()));
-                    disk.bytes.resize(old, 0);
-                }
-            }
+        let mut durable = mem::take(&mut disk.durable);
+        for change in disk.unsynced.drain(..) {
+            change.apply(&mut durable, &mut keeps);
         }
-        while let Some(redo) = done.pop() {
-            if !keeps() {
-                continue;
-            }
-            match redo {
-                Undo::Write(at, new) => {
-                    let end = disk.bytes.len().max(at + new.len());
-                    disk.bytes.resize(end, 0);
-                    disk.bytes[at..at + new.len()].copy_from_slice(&new);
-                }
-                Undo::Length(len) => disk.bytes.resize(len, 0),
-            }
-        }
+        disk.bytes.clone_from(&durable);
+        disk.durable = durable;
+        disk.failing = None;
+        disk.frozen_from = None;
+        disk.generation += 1;
+        disk.is_open = false;
+        self.generation.store(disk.generation, Ordering::Release);
+    }
+
+    /// Ends the process that has it open: the operating system still has what it was told to write, and whoever has another
+    /// handle only gets errors from now on.
+    pub fn end_process(&self) {
+        let mut disk = self.disk();
+        disk.failing = None;
         disk.frozen_from = None;
         disk.generation += 1;
         disk.is_open = false;
@@ -119,6 +148,30 @@ impl MemoryMedium {
     /// made. The end of the power ends it.
     pub fn freeze_at(&self, operation: u64) {
         self.disk().frozen_from = Some(operation);
+    }
+
+    /// Has the writes, changes of length and syncs with these numbers fail, counted as [`freeze_at`](Self::freeze_at) does. A
+    /// write that fails has written its first half. A sync that fails has lost what it was to write, though reading still
+    /// finds it, as Linux has it: a later sync that works doesn't make up for it.
+    pub fn fail_at(&self, operations: Range<u64>, how: io::ErrorKind) {
+        self.disk().failing = Some((operations, how));
+    }
+
+    /// Ends what [`fail_at`](Self::fail_at) began.
+    pub fn works_again(&self) {
+        self.disk().failing = None;
+    }
+
+    /// Flips a bit, counted from the beginning: to be called while nobody has it open.
+    pub fn flip(&self, bit: u64) {
+        let mut disk = self.disk();
+        let (at, mask) = (usize::try_from(bit / 8).unwrap_or(usize::MAX), 1 << (bit % 8));
+        let disk = &mut *disk;
+        for bytes in [&mut disk.bytes, &mut disk.durable] {
+            if let Some(byte) = bytes.get_mut(at) {
+                *byte ^= mask;
+            }
+        }
     }
 
     /// How many writes, changes of length and syncs were done.
@@ -166,6 +219,7 @@ impl MemoryMedium {
     pub fn set_image(&self, bytes: Vec<u8>) {
         let mut disk = self.disk();
         disk.is_whole = !bytes.is_empty();
+        disk.durable.clone_from(&bytes);
         disk.bytes = bytes;
         disk.unsynced.clear();
     }
@@ -205,6 +259,20 @@ impl Disk {
     fn is_frozen(&self) -> bool {
         self.frozen_from.is_some_and(|from| self.operations >= from)
     }
+
+    /// Whether the operation that has just begun fails.
+    fn fault(&self) -> Option<io::Error> {
+        let (operations, how) = self.failing.as_ref()?;
+        operations.contains(&(self.operations - 1)).then(|| io::Error::from(*how))
+    }
+
+    fn change(&mut self, change: Change) {
+        match &change {
+            Change::Write(at, data) => self.bytes[*at..*at + data.len()].copy_from_slice(data),
+            Change::Length(len) => self.bytes.resize(*len, 0),
+        }
+        self.unsynced.push(change);
+    }
 }
 
 impl Medium for MemoryMedium {
@@ -221,12 +289,23 @@ impl Medium for MemoryMedium {
             disk.is_open = true;
             if !disk.is_whole {
                 disk.bytes.clear();
+                disk.durable.clear();
                 disk.unsynced.clear();
             }
         }
         let database = builder.create_with_backend(Opened(self.clone()))?;
         self.powered().map_err(redb::StorageError::Io)?.is_whole = true;
         Ok(database)
+    }
+
+    fn forget_unwritten(&self) -> io::Result<()> {
+        let mut disk = self.powered()?;
+        let disk = &mut *disk;
+        disk.bytes.clone_from(&disk.durable);
+        for change in &disk.unsynced {
+            change.apply(&mut disk.bytes, || true);
+        }
+        Ok(())
     }
 
     fn free_bytes(&self) -> io::Result<u64> {
@@ -262,13 +341,10 @@ impl StorageBackend for Opened {
     fn set_len(&self, len: u64) -> io::Result<()> {
         let mut disk = self.0.changing()?;
         let len = usize::try_from(len).map_err(io::Error::other)?;
-        let old = disk.bytes.len();
-        if len < old {
-            let cut = disk.bytes.split_off(len);
-            disk.unsynced.push(Undo::Write(len, cut));
+        if let Some(fault) = disk.fault() {
+            return Err(fault);
         }
-        disk.unsynced.push(Undo::Length(old));
-        disk.bytes.resize(len, 0);
+        disk.change(Change::Length(len));
         Ok(())
     }
 
@@ -285,7 +361,15 @@ impl StorageBackend for Opened {
         if disk.sync == Sync::Fails {
             return Err(io::Error::other("the disk fails to sync"));
         }
-        disk.unsynced.clear();
+        if let Some(fault) = disk.fault() {
+            disk.unsynced.clear();
+            return Err(fault);
+        }
+        let mut durable = mem::take(&mut disk.durable);
+        for change in disk.unsynced.drain(..) {
+            change.apply(&mut durable, || true);
+        }
+        disk.durable = durable;
         disk.syncs += 1;
         Ok(())
     }
@@ -294,9 +378,14 @@ impl StorageBackend for Opened {
         let mut disk = self.0.changing()?;
         let at = usize::try_from(offset).map_err(io::Error::other)?;
         let end = at.checked_add(data.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
-        let old = disk.bytes.get(at..end).ok_or(io::ErrorKind::UnexpectedEof)?.to_vec();
-        disk.unsynced.push(Undo::Write(at, old));
-        disk.bytes[at..end].copy_from_slice(data);
+        if end > disk.bytes.len() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        if let Some(fault) = disk.fault() {
+            disk.change(Change::Write(at, data[..data.len() / 2].to_vec()));
+            return Err(fault);
+        }
+        disk.change(Change::Write(at, data.to_vec()));
         Ok(())
     }
 

@@ -24,6 +24,7 @@ mod retention;
 mod schema;
 mod shared;
 mod snapshot;
+mod steps;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -38,6 +39,7 @@ pub use redb;
 
 pub(crate) use admission::block_on;
 pub(crate) use committer::Closing;
+pub use committer::Step;
 pub(crate) use error::CommitError;
 pub use error::{AdminError, OpenError, PublishError, ReadError, StorageFault, TransactionError};
 pub use lane_rows::{Attempt, DeadLetter, LaneCounts};
@@ -52,6 +54,7 @@ pub use retention::Trimmed;
 pub(crate) use schema::ConsumerRow;
 pub(crate) use shared::LogOptions;
 pub(crate) use snapshot::LogSnapshot;
+pub use steps::Steps;
 pub(crate) use store::{Log, TopicInfo};
 pub(crate) use transaction::APPLICATION;
 pub use transaction::Transaction;

@@ -66,6 +66,11 @@ fn open_database(options: &LogOptions, medium: &dyn Medium) -> Result<Database, 
     let path = || medium.path().to_owned();
     let mut builder = Builder::new();
     builder.set_cache_size(options.cache_bytes);
+    if options.commit == CommitMode::OnePhase {
+        medium
+            .forget_unwritten()
+            .map_err(|source| OpenError::Io { path: path(), source: Arc::new(source) })?;
+    }
     match guarded(medium, || medium.open(&builder))? {
         Ok(database) => Ok(database),
         Err(DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch) => {

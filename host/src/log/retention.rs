@@ -1,6 +1,7 @@
 //! Retention: what is too old or too much is removed, whole batches at a time, and never what a consumer still needs.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 use redb::ReadableTable;
@@ -146,8 +147,8 @@ fn trim_partition(
     txn.tables.floors.insert((topic.id.0, partition), low)?;
     keys::trim(&mut txn.tables.keys, &txn.keys, topic.id, &keys, low)?;
     *keys_seen += keys.len();
-    for (lane, needed) in lanes.iter().filter(|(_, needed)| *needed < low) {
-        leave_gap(txn, *lane, topic, *needed, low)?;
+    for (lane, _) in lanes.iter().filter(|(_, needed)| *needed < low) {
+        leave_gaps(txn, *lane, topic, low)?;
     }
     let (topic, bytes_before) = (Arc::clone(topic), ends.bytes_before + bytes_removed);
     txn.after(move |_, _| topic.partitions[partition as usize].trim(low, bytes_before));
@@ -195,22 +196,16 @@ fn needs(txn: &Txn<'_>) -> Result<Needs, StorageFault> {
     Ok(needs)
 }
 
-/// Moves a lane past what retention took from it by force, and leaves a dead letter that says so.
-fn leave_gap(
-    txn: &mut Txn<'_>,
-    lane: LaneId,
-    topic: &Topic,
-    needed: u64,
-    low: u64,
-) -> Result<(), StorageFault> {
+/// Moves a lane past what retention took from it by force, and leaves dead letters that say so: one for the events that it
+/// had not read, and one for each that it held. What lies between them it has finished, and nothing says otherwise.
+fn leave_gaps(txn: &mut Txn<'_>, lane: LaneId, topic: &Topic, low: u64) -> Result<(), StorageFault> {
     let key = (lane.consumer.0, lane.partition);
     let stored = txn.tables.lanes.get(key)?.map(|row| schema::decode::<Progress>(row.value(), String::new));
-    if let Some(Ok(mut progress)) = stored {
-        let next = progress.next.entry(topic.id).or_insert(low);
-        *next = low.max(*next);
-        progress.counts.dead_letters += 1;
-        txn.tables.lanes.insert(key, schema::encode(&progress).as_slice())?;
-    }
+    // A lane that can't be read stays as it is: it says so itself, and finds the gap when it can be.
+    let Some(Ok(mut progress)) = stored else { return Ok(()) };
+    let next = progress.next.entry(topic.id).or_insert(low);
+    let unread = *next..low;
+    *next = low.max(*next);
     let mut lost = Vec::new();
     for row in txn.tables.held.range((key.0, key.1, 0)..=(key.0, key.1, u64::MAX))? {
         let (key, row) = row?;
@@ -220,25 +215,54 @@ fn leave_gap(
             && held.topic == topic.id
             && held.offset < low
         {
-            lost.push(key.value());
+            lost.push((key.value(), held));
         }
     }
-    for key in lost {
-        txn.tables.held.remove(key)?;
+    progress.counts.dead_letters += lost.len() as u64 + u64::from(!unread.is_empty());
+    txn.tables.lanes.insert(key, schema::encode(&progress).as_slice())?;
+    for (row, held) in lost {
+        txn.tables.held.remove(row)?;
+        let message = "retention removed the event by force while it was held";
+        let letter = gap(txn, topic, lane.partition, held.offset..held.offset + 1, message.to_owned());
+        let letter = DeadLetter {
+            commit: held.commit,
+            appended: held.appended,
+            first_attempt: if held.attempts.is_empty() { txn.now } else { held.first_attempt },
+            attempts: held.attempts,
+            key: held.key,
+            ..letter
+        };
+        put_letter(txn, lane, letter)?;
     }
+    if !unread.is_empty() {
+        let message = format!(
+            "retention removed the events up to offset {} by force, before the consumer had read them",
+            low - 1
+        );
+        let letter = gap(txn, topic, lane.partition, unread, message);
+        put_letter(txn, lane, letter)?;
+    }
+    txn.change_lane(lane);
+    Ok(())
+}
+
+fn put_letter(txn: &mut Txn<'_>, lane: LaneId, letter: DeadLetter) -> Result<(), StorageFault> {
     let id = txn.tables.take_number(meta::NEXT_LETTER)?;
-    let message = format!(
-        "retention removed the events up to offset {} by force, before the consumer had finished them",
-        low - 1
-    );
-    let letter = DeadLetter {
-        id,
+    let letter = DeadLetter { id, ..letter };
+    txn.tables.dead_letters.insert((lane.consumer.0, id), schema::encode(&letter).as_slice())?;
+    Ok(())
+}
+
+/// What is said of events that are gone.
+fn gap(txn: &Txn<'_>, topic: &Topic, partition: u32, offsets: Range<u64>, message: String) -> DeadLetter {
+    DeadLetter {
+        id: 0,
         at: txn.now,
         topic: topic.name.to_string(),
         topic_id: topic.id,
-        partition: lane.partition,
-        offset: needed,
-        offset_last: low - 1,
+        partition,
+        offset: offsets.start,
+        offset_last: offsets.end - 1,
         commit: 0,
         appended: txn.now,
         event: None,
@@ -249,8 +273,5 @@ fn leave_gap(
         redriven: false,
         key: 0,
         parked: None,
-    };
-    txn.tables.dead_letters.insert((lane.consumer.0, id), schema::encode(&letter).as_slice())?;
-    txn.change_lane(lane);
-    Ok(())
+    }
 }

@@ -1,6 +1,6 @@
 //! What the committer and the readers share: the database, and what memory knows of it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 use std::thread::{self, ThreadId};
 
@@ -60,7 +60,7 @@ pub(super) struct Shared {
 struct Lanes {
     /// Counts up whenever every lane has to read itself back.
     generation: u64,
-    by_id: HashMap<LaneId, LaneEntry>,
+    by_id: BTreeMap<LaneId, LaneEntry>,
 }
 
 #[derive(Default)]

@@ -24,6 +24,7 @@ use super::retention::{self, Trimmed};
 use super::schema::ConsumerRow;
 use super::shared::{Health, LogOptions, Shared};
 use super::snapshot::LogSnapshot;
+use super::steps::Steps;
 use super::topics::Topic;
 use super::transaction::{Transaction, Work};
 use super::txn::{Change, Txn};
@@ -65,12 +66,30 @@ pub(crate) struct Log {
     admission: Mutex<Option<Admission>>,
     /// Dropped to end the committer.
     end: Mutex<Option<Sender<Never>>>,
-    committer: Mutex<Option<JoinHandle<Closing>>>,
+    committer: Mutex<Option<Worker>>,
     unclean: bool,
 }
 
+/// Who has the committer work.
+enum Worker {
+    Thread(JoinHandle<Closing>),
+    Steps(Steps),
+}
+
+impl Worker {
+    /// Has what was admitted written and the database closed.
+    fn finish(self) -> Closing {
+        match self {
+            // The committer catches what panics in it; should one come through all the same, the log is closed.
+            Self::Thread(thread) => thread.join().unwrap_or(Closing::Failing),
+            Self::Steps(steps) => steps.finish().unwrap_or(Closing::Failing),
+        }
+    }
+}
+
 impl Log {
-    /// Opens the log, makes one where there is none, and starts its committer.
+    /// Opens the log, makes one where there is none, and starts its committer: on a thread of its own, unless it is to work
+    /// in steps.
     ///
     /// # Errors
     ///
@@ -80,6 +99,7 @@ impl Log {
         medium: Box<dyn Medium>,
         clock: Arc<dyn Clock>,
         random: Arc<dyn Random>,
+        steps: Option<Steps>,
     ) -> Result<Self, OpenError> {
         let opened = open::open(&options, &*medium, &*random)?;
         let path = medium.path().to_owned();
@@ -105,15 +125,19 @@ impl Log {
         let (admission, waiting) = admission::queues();
         let (end, ended) = crossbeam_channel::bounded(0);
         let committer = Committer::new(Arc::clone(&shared), waiting, ended, windows, commit_last);
-        let thread = std::thread::Builder::new()
-            .name("tidegate-commit".to_owned())
-            .spawn(move || committer.run())
-            .map_err(|source| OpenError::Io { path, source: Arc::new(source) })?;
+        let worker = if let Some(steps) = steps {
+            steps.put(committer);
+            Worker::Steps(steps)
+        } else {
+            let thread = std::thread::Builder::new().name("tidegate-commit".to_owned());
+            let thread = thread.spawn(move || committer.run());
+            Worker::Thread(thread.map_err(|source| OpenError::Io { path, source: Arc::new(source) })?)
+        };
         Ok(Self {
             shared,
             admission: Mutex::new(Some(admission)),
             end: Mutex::new(Some(end)),
-            committer: Mutex::new(Some(thread)),
+            committer: Mutex::new(Some(worker)),
             unclean,
         })
     }
@@ -128,8 +152,7 @@ impl Log {
         }
         self.end.lock().unwrap_or_else(PoisonError::into_inner).take();
         let committer = self.committer.lock().unwrap_or_else(PoisonError::into_inner).take()?;
-        // The committer catches what panics in it; should one come through all the same, the log is closed.
-        let closing = committer.join().unwrap_or(Closing::Failing);
+        let closing = committer.finish();
         self.shared.take_database(Health::Closed);
         Some((closing, admission.map_or(0, |admission| admission.refused())))
     }

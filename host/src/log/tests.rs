@@ -26,7 +26,7 @@ fn try_open(disk: &MemoryMedium) -> Result<Log, OpenError> {
         cache_bytes: CACHE_BYTES,
         free_bytes_min: 1000,
     };
-    Log::open(options, Box::new(disk.clone()), Arc::new(SystemClock::new()), Arc::new(SystemRandom))
+    Log::open(options, Box::new(disk.clone()), Arc::new(SystemClock::new()), Arc::new(SystemRandom), None)
 }
 
 fn event(id: &str, key: &str) -> Event {

@@ -1,6 +1,6 @@
 //! The topics as memory has them: names, settings, and how far each partition goes.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
@@ -129,7 +129,7 @@ impl Partition {
 #[derive(Debug, Default)]
 pub(super) struct Topics {
     by_name: HashMap<Arc<str>, Arc<Topic>>,
-    by_id: HashMap<TopicId, Arc<Topic>>,
+    by_id: BTreeMap<TopicId, Arc<Topic>>,
 }
 
 impl Topics {

@@ -250,7 +250,6 @@ impl<'t> Txn<'t> {
 
     /// Writes what is staged. Returns what memory has to do once it is durable.
     pub fn complete(mut self) -> Result<Vec<After>, StorageFault> {
-        let appends = !self.staged.is_empty();
         for ((topic, partition), mut staged) in std::mem::take(&mut self.staged) {
             staged.write(&mut self.tables, partition, self.commit, self.now)?;
             let (next, bytes) = (staged.next, staged.bytes);
@@ -264,12 +263,11 @@ impl<'t> Txn<'t> {
             self.remember(topic, staged)?;
         }
         self.keys.complete(&mut self.tables.keys)?;
-        if appends {
-            let mut row = [0; 16];
-            row[..8].copy_from_slice(&self.commit.to_le_bytes());
-            row[8..].copy_from_slice(&self.now.0.to_le_bytes());
-            self.tables.meta.insert(meta::COMMIT, row.as_slice())?;
-        }
+        // Whatever it writes may tell of this moment, before which the clock doesn't go back after a restart.
+        let mut row = [0; 16];
+        row[..8].copy_from_slice(&self.commit.to_le_bytes());
+        row[8..].copy_from_slice(&self.now.0.to_le_bytes());
+        self.tables.meta.insert(meta::COMMIT, row.as_slice())?;
         Ok(self.after)
     }
 

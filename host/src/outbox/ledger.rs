@@ -191,7 +191,7 @@ mod tests {
             free_bytes_min: 0,
         };
         let (clock, random) = (Arc::new(SystemClock::new()), Arc::new(SystemRandom));
-        let log = Log::open(options, Box::new(MemoryMedium::new()), clock, random).unwrap();
+        let log = Log::open(options, Box::new(MemoryMedium::new()), clock, random, None).unwrap();
         let topic = block_on(log.create_topic("t", TopicConfig::new(1))).unwrap();
         (Arc::new(log), topic)
     }

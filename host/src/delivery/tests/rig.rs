@@ -47,8 +47,9 @@ impl Rig {
         };
         let medium = Box::new(disk.clone());
         let random = Arc::new(SeededRandom::new(7));
-        let log = Arc::new(Log::open(options, medium, Arc::clone(&clock) as Arc<dyn Clock>, random).unwrap());
-        let lanes = Lanes::new(Arc::clone(&log), tokio::runtime::Handle::current());
+        let log =
+            Arc::new(Log::open(options, medium, Arc::clone(&clock) as Arc<dyn Clock>, random, None).unwrap());
+        let lanes = Lanes::new(Arc::clone(&log), tokio::runtime::Handle::current(), None);
         Self { disk, clock, log, lanes }
     }
 

@@ -1,0 +1,329 @@
+//! What a client asks of the bus, and what follows from the answer.
+
+use std::fmt;
+use std::pin::Pin;
+
+use tidegate::testing::Stepper;
+use tidegate::{AdminError, Bus, ConsumerError, Event, PublishError, Published, TransactionError};
+use tokio::task::JoinHandle;
+
+use super::model::ROWS;
+use super::script::PLANS;
+use super::world::World;
+
+/// A call to be made.
+pub struct Call {
+    pub what: String,
+    work: Pin<Box<dyn Future<Output = Done> + Send>>,
+}
+
+/// A call that is under way.
+pub struct Begun {
+    pub what: String,
+    task: JoinHandle<Done>,
+}
+
+/// What became of one.
+pub enum Done {
+    Published(Result<Vec<(String, Published)>, (PublishError, Vec<String>)>),
+    Transacted(Result<Vec<(String, Published)>, (TransactionError<PublishError>, Vec<String>)>),
+    /// A transaction that was to be refused.
+    Refused(Result<(), TransactionError<PublishError>>),
+    /// Something that changes no event.
+    Administered(Result<(), ConsumerError>),
+    /// The bus's own threads have ended.
+    CutOff,
+}
+
+impl Call {
+    fn new(what: String, work: impl Future<Output = Done> + Send + 'static) -> Self {
+        Self { what, work: Box::pin(work) }
+    }
+
+    /// Begins it.
+    pub fn begin(self, stepper: &Stepper) -> Begun {
+        Begun { what: self.what, task: stepper.spawn(self.work) }
+    }
+}
+
+impl Begun {
+    pub fn is_done(&self) -> bool {
+        self.task.is_finished()
+    }
+
+    pub async fn answer(self) -> Done {
+        self.task.await.unwrap_or(Done::CutOff)
+    }
+}
+
+impl fmt::Display for Done {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Published(Ok(places)) | Self::Transacted(Ok(places)) => {
+                for (id, place) in places {
+                    write!(
+                        f,
+                        "{id} at {}/{}{} ",
+                        place.partition,
+                        place.offset,
+                        if place.duplicate { " again" } else { "" }
+                    )?;
+                }
+                Ok(())
+            }
+            Self::Published(Err((error, _))) => write!(f, "{error}"),
+            Self::Transacted(Err((error, _))) | Self::Refused(Err(error)) => write!(f, "{error}"),
+            Self::Administered(Err(error)) => write!(f, "{error}"),
+            Self::Refused(Ok(())) | Self::Administered(Ok(())) => write!(f, "done"),
+            Self::CutOff => write!(f, "cut off"),
+        }
+    }
+}
+
+impl Done {
+    /// Tells the model.
+    ///
+    /// # Errors
+    ///
+    /// The answer is one that must not be.
+    pub fn settle(self, world: &mut World) -> Result<(), String> {
+        let (error, ids) = match self {
+            Self::Published(Ok(places)) | Self::Transacted(Ok(places)) => {
+                for (id, place) in places {
+                    world.counts.add("acknowledged", 1);
+                    world.model.acknowledge(&id, &place)?;
+                }
+                return Ok(());
+            }
+            Self::Published(Err((PublishError::InDoubt(_), _)))
+            | Self::Transacted(Err((TransactionError::InDoubt(_), _))) => {
+                world.counts.add("in doubt", 1);
+                return Ok(());
+            }
+            Self::Published(Err((error, ids))) => match error {
+                PublishError::Reopening
+                | PublishError::DiskFull { .. }
+                | PublishError::Closed
+                | PublishError::VersionConflict { .. } => (error.to_string(), ids),
+                other => return Err(other.to_string()),
+            },
+            Self::Transacted(Err((error, ids))) => match error {
+                TransactionError::Reopening
+                | TransactionError::DiskFull { .. }
+                | TransactionError::Closed
+                | TransactionError::Refused(PublishError::Storage(_) | PublishError::DiskFull { .. }) => {
+                    (error.to_string(), ids)
+                }
+                other => return Err(other.to_string()),
+            },
+            Self::Refused(outcome) => {
+                return match outcome {
+                    Ok(()) => Err("a transaction that failed was kept".to_owned()),
+                    Err(_) => {
+                        world.counts.add("undone transactions", 1);
+                        Ok(())
+                    }
+                };
+            }
+            Self::Administered(outcome) => return administered(outcome),
+            Self::CutOff => return Ok(()),
+        };
+        world.counts.add("refused calls", 1);
+        for id in ids {
+            world.model.refuse(&id);
+        }
+        drop(error);
+        Ok(())
+    }
+}
+
+fn administered(outcome: Result<(), ConsumerError>) -> Result<(), String> {
+    let Err(error) = outcome else { return Ok(()) };
+    match &error {
+        ConsumerError::Admin(
+            AdminError::InDoubt(_)
+            | AdminError::Reopening
+            | AdminError::Closed
+            | AdminError::DiskFull { .. }
+            | AdminError::UnknownDeadLetter { .. }
+            | AdminError::NothingToRedrive { .. }
+            | AdminError::Read(_),
+        )
+        | ConsumerError::Running(_)
+        | ConsumerError::NotRunning(_) => Ok(()),
+        other => Err(other.to_string()),
+    }
+}
+
+fn ids(events: &[(&'static str, Event)]) -> Vec<String> {
+    events.iter().map(|(_, event)| event.id().to_owned()).collect()
+}
+
+/// Up to four events, new ones and such as were published before.
+pub fn publish(world: &mut World, bus: &Bus) -> Option<Call> {
+    let mut events: Vec<(&'static str, Event)> = Vec::new();
+    for _ in 0..=world.draw(4) {
+        let chance = world.draw(u64::MAX);
+        let again = if world.draw(4) == 0 { world.model.any_spec(chance) } else { None };
+        let (topic, event) = match again {
+            Some((topic, event)) => (topic, event.clone()),
+            None => {
+                let topic = ["a", "b", "f"][usize::try_from(world.draw(5)).unwrap_or(0).min(2)];
+                (topic, world.new_event(topic))
+            }
+        };
+        if !events.iter().any(|(_, other)| other.id() == event.id()) {
+            events.push((topic, event));
+        }
+    }
+    for (topic, event) in &events {
+        world.model.submit(topic, event, false);
+    }
+    let ids = ids(&events);
+    let bus = bus.clone();
+    Some(Call::new(format!("publish {ids:?}"), async move {
+        Done::Published(match bus.publish_all(events).await {
+            Ok(places) => Ok(ids.into_iter().zip(places).collect()),
+            Err(error) => Err((error, ids)),
+        })
+    }))
+}
+
+/// Rows of the application and their events.
+pub fn transaction(world: &mut World, bus: &Bus) -> Option<Call> {
+    let mut events = Vec::new();
+    for _ in 0..=world.draw(2) {
+        let topic = if world.draw(2) == 0 { "a" } else { "b" };
+        events.push((topic, world.new_event(topic)));
+    }
+    let refused = world.draw(3) == 0;
+    let panics = world.draw(6) == 0;
+    if !refused {
+        for (topic, event) in &events {
+            world.model.submit(topic, event, true);
+        }
+    }
+    let ids = ids(&events);
+    let what = format!("transaction {ids:?}{}", if refused { ", to be refused" } else { "" });
+    let bus = bus.clone();
+    Some(Call::new(what, async move {
+        let done = bus.transaction(move |transaction| {
+            let mut places = Vec::new();
+            for (topic, event) in events {
+                let id = event.id().to_owned();
+                let place = transaction.publish(topic, event)?;
+                let rows = transaction.open_table(ROWS);
+                // What fails here fails the commit too.
+                if let Ok(mut rows) = rows {
+                    drop(rows.insert(id.as_str(), 1));
+                }
+                places.push((id, place));
+            }
+            if refused && panics {
+                std::panic::panic_any(super::script::ON_PURPOSE);
+            }
+            if refused { Err(PublishError::Closed) } else { Ok(places) }
+        });
+        match done.await {
+            Ok(_) if refused => Done::Refused(Ok(())),
+            Err(error) if refused => Done::Refused(Err(error)),
+            Ok(places) => Done::Transacted(Ok(places)),
+            Err(error) => Done::Transacted(Err((error, ids))),
+        }
+    }))
+}
+
+/// An event on condition that nobody was faster.
+pub fn expecting(world: &mut World, bus: &Bus) -> Option<Call> {
+    let event = world.new_event("a");
+    let version = bus.version("a", event.key()).ok()?;
+    let expected = version + u64::from(world.draw(4) == 0);
+    world.model.submit("a", &event, false);
+    let (id, bus) = (event.id().to_owned(), bus.clone());
+    Some(Call::new(format!("publish {id} expecting {expected}"), async move {
+        Done::Published(match bus.publish_expecting("a", expected, vec![event]).await {
+            Ok(places) => Ok(places.into_iter().map(|place| (id.clone(), place)).collect()),
+            Err(error) => Err((error, vec![id])),
+        })
+    }))
+}
+
+fn any_plan(world: &World) -> &'static super::script::Plan {
+    &PLANS[usize::try_from(world.draw(PLANS.len() as u64)).unwrap_or(0)]
+}
+
+fn administer(what: String, work: impl Future<Output = Result<(), ConsumerError>> + Send + 'static) -> Call {
+    Call::new(what, async move { Done::Administered(work.await) })
+}
+
+fn some_letters(world: &World, bus: &Bus, consumer: &str) -> Option<Vec<tidegate::DeadLetter>> {
+    let mut letters = bus.dead_letters(consumer, 0, 100).ok()?;
+    letters.retain(|letter| letter.event.is_some() && world.draw(2) == 0);
+    if letters.is_empty() { None } else { Some(letters) }
+}
+
+/// Dead letters, put back to work.
+pub fn redrive(world: &mut World, bus: &Bus) -> Option<Call> {
+    let plan = any_plan(world);
+    let letters = some_letters(world, bus, plan.name)?;
+    world.model.redrive(plan.name, &letters);
+    world.counts.add("redriven letters", letters.len() as u64);
+    let ids: Vec<_> = letters.iter().map(|letter| letter.id).collect();
+    let bus = bus.clone();
+    Some(administer(format!("redrive {ids:?} of {}", plan.name), async move {
+        Ok(bus.redrive(plan.name, ids).await?)
+    }))
+}
+
+/// A dead letter, thrown away.
+pub fn discard(world: &mut World, bus: &Bus) -> Option<Call> {
+    let plan = any_plan(world);
+    let mut letters = some_letters(world, bus, plan.name)?;
+    letters.truncate(1);
+    world.model.discard(plan.name, &letters);
+    let ids: Vec<_> = letters.iter().map(|letter| letter.id).collect();
+    let bus = bus.clone();
+    Some(administer(format!("discard {ids:?} of {}", plan.name), async move {
+        Ok(bus.discard(plan.name, ids).await?)
+    }))
+}
+
+/// A new version of a consumer's program.
+pub fn reload(world: &mut World, bus: &Bus) -> Option<Call> {
+    let plan = any_plan(world);
+    world.version += 1;
+    world.counts.add("reloads", 1);
+    let (script, bus) = (world.script(plan), bus.clone());
+    Some(administer(format!("reload {} with {}", plan.name, world.version), async move {
+        bus.switch_handler(plan.name, script).await
+    }))
+}
+
+/// A pause, or its end.
+pub fn pause(world: &mut World, bus: &Bus) -> Option<Call> {
+    let (plan, bus) = (any_plan(world), bus.clone());
+    let pauses = world.draw(2) == 0;
+    Some(administer(format!("pause {}: {pauses}", plan.name), async move {
+        if pauses { bus.pause(plan.name).await } else { bus.resume(plan.name).await }
+    }))
+}
+
+/// The end of a consumer in this process, and another beginning.
+pub fn resubscribe(world: &mut World, bus: &Bus) -> Option<Call> {
+    let (plan, bus) = (any_plan(world), bus.clone());
+    let (config, script) = (world.consumer_config(plan), world.script(plan));
+    Some(administer(format!("unsubscribe {} and subscribe it again", plan.name), async move {
+        bus.unsubscribe(plan.name).await?;
+        bus.subscribe(plan.name, config, script).await
+    }))
+}
+
+/// Retention.
+pub fn trim(world: &mut World, bus: &Bus) -> Option<Call> {
+    let bus = bus.clone();
+    world.counts.add("runs of retention", 1);
+    Some(administer("trim".to_owned(), async move {
+        bus.trim().await?;
+        Ok(())
+    }))
+}

@@ -1,0 +1,91 @@
+//! The simulation: the whole bus on a simulated clock, disk and scheduler, all of which follow from a seed, beside a model
+//! of what it promises.
+
+mod call;
+mod model;
+mod script;
+mod world;
+
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+
+use tempfile::TempDir;
+
+use world::{Counts, World};
+
+/// Runs so many seeds, on all cores.
+///
+/// # Errors
+///
+/// The first promise that is broken, with the command that repeats it.
+pub fn run(from: u64, seeds: u64, verbose: bool) -> Result<String, String> {
+    silence_panics_on_purpose();
+    let next = AtomicU64::new(from);
+    let counts = Mutex::new(Counts::default());
+    let broken: Mutex<Option<(u64, String)>> = Mutex::new(None);
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    thread::scope(|scope| {
+        for _ in 0..cores.min(usize::try_from(seeds).unwrap_or(usize::MAX)) {
+            scope.spawn(|| {
+                let folder = TempDir::new().expect("a temporary directory can be made");
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= from + seeds || broken.lock().is_ok_and(|broken| broken.is_some()) {
+                        return;
+                    }
+                    match twice_where_asked(seed, from, folder.path(), verbose) {
+                        Ok(of_seed) => counts.lock().expect("nobody panics with it").merge(&of_seed),
+                        Err(why) => {
+                            let mut broken = broken.lock().expect("nobody panics with it");
+                            if broken.as_ref().is_none_or(|(other, _)| *other > seed) {
+                                *broken = Some((seed, why));
+                            }
+                        }
+                    }
+                }
+            });
+        }
+    });
+    if let Some((seed, why)) = broken.into_inner().expect("nobody panicked with it") {
+        return Err(format!(
+            "seed {seed}: {why}\nrepeat it: cargo xtask sim --seeds 1 --from {seed} --verbose 1"
+        ));
+    }
+    let counts = counts.into_inner().expect("nobody panicked with it");
+    Ok(format!("sim: {seeds} seeds from {from}: {counts}; 0 promises broken"))
+}
+
+/// Plays a seed. The first one is played twice: a failure is worth little if its seed doesn't repeat it.
+fn twice_where_asked(seed: u64, first: u64, folder: &Path, verbose: bool) -> Result<Counts, String> {
+    let (counts, trace) = play(seed, folder, verbose)?;
+    if seed == first {
+        let (_, again) = play(seed, folder, false)?;
+        if trace != again {
+            return Err("it went another way when it was played again".to_owned());
+        }
+    }
+    Ok(counts)
+}
+
+fn play(seed: u64, folder: &Path, verbose: bool) -> Result<(Counts, u64), String> {
+    let mut world = World::new(seed, folder, verbose);
+    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| world.play()));
+    let trace = outcome.unwrap_or_else(|panic| {
+        let message = panic.downcast_ref::<String>().cloned();
+        let message = message.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string));
+        Err(format!("it panicked: {}", message.unwrap_or_default()))
+    })?;
+    Ok((world.counts, trace))
+}
+
+/// Panics that are part of a script are no news.
+fn silence_panics_on_purpose() {
+    let default = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if panic.payload_as_str() != Some(script::ON_PURPOSE) {
+            default(panic);
+        }
+    }));
+}

@@ -1,0 +1,569 @@
+//! One simulated machine: a clock, a disk, chance, and the bus that lives on them, again and again.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidegate::config::{BusConfig, CommitMode, Retention, TopicConfig};
+use tidegate::testing::{ManualClock, MemoryMedium, SeededRandom, Step, Stepper};
+use tidegate::{Bus, BusError, Clock, Event, Options, Random, ReadError, StorageEnd, Timestamp};
+use tokio::sync::Notify;
+
+use super::call::{self, Begun, Call, Done};
+use super::model::{KEPT, KEPT_AT_MOST, Model, TOPICS};
+use super::script::{Calls, PLANS, Script};
+
+/// The time at which the clock starts.
+const START: Timestamp = Timestamp(1_518_000_000_000_000);
+/// Things that happen in one simulation, before it is brought to its end.
+const DEEDS: u64 = 160;
+/// Turns that tasks and the committer get between two of them, at most.
+const TURNS: u64 = 16;
+/// Calls that are under way at once.
+const CALLS_MAX: usize = 6;
+/// After so many deeds all that is durable is looked at.
+const CHECK_EVERY: u64 = 12;
+/// Turns in which something has to come to its end that nothing holds back.
+const PATIENCE: u32 = 50_000;
+/// Free space of a disk with enough of it, and of one that is nearly full, in bytes.
+const ROOM: u64 = 1 << 30;
+const NO_ROOM: u64 = 1 << 10;
+/// What the bus leaves free.
+const ROOM_MIN: u64 = 1 << 20;
+
+/// What was injected and what came of it, summed over all seeds.
+#[derive(Clone, Debug, Default)]
+pub struct Counts(pub BTreeMap<&'static str, u64>);
+
+impl Counts {
+    pub fn add(&mut self, what: &'static str, count: u64) {
+        *self.0.entry(what).or_default() += count;
+    }
+
+    pub fn merge(&mut self, other: &Self) {
+        for (what, count) in &other.0 {
+            self.add(what, *count);
+        }
+    }
+}
+
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, (what, count)) in self.0.iter().enumerate() {
+            write!(f, "{}{count} {what}", if at == 0 { "" } else { ", " })?;
+        }
+        Ok(())
+    }
+}
+
+/// How a life of the bus ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Death {
+    /// In good order.
+    Shutdown,
+    /// The process was killed: the operating system writes what it has.
+    Killed,
+    /// The power went, and with it all that was not synced.
+    PowerLost,
+    /// The power went while the disk was writing.
+    Torn,
+}
+
+/// See the module.
+pub struct World {
+    directory: PathBuf,
+    disk: MemoryMedium,
+    clock: Arc<ManualClock>,
+    chance: Arc<SeededRandom>,
+    pub calls: Arc<Calls>,
+    pub model: Model,
+    pub counts: Counts,
+    trace: DefaultHasher,
+    /// Ids are never used for another event.
+    pub next_id: u64,
+    /// Versions of the consumers' programs.
+    pub version: u32,
+    held_max: usize,
+    commit: CommitMode,
+    deeds: u64,
+    /// The last thing that was done, for who looks into a failure.
+    pub last: String,
+    verbose: bool,
+}
+
+/// A bus, for as long as its process lives.
+pub struct Life<'w> {
+    pub world: &'w mut World,
+    pub bus: Bus,
+    stepper: Stepper,
+    idle: Arc<Notify>,
+    calls: Vec<Begun>,
+    death: Option<Death>,
+    observed: Timestamp,
+}
+
+impl World {
+    pub fn new(seed: u64, directory: &Path, verbose: bool) -> Self {
+        let chance = Arc::new(SeededRandom::new(seed));
+        let held_max = if chance.next_u64().is_multiple_of(4) { 3 } else { 1000 };
+        let commit =
+            if chance.next_u64().is_multiple_of(4) { CommitMode::OnePhase } else { CommitMode::QuickRepair };
+        Self {
+            directory: directory.to_owned(),
+            disk: MemoryMedium::new(),
+            clock: Arc::new(ManualClock::new(START)),
+            chance,
+            calls: Arc::default(),
+            model: Model::default(),
+            counts: Counts::default(),
+            trace: DefaultHasher::new(),
+            next_id: 0,
+            version: 1,
+            held_max,
+            commit,
+            deeds: 0,
+            last: String::new(),
+            verbose,
+        }
+    }
+
+    /// The whole simulation. Returns what tells one run from another.
+    pub fn play(&mut self) -> Result<u64, String> {
+        let (commit, held_max) = (self.commit, self.held_max);
+        self.note(format_args!("commits are {commit:?}, and a lane holds at most {held_max}"));
+        self.disk.set_free_bytes(Some(ROOM));
+        let mut is_new = true;
+        while self.deeds < DEEDS {
+            let death = self.live(async |life| {
+                if is_new {
+                    life.set_up().await?;
+                }
+                life.subscribe_all().await?;
+                life.go_on().await
+            })?;
+            is_new = false;
+            self.die(death);
+        }
+        self.live(async |life| {
+            life.subscribe_all().await?;
+            life.come_to_the_end().await
+        })?;
+        // In good order, and nothing has changed.
+        self.live(async |life| life.check())?;
+        self.counts.add("events", self.model.events());
+        self.counts.add("failed deliveries", self.calls.failures());
+        self.disk.operations().hash(&mut self.trace);
+        Ok(self.trace.finish())
+    }
+
+    pub fn draw(&self, below: u64) -> u64 {
+        self.chance.next_u64() % below
+    }
+
+    pub fn note(&mut self, what: fmt::Arguments<'_>) {
+        self.last = what.to_string();
+        self.last.hash(&mut self.trace);
+        if self.verbose {
+            eprintln!("{} {}", self.clock.now(), self.last);
+        }
+    }
+
+    pub fn script(&self, plan: &'static super::script::Plan) -> Script {
+        Script {
+            plan,
+            version: self.version,
+            calls: Arc::clone(&self.calls),
+            clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
+        }
+    }
+
+    pub fn consumer_config(&self, plan: &super::script::Plan) -> tidegate::config::ConsumerConfig {
+        plan.config(self.held_max)
+    }
+
+    /// One life of the bus, on one thread.
+    fn live(&mut self, work: impl AsyncFnOnce(&mut Life<'_>) -> Result<(), String>) -> Result<Death, String> {
+        let idle = Arc::new(Notify::new());
+        let park = Arc::clone(&idle);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .on_thread_park(move || park.notify_one())
+            .build()
+            .map_err(|error| error.to_string())?;
+        self.calls.new_life(self.model.crashes);
+        runtime.block_on(async {
+            let chance = Arc::new(SeededRandom::new(self.chance.next_u64()));
+            let stepper = Stepper::new(tokio::runtime::Handle::current(), chance);
+            let bus = self.open(&stepper)?;
+            let mut life = Life {
+                world: self,
+                bus,
+                stepper,
+                idle,
+                calls: Vec::new(),
+                death: None,
+                observed: Timestamp(0),
+            };
+            let outcome = work(&mut life).await;
+            let death = life.death;
+            match (outcome, death) {
+                (Ok(()), None) => life.shut_down().await.map(|()| Death::Shutdown),
+                (Ok(()), Some(death)) => Ok(death),
+                (Err(broken), _) => Err(format!("{broken}\n  after: {}", life.world.last)),
+            }
+        })
+    }
+
+    fn open(&mut self, stepper: &Stepper) -> Result<Bus, String> {
+        let options = || {
+            let mut config = BusConfig::default();
+            config.commit = self.commit;
+            config.free_bytes_min = ROOM_MIN;
+            Options::new(&self.directory)
+                .config(config)
+                .clock(Arc::clone(&self.clock) as Arc<dyn Clock>)
+                .random(Arc::new(SeededRandom::new(self.chance.next_u64())))
+                .medium(self.disk.clone())
+                .stepper(stepper.clone())
+        };
+        match Bus::open_with(options()) {
+            Ok(bus) => Ok(bus),
+            Err(error) => {
+                let error: BusError = error;
+                Err(format!("it can't be opened: {error}"))
+            }
+        }
+    }
+
+    /// What the disk has left of the life before, and what time it is when the next one begins.
+    fn die(&mut self, death: Death) {
+        let chance = SeededRandom::new(self.chance.next_u64());
+        match death {
+            Death::Shutdown => self.counts.add("shutdowns", 1),
+            Death::Killed => {
+                self.counts.add("kills", 1);
+                self.disk.end_process();
+            }
+            Death::PowerLost => {
+                self.counts.add("power cuts", 1);
+                self.disk.cut_power();
+            }
+            Death::Torn => {
+                self.counts.add("power cuts with torn writes", 1);
+                self.disk.cut_power_keeping(|| chance.next_u64() & 1 == 0);
+            }
+        }
+        self.model.crashes += u32::from(death != Death::Shutdown);
+        self.disk.works_again();
+        self.disk.set_free_bytes(Some(ROOM));
+        self.note(format_args!("the life ends: {death:?}"));
+        if self.draw(4) == 0 {
+            self.counts.add("clocks set back", 1);
+            let back = Duration::from_secs(self.draw(7200));
+            self.clock = Arc::new(ManualClock::new(self.clock.now().before(back)));
+        }
+    }
+}
+
+impl Life<'_> {
+    async fn set_up(&mut self) -> Result<(), String> {
+        for (topic, partitions) in TOPICS {
+            let config = TopicConfig::new(partitions);
+            let config = match topic {
+                "a" => config.sequence(true),
+                "b" => config.retention(Retention::keep_for(KEPT)),
+                "f" => config.retention(Retention::keep_for(KEPT_AT_MOST).force(true)),
+                _ => config,
+            };
+            let bus = self.bus.clone();
+            let made = async move { bus.create_topic(topic, config).await };
+            self.drive(made).await?.map_err(|error| error.to_string())?;
+        }
+        Ok(())
+    }
+
+    /// Starts the consumers that don't run. A disk that fails may keep them from it.
+    async fn subscribe_all(&mut self) -> Result<(), String> {
+        for plan in &PLANS {
+            let (bus, config, script) =
+                (self.bus.clone(), self.world.consumer_config(plan), self.world.script(plan));
+            let subscribed =
+                self.drive(async move { bus.subscribe(plan.name, config, script).await }).await?;
+            subscribed.map_err(|error| format!("{} doesn't start: {error}", plan.name))?;
+        }
+        Ok(())
+    }
+
+    /// Lets things happen until the bus dies.
+    async fn go_on(&mut self) -> Result<(), String> {
+        while self.world.deeds < DEEDS && self.death.is_none() {
+            self.world.deeds += 1;
+            self.deed().await?;
+            for _ in 0..self.world.draw(TURNS) {
+                self.turn().await?;
+            }
+            self.collect().await?;
+            if self.death.is_some() {
+                break;
+            }
+            if self.world.deeds.is_multiple_of(CHECK_EVERY) {
+                self.check()?;
+            }
+        }
+        if self.death.is_none() && self.world.draw(2) == 0 {
+            self.death = Some(self.any_death());
+        }
+        self.abandon_if_dead();
+        Ok(())
+    }
+
+    fn any_death(&mut self) -> Death {
+        [Death::Killed, Death::PowerLost, Death::Torn][usize::try_from(self.world.draw(3)).unwrap_or(0)]
+    }
+
+    async fn deed(&mut self) -> Result<(), String> {
+        match self.world.draw(100) {
+            0..34 => self.call(call::publish),
+            34..40 => self.call(call::transaction),
+            40..44 => self.call(call::expecting),
+            44..48 => self.call(call::redrive),
+            48..50 => self.call(call::discard),
+            50..54 => self.call(call::reload),
+            54..56 => self.call(call::pause),
+            56..58 => self.call(call::resubscribe),
+            58..61 => self.call(call::trim),
+            61..64 => {
+                let disk = &self.world.disk;
+                let from = disk.operations() + self.world.draw(12);
+                let how = if self.world.draw(2) == 0 { ErrorKind::Other } else { ErrorKind::StorageFull };
+                let until = from + 1 + self.world.draw(4);
+                disk.fail_at(from..until, how);
+                self.world.counts.add("spells of failing writes and syncs", 1);
+                self.world.note(format_args!("the disk fails at {from}..{until}: {how}"));
+            }
+            64..66 => {
+                self.world.disk.set_free_bytes(Some(NO_ROOM));
+                self.world.counts.add("full disks", 1);
+                self.world.note(format_args!("the disk is full"));
+            }
+            66..69 => self.world.disk.set_free_bytes(Some(ROOM)),
+            69..71 => {
+                // Whatever is under way is cut off in the middle of it.
+                let at = self.world.disk.operations() + self.world.draw(25);
+                self.world.disk.freeze_at(at);
+                let death = self.any_death();
+                self.world.note(format_args!("the disk is frozen at {at}, for {death:?}"));
+                for _ in 0..self.world.draw(40) {
+                    self.turn().await?;
+                }
+                self.death = Some(death);
+            }
+            71 => {
+                self.death = Some(self.any_death());
+            }
+            72 => return self.shut_down().await,
+            73..78 => {
+                let hours =
+                    if self.world.draw(8) == 0 { self.world.draw(6) * 3600 } else { self.world.draw(90) };
+                self.world.clock.advance(Duration::from_secs(hours));
+                self.world.note(format_args!("{hours} seconds pass"));
+            }
+            78..88 => self.world.clock.advance(Duration::from_millis(self.world.draw(500))),
+            _ => {
+                for _ in 0..self.world.draw(20) {
+                    self.turn().await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn call(&mut self, make: fn(&mut World, &Bus) -> Option<Call>) {
+        if self.calls.len() < CALLS_MAX
+            && let Some(call) = make(self.world, &self.bus)
+        {
+            self.world.note(format_args!("{}", call.what));
+            self.calls.push(call.begin(&self.stepper));
+        }
+    }
+
+    /// Lets a task go on up to its next await, or the committer.
+    async fn turn(&mut self) -> Result<(), String> {
+        if self.world.draw(4) == 0 || !self.stepper.go_on() {
+            self.step()?;
+        }
+        self.idle().await;
+        Ok(())
+    }
+
+    /// Ends when the runtime has nothing to do.
+    async fn idle(&self) {
+        self.idle.notified().await;
+    }
+
+    /// One commit. Before time enough has passed for an event to be removed, it has been seen.
+    fn step(&mut self) -> Result<Step, String> {
+        let now = self.world.clock.now();
+        if now.since(self.observed) > KEPT_AT_MOST / 2 && self.death.is_none() {
+            if unless_unreadable(self.world.model.observe(&self.bus))? {
+                self.observed = now;
+            }
+        }
+        Ok(self.stepper.commit())
+    }
+
+    /// Takes the answers of calls that have come to their end.
+    async fn collect(&mut self) -> Result<(), String> {
+        let (done, open): (Vec<_>, Vec<_>) = self.calls.drain(..).partition(Begun::is_done);
+        self.calls = open;
+        for call in done {
+            let what = call.what.clone();
+            let done = call.answer().await;
+            self.take(&what, done)?;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, what: &str, done: Done) -> Result<(), String> {
+        self.world.note(format_args!("{what}: {done}"));
+        done.settle(self.world).map_err(|broken| format!("{what}: {broken}"))
+    }
+
+    /// Calls that will never be answered: what they wanted may be durable.
+    fn abandon_if_dead(&mut self) {
+        if self.death.is_some() {
+            self.world.counts.add("calls cut off", self.calls.len() as u64);
+            self.calls.clear();
+        }
+    }
+
+    /// Looks at all that is durable, unless the storage is just being opened anew.
+    fn check(&mut self) -> Result<(), String> {
+        let calls = self.world.calls.take()?;
+        unless_unreadable(self.world.model.check(&self.bus, &calls)).map(drop)
+    }
+
+    /// Has something come to its end, and lets time pass where nothing goes on without it.
+    async fn drive<T>(&mut self, work: impl Future<Output = T>) -> Result<T, String> {
+        let mut work = pin!(work);
+        for _ in 0..PATIENCE {
+            let done = tokio::select! {
+                biased;
+                done = &mut work => Some(done),
+                () = self.idle() => None,
+            };
+            if let Some(done) = done {
+                return Ok(done);
+            }
+            let commits_first = self.world.draw(8) == 0 && self.step()? == Step::Worked;
+            if !commits_first && !self.stepper.go_on() && self.step()? != Step::Worked {
+                self.world.clock.advance(Duration::from_millis(10 + self.world.draw(1000)));
+            }
+        }
+        Err("a call never ends".to_owned())
+    }
+
+    /// Heals what was broken, and has every consumer come to the end of what there is.
+    async fn come_to_the_end(&mut self) -> Result<(), String> {
+        self.finish_calls().await?;
+        for plan in &PLANS {
+            let bus = self.bus.clone();
+            // One that was paused before stays paused over restarts.
+            let resumed = self.drive(async move { bus.resume(plan.name).await }).await?;
+            resumed.map_err(|error| error.to_string())?;
+        }
+        self.come_through().await?;
+        self.check()?;
+        // Every letter that has an event goes back to work, until there is none.
+        for _ in 0..DEEDS {
+            let mut is_done = true;
+            for plan in &PLANS {
+                let letters = self.bus.dead_letters(plan.name, 0, 100).map_err(|error| error.to_string())?;
+                let letters: Vec<_> = letters.into_iter().filter(|letter| letter.event.is_some()).collect();
+                if letters.is_empty() {
+                    continue;
+                }
+                is_done = false;
+                self.world.model.redrive(plan.name, &letters);
+                let ids = letters.iter().map(|letter| letter.id).collect();
+                let bus = self.bus.clone();
+                let redriven = self.drive(async move { bus.redrive(plan.name, ids).await }).await?;
+                redriven.map_err(|error| error.to_string())?;
+            }
+            if is_done {
+                return self.check();
+            }
+            self.come_through().await?;
+            self.check()?;
+        }
+        Err("dead letters that were redriven come back".to_owned())
+    }
+
+    async fn come_through(&mut self) -> Result<(), String> {
+        for _ in 0..PATIENCE {
+            self.idle().await;
+            if self.stepper.go_on() || self.step()? == Step::Worked {
+                continue;
+            }
+            self.check()?;
+            if self.world.model.is_through(&self.bus, self.world.held_max)? {
+                return Ok(());
+            }
+            self.world.clock.advance(Duration::from_secs(1 + self.world.draw(60)));
+        }
+        Err(format!("the consumers don't come to their end: {:#?}", self.bus.consumers()))
+    }
+
+    async fn finish_calls(&mut self) -> Result<(), String> {
+        for call in std::mem::take(&mut self.calls) {
+            let what = call.what.clone();
+            let done = self.drive(call.answer()).await?;
+            self.take(&what, done)?;
+        }
+        Ok(())
+    }
+
+    async fn shut_down(&mut self) -> Result<(), String> {
+        self.world.note(format_args!("shutdown"));
+        let deadline = Duration::from_secs(self.world.draw(3) * 400);
+        let bus = self.bus.clone();
+        let drained = self.drive(async move { bus.shutdown(deadline).await }).await?;
+        for call in std::mem::take(&mut self.calls) {
+            let what = call.what.clone();
+            let done = self.drive(call.answer()).await?;
+            self.take(&what, done)?;
+        }
+        self.world.note(format_args!("{drained}"));
+        if drained.storage == StorageEnd::Pending {
+            return Err("a shutdown doesn't end".to_owned());
+        }
+        self.death.get_or_insert(Death::Shutdown);
+        Ok(())
+    }
+}
+
+/// While the storage is being opened anew, or is closed, nothing can be said of it. Returns whether it could.
+fn unless_unreadable(outcome: Result<(), String>) -> Result<bool, String> {
+    let nothing = [ReadError::Reopening, ReadError::Closed].map(|error| error.to_string());
+    match outcome {
+        Err(error) if nothing.contains(&error) => Ok(false),
+        outcome => outcome.map(|()| true),
+    }
+}
+
+impl World {
+    /// A new event for this topic.
+    pub fn new_event(&mut self, topic: &str) -> Event {
+        self.next_id += 1;
+        let len = if self.draw(10) == 0 { 5000 } else { self.draw(120) };
+        let data = (0..len).map(|_| self.chance.next_u64().to_le_bytes()[0]).collect::<Vec<_>>();
+        let key = format!("k{}", self.draw(5));
+        let event = Event::new(format!("{topic}{}", self.next_id), "/sim", "Happened.v1");
+        let event = event.subject(key).binary("application/octet-stream", data).build();
+        event.unwrap_or_else(|error| unreachable!("the event is valid: {error}"))
+    }
+}
