@@ -10,6 +10,16 @@ mod sync_points;
 use std::process::ExitCode;
 
 const HELP: &str = "\
+cargo xtask sim [--seeds N] [--from S] [--verbose 1]
+
+Runs the whole bus on a simulated clock, disk and scheduler, all of which follow from a seed: publishing, transactions,
+scripted consumers that fail, trap and stall, reloads, retention, redriving, pauses, restarts; a disk that fails, fills up,
+tears writes and loses what was not synced; kills and power cuts at any moment. A model says what has to be there.
+
+  --seeds N    how many seeds (1000)
+  --from S     the first one (0); it is played twice, and has to go the same way
+  --verbose 1  tell all that happens
+
 cargo xtask sync-points [--from N] [--stride N] [--seed N]
 
 Plays a fixed scenario (publishing, transactions, a consumer with retries and a dead letter, a restart) on a disk in
@@ -26,7 +36,7 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<_> = arguments.iter().map(String::as_str).collect();
     let outcome = match &words[..] {
-        ["sync-points", "--help" | "-h"] => {
+        ["sim" | "sync-points", "--help" | "-h"] => {
             print!("{HELP}");
             return ExitCode::SUCCESS;
         }

@@ -7,6 +7,7 @@ mod crash;
 mod debian;
 mod demo;
 mod features;
+mod mutants;
 mod nats;
 mod plugins;
 mod process;
@@ -26,7 +27,9 @@ cargo xtask TASK
                 the proofs; ARGS go to `cargo test`, which then is all that runs
   lint          formatting, clippy in each set of features, documentation: warnings are errors; and `api`
   api           compare the public API with docs/api; --bless writes it
+  sim           run the whole bus on a simulated clock, disk and scheduler, by seeds, beside a model; --help has the options
   sync-points   freeze the disk at each write and sync of a scenario, and check what is there; --help has the options
+  mutants       break a copy of the code in one place at a time, and see that a proof finds it; --help lists them
   crash [ARGS]  kill a process under load at random moments and check what it leaves; see `crash --help`
   bench [ARGS]  measure beside limits and peers, into target/bench.json; see `bench --help`
   plugins       build the plugins and the test guests into target/plugins
@@ -52,7 +55,8 @@ fn main() -> ExitCode {
         (Some("api"), rest) => api::api(&workspace, rest),
         (Some("crash"), rest) => crash::run_with(&workspace, rest),
         (Some("bench"), rest) => bench::run_with(&workspace, rest),
-        (Some(proof @ "sync-points"), rest) => proof::run_with(&workspace, proof, rest),
+        (Some("mutants"), rest) => mutants::run_with(&workspace, rest),
+        (Some(proof @ ("sim" | "sync-points")), rest) => proof::run_with(&workspace, proof, rest),
         (Some("plugins"), []) => plugins::build(&workspace),
         (Some("help" | "--help" | "-h"), []) => {
             print!("{HELP}");

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::{crash::run_built, workspace::Workspace};
+use crate::{crash::run_built, mutants, workspace::Workspace};
 
 /// Runs one of them.
 pub fn run_with(workspace: &Workspace, proof: &str, args: &[String]) -> Result<()> {
@@ -11,5 +11,7 @@ pub fn run_with(workspace: &Workspace, proof: &str, args: &[String]) -> Result<(
 
 /// All of them, in a short form.
 pub fn run_short(workspace: &Workspace) -> Result<()> {
-    run_with(workspace, "sync-points", &["--stride".to_owned(), "29".to_owned()])
+    run_with(workspace, "sim", &["--seeds", "60"].map(ToOwned::to_owned))?;
+    run_with(workspace, "sync-points", &["--stride", "29"].map(ToOwned::to_owned))?;
+    mutants::run_short(workspace)
 }

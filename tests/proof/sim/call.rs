@@ -14,12 +14,15 @@ use super::world::World;
 /// A call to be made.
 pub struct Call {
     pub what: String,
+    /// The consumer whose program it changes. Of two such calls at once, either may be the last.
+    pub changes: Option<&'static str>,
     work: Pin<Box<dyn Future<Output = Done> + Send>>,
 }
 
 /// A call that is under way.
 pub struct Begun {
     pub what: String,
+    pub changes: Option<&'static str>,
     task: JoinHandle<Done>,
 }
 
@@ -37,12 +40,12 @@ pub enum Done {
 
 impl Call {
     fn new(what: String, work: impl Future<Output = Done> + Send + 'static) -> Self {
-        Self { what, work: Box::pin(work) }
+        Self { what, changes: None, work: Box::pin(work) }
     }
 
     /// Begins it.
     pub fn begin(self, stepper: &Stepper) -> Begun {
-        Begun { what: self.what, task: stepper.spawn(self.work) }
+        Begun { what: self.what, changes: self.changes, task: stepper.spawn(self.work) }
     }
 }
 
@@ -294,9 +297,10 @@ pub fn reload(world: &mut World, bus: &Bus) -> Option<Call> {
     world.version += 1;
     world.counts.add("reloads", 1);
     let (script, bus) = (world.script(plan), bus.clone());
-    Some(administer(format!("reload {} with {}", plan.name, world.version), async move {
+    let call = administer(format!("reload {} with {}", plan.name, world.version), async move {
         bus.switch_handler(plan.name, script).await
-    }))
+    });
+    Some(Call { changes: Some(plan.name), ..call })
 }
 
 /// A pause, or its end.
@@ -312,10 +316,11 @@ pub fn pause(world: &mut World, bus: &Bus) -> Option<Call> {
 pub fn resubscribe(world: &mut World, bus: &Bus) -> Option<Call> {
     let (plan, bus) = (any_plan(world), bus.clone());
     let (config, script) = (world.consumer_config(plan), world.script(plan));
-    Some(administer(format!("unsubscribe {} and subscribe it again", plan.name), async move {
+    let call = administer(format!("unsubscribe {} and subscribe it again", plan.name), async move {
         bus.unsubscribe(plan.name).await?;
         bus.subscribe(plan.name, config, script).await
-    }))
+    });
+    Some(Call { changes: Some(plan.name), ..call })
 }
 
 /// Retention.

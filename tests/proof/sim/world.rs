@@ -385,6 +385,7 @@ impl Life<'_> {
     fn call(&mut self, make: fn(&mut World, &Bus) -> Option<Call>) {
         if self.calls.len() < CALLS_MAX
             && let Some(call) = make(self.world, &self.bus)
+            && (call.changes.is_none() || self.calls.iter().all(|begun| begun.changes != call.changes))
         {
             self.world.note(format_args!("{}", call.what));
             self.calls.push(call.begin(&self.stepper));
@@ -495,12 +496,28 @@ impl Life<'_> {
                 redriven.map_err(|error| error.to_string())?;
             }
             if is_done {
+                self.check_versions()?;
                 return self.check();
             }
             self.come_through().await?;
             self.check()?;
         }
         Err("dead letters that were redriven come back".to_owned())
+    }
+
+    /// Every lane runs the version that was accepted last.
+    fn check_versions(&self) -> Result<(), String> {
+        for consumer in self.bus.consumers().map_err(|error| error.to_string())? {
+            for lane in consumer.lanes {
+                if lane.version != consumer.version {
+                    return Err(format!(
+                        "{} runs {:?} and accepted {:?}",
+                        consumer.name, lane.version, consumer.version
+                    ));
+                }
+            }
+        }
+        Ok(())
     }
 
     async fn come_through(&mut self) -> Result<(), String> {

@@ -1,0 +1,358 @@
+//! Breaking the code on purpose: a check that can't fail proves nothing.
+//!
+//! Each mutant is one change to a copy of the workspace, which is built and handed to a proof. The proof has to find it.
+
+use std::{fs, path::Path, process::Command};
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use crate::{plugins, process::run, workspace::Workspace};
+
+/// What is copied: all that a build takes.
+const COPIED: [&str; 11] = [
+    ".cargo",
+    "Cargo.lock",
+    "Cargo.toml",
+    "README.md",
+    "benches",
+    "host",
+    "plugin-sdk",
+    "plugins",
+    "tests",
+    "wit",
+    "xtask",
+];
+
+const HELP: &str = "\
+cargo xtask mutants [NAME...]
+
+Breaks a copy of the code in one place at a time, and runs the proof that has to find it. Without names: all of them.
+Exits with 1 if one isn't found.
+
+";
+
+/// A change that breaks a promise.
+struct Mutant {
+    name: &'static str,
+    /// The promise, as it is broken.
+    breaks: &'static str,
+    file: &'static str,
+    find: &'static str,
+    replace: &'static str,
+    /// The proof that has to find it, and its arguments.
+    proof: &'static [&'static str],
+}
+
+const SIM: &[&str] = &["sim", "--seeds", "400"];
+
+const MUTANTS: &[Mutant] = &[
+    Mutant {
+        name: "ack-before-sync",
+        breaks: "what is acknowledged is durable",
+        file: "host/src/log/open.rs",
+        find: "CommitMode::QuickRepair => transaction.set_quick_repair(true),",
+        replace: "CommitMode::QuickRepair => drop(transaction.set_durability(redb::Durability::None)),",
+        proof: SIM,
+    },
+    Mutant {
+        name: "ack-of-a-failed-commit",
+        breaks: "a commit that fails is told as in doubt",
+        file: "host/src/log/committer.rs",
+        find: "                Verdict::InDoubt(fault)\n",
+        replace: "                drop(fault);\n                Verdict::Durable\n",
+        proof: &["sync-points"],
+    },
+    Mutant {
+        name: "progress-apart-from-effects",
+        breaks: "progress and effects are one commit",
+        file: "host/src/delivery/desk.rs",
+        find: "        Ok(self.shared.log.commit(commit).await?)\n",
+        replace: "        let early = LaneCommit {
+            held: <_>::default(),
+            dead_letters: Vec::new(),
+            effects: <_>::default(),
+            progress: commit.progress.clone(),
+            ..commit
+        };
+        self.shared.log.commit(early).await?;
+        Ok(self.shared.log.commit(commit).await?)\n",
+        proof: SIM,
+    },
+    Mutant {
+        name: "effects-of-a-failed-delivery",
+        breaks: "a delivery that fails leaves nothing behind",
+        file: "host/src/delivery/lane.rs",
+        find: "                context.discard();\n",
+        replace: "                context.keep();\n",
+        proof: SIM,
+    },
+    Mutant {
+        name: "hold-skipped",
+        breaks: "later events of a key wait behind a retry",
+        file: "host/src/delivery/holds.rs",
+        find: ".is_some_and(|id| id < REDRIVEN)",
+        replace: ".is_some_and(|id| id > REDRIVEN)",
+        proof: SIM,
+    },
+    Mutant {
+        name: "window-forgotten-on-open",
+        breaks: "the deduplication window survives a restart",
+        file: "host/src/log/open.rs",
+        find: "            window.load(row?.1.value());\n",
+        replace: "            drop(row?);\n",
+        proof: SIM,
+    },
+    Mutant {
+        name: "reload-ignored",
+        breaks: "a new version takes over",
+        file: "host/src/delivery/lane.rs",
+        find: "            self.program = Arc::clone(&control.program);\n",
+        replace: "",
+        proof: SIM,
+    },
+    Mutant {
+        name: "reload-in-mid-batch",
+        breaks: "a new version takes over between two deliveries, and what was done before it counts",
+        file: "host/src/delivery/lane.rs",
+        find: "            if is_full || self.control.has_changed().unwrap_or(true) {\n",
+        replace: "            if self.control.has_changed().unwrap_or(true) {
+                drop(desk.machine.take_changes());
+                break None;
+            }
+            if is_full {\n",
+        proof: SIM,
+    },
+    Mutant {
+        name: "stale-lane-commits",
+        breaks: "a lane that was changed from outside commits nothing of before",
+        file: "host/src/log/lane_commit.rs",
+        find: "if txn.has_changed(lane) || txn.shared.lane_epoch(lane) != self.commit.epoch {",
+        replace: "if lane.partition == u32::MAX {",
+        proof: SIM,
+    },
+    Mutant {
+        name: "retention-takes-what-is-held",
+        breaks: "retention passes no held event",
+        file: "host/src/log/retention.rs",
+        find: "            need(lane, held.topic, held.offset);\n",
+        replace: "",
+        proof: SIM,
+    },
+    Mutant {
+        name: "redrive-keeps-the-letter",
+        breaks: "a redrive takes effect once",
+        file: "host/src/log/letters.rs",
+        find: "    txn.tables.dead_letters.remove((consumer.0, letter.id))?;\n",
+        replace: "    if fate == Fate::Discard {
+        txn.tables.dead_letters.remove((consumer.0, letter.id))?;
+    }\n",
+        proof: SIM,
+    },
+    Mutant {
+        name: "dead-letter-dropped",
+        breaks: "nothing is given up on without a dead letter",
+        file: "host/src/delivery/machine.rs",
+        find: "        self.pending.dead_letters.push(letter);\n",
+        replace: "",
+        proof: SIM,
+    },
+    Mutant {
+        name: "attempt-forgotten",
+        breaks: "retries are bounded",
+        file: "host/src/delivery/machine.rs",
+        find: "        match next_attempt(&self.config.retry, &held, now, chance) {",
+        replace: "        let outcome = next_attempt(&self.config.retry, &held, now, chance);
+        if held.attempts.len() == 2 {
+            held.attempts.pop();
+        }
+        match outcome {",
+        proof: SIM,
+    },
+    Mutant {
+        name: "retry-after-ignored",
+        breaks: "a retry comes no earlier than was asked",
+        file: "host/src/delivery/retry.rs",
+        find: ".max(asked)",
+        replace: ".min(asked.max(policy.max))",
+        proof: SIM,
+    },
+    Mutant {
+        name: "ends-forgotten-on-reopening",
+        breaks: "no offset is given out twice",
+        file: "host/src/log/open.rs",
+        find: "            partition.advance(ends.next, ends.bytes_after);\n",
+        replace: "",
+        proof: SIM,
+    },
+    Mutant {
+        name: "refused-transaction-kept",
+        breaks: "a transaction whose closure fails writes nothing",
+        file: "host/src/log/committer.rs",
+        find: "                    Ran::Undo => {
+                        drop(returned);
+                        transaction.abort()?;
+                        return Ok(Attempt::Undone);
+                    }\n",
+        replace: "                    Ran::Undo => is_idle = false,\n",
+        proof: SIM,
+    },
+    Mutant {
+        name: "clock-goes-back",
+        breaks: "the clock never goes back over a restart",
+        file: "host/src/log/txn.rs",
+        find: "        row[8..].copy_from_slice(&self.now.0.to_le_bytes());\n",
+        replace: "",
+        proof: SIM,
+    },
+    Mutant {
+        name: "gap-claims-too-much",
+        breaks: "a gap names what is lost, and nothing else",
+        file: "host/src/log/retention.rs",
+        find: "    let unread = *next..low;\n",
+        replace: "    let unread = if *next < low { 0..low } else { low..low };\n",
+        proof: SIM,
+    },
+    Mutant {
+        name: "memory-trusted-after-a-failed-sync",
+        breaks: "what a failed sync lost isn't built upon",
+        file: "host/src/log/open.rs",
+        find: "    if options.commit == CommitMode::OnePhase {\n",
+        replace: "    if options.cache_bytes == 0 {\n",
+        proof: SIM,
+    },
+];
+
+/// Two that the short form runs: one for each of two proofs.
+const SHORT: [&str; 2] = ["ack-of-a-failed-commit", "progress-apart-from-effects"];
+
+/// Runs the mutants of these names, or all of them.
+pub fn run_with(workspace: &Workspace, names: &[String]) -> Result<()> {
+    if let [help] = names
+        && (help == "--help" || help == "-h")
+    {
+        print!("{HELP}");
+        for mutant in MUTANTS {
+            println!("  {:<36} {}", mutant.name, mutant.breaks);
+        }
+        return Ok(());
+    }
+    if let Some(name) = names.iter().find(|name| MUTANTS.iter().all(|mutant| mutant.name != *name)) {
+        bail!("there is no mutant `{name}`: `cargo xtask mutants --help` lists them");
+    }
+    let copy = workspace.target().join("mutants");
+    let (mut found, mut survived) = (0, Vec::new());
+    for mutant in
+        MUTANTS.iter().filter(|mutant| names.is_empty() || names.iter().any(|name| name == mutant.name))
+    {
+        // Anew for each, so that nothing is left of the one before.
+        for name in COPIED {
+            update(&workspace.root().join(name), &copy.join(name))?;
+        }
+        mutant.plant(&copy)?;
+        if mutant.is_found(workspace, &copy)? {
+            println!("found: {}: {}", mutant.name, mutant.breaks);
+            found += 1;
+        } else {
+            println!("NOT FOUND: {}: {}", mutant.name, mutant.breaks);
+            survived.push(mutant.name);
+        }
+    }
+    ensure!(
+        survived.is_empty(),
+        "mutants: {found} found, {} not found: {}",
+        survived.len(),
+        survived.join(", ")
+    );
+    println!("mutants: {found} planted, {found} found");
+    Ok(())
+}
+
+/// Two of them.
+pub fn run_short(workspace: &Workspace) -> Result<()> {
+    run_with(workspace, &SHORT.map(ToOwned::to_owned))
+}
+
+impl Mutant {
+    fn plant(&self, copy: &Path) -> Result<()> {
+        let path = copy.join(self.file);
+        let text = fs::read_to_string(&path).with_context(|| format!("{}", path.display()))?;
+        let places = text.matches(self.find).count();
+        ensure!(
+            places == 1,
+            "mutant `{}`: its place is {places} times in {}: mend the mutant",
+            self.name,
+            self.file
+        );
+        fs::write(&path, text.replace(self.find, self.replace))?;
+        Ok(())
+    }
+
+    /// Builds the copy, and has the proof look at it.
+    fn is_found(&self, workspace: &Workspace, copy: &Path) -> Result<bool> {
+        // What the workspace is built of serves the copy, too; only its own crates are compiled for it.
+        let target = workspace.target();
+        run(workspace
+            .cargo()
+            .current_dir(copy)
+            .args([
+                "build",
+                "--workspace",
+                "--exclude",
+                plugins::GUESTS,
+                "--bin",
+                "proof",
+                "--locked",
+                "--quiet",
+            ])
+            .arg("--target-dir")
+            .arg(&target))
+        .with_context(|| format!("mutant `{}` doesn't compile: mend it", self.name))?;
+        let proof = target.join("debug").join(format!("proof{}", std::env::consts::EXE_SUFFIX));
+        let output = Command::new(proof).args(self.proof).current_dir(copy).output()?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        match output.status.code() {
+            Some(0) => Ok(false),
+            Some(1) => {
+                println!(
+                    "{}",
+                    said.lines().next_back().map_or("", |_| said.lines().next().unwrap_or_default())
+                );
+                Ok(true)
+            }
+            _ => bail!("mutant `{}`: the proof ended with {}: {said}", self.name, output.status),
+        }
+    }
+}
+
+/// Makes `to` the same as `from`. Files that are the same stay untouched, so that what was built of them stays fresh.
+fn update(from: &Path, to: &Path) -> Result<()> {
+    if !from.exists() {
+        return Ok(());
+    }
+    if from.is_file() {
+        let bytes = fs::read(from)?;
+        if fs::read(to).ok().as_deref() != Some(&bytes) {
+            if let Some(folder) = to.parent() {
+                fs::create_dir_all(folder)?;
+            }
+            fs::write(to, bytes)?;
+        }
+        return Ok(());
+    }
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        update(&entry.path(), &to.join(entry.file_name()))?;
+    }
+    for entry in fs::read_dir(to)? {
+        let entry = entry?;
+        if !from.join(entry.file_name()).exists() {
+            if entry.path().is_dir() {
+                fs::remove_dir_all(entry.path())?
+            } else {
+                fs::remove_file(entry.path())?
+            }
+        }
+    }
+    Ok(())
+}
