@@ -476,6 +476,10 @@ impl Life<'_> {
             // One that was paused before stays paused over restarts.
             let resumed = self.drive(async move { bus.resume(plan.name).await }).await?;
             resumed.map_err(|error| error.to_string())?;
+            self.world.version += 1;
+            let (bus, script) = (self.bus.clone(), self.world.script(plan));
+            let reloaded = self.drive(async move { bus.switch_handler(plan.name, script).await }).await?;
+            reloaded.map_err(|error| error.to_string())?;
         }
         self.come_through().await?;
         self.check()?;
