@@ -141,6 +141,16 @@ impl<'a> Batch<'a> {
     }
 }
 
+/// Writes the checksum of the header of a row that is long enough for the header it says it has.
+pub(super) fn seal(row: &mut [u8]) {
+    let Some(count) = row.get(4..).and_then(|rest| rest.first_chunk()) else { return };
+    let end = (u32::from_le_bytes(*count) as usize).saturating_mul(4).saturating_add(FIXED);
+    let Some((head, rest)) = row.split_at_mut_checked(end) else { return };
+    if let Some(crc) = rest.first_chunk_mut() {
+        *crc = crc32fast::hash(head).to_le_bytes();
+    }
+}
+
 /// `N` bytes of the header from `at` on.
 fn field<const N: usize>(fixed: &[u8; FIXED], at: usize) -> [u8; N] {
     let mut bytes = [0; N];

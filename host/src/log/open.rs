@@ -7,6 +7,7 @@ use redb::{Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, Wr
 
 use super::batch::Batch;
 use super::error::{OpenError, ReadError, StorageFault};
+use super::guard::OpenDatabase;
 use super::medium::Medium;
 use super::schema::{
     BATCHES, CONSUMERS, ConsumerRow, FLOORS, FORMAT, IDENTITIES, META, TOPICS, Tables, TopicRow, decode,
@@ -22,7 +23,7 @@ use crate::ids::{ConsumerId, TopicId};
 
 /// The database and what belongs to all of it.
 pub(super) struct Opened {
-    pub database: Database,
+    pub database: OpenDatabase,
     pub seed: u128,
     pub hash_key: [u8; 16],
     /// Whether the process before ended without closing it.
@@ -31,7 +32,7 @@ pub(super) struct Opened {
 
 /// The database after a failure, with what the committer forgot on purpose.
 pub(super) struct Reopened {
-    pub database: Database,
+    pub database: OpenDatabase,
     pub windows: Windows,
     pub commit_last: u64,
 }
@@ -62,12 +63,12 @@ pub(super) fn reopen(shared: &Shared) -> Result<Reopened, OpenError> {
     Ok(Reopened { database, windows, commit_last })
 }
 
-fn open_database(options: &LogOptions, medium: &dyn Medium) -> Result<Database, OpenError> {
+fn open_database(options: &LogOptions, medium: &dyn Medium) -> Result<OpenDatabase, OpenError> {
     let path = || medium.path().to_owned();
     let mut builder = Builder::new();
     builder.set_cache_size(options.cache_bytes);
     match guarded(medium, || medium.open(&builder))? {
-        Ok(database) => Ok(database),
+        Ok(database) => Ok(OpenDatabase::new(database)),
         Err(DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch) => {
             Err(OpenError::InUse { path: path() })
         }

@@ -7,6 +7,7 @@ use redb::{ReadOnlyTable, ReadableTable};
 
 use super::batch::Batch;
 use super::error::{ReadError, StorageFault};
+use super::guard::reading;
 use super::hash::{self, key_hash};
 use super::keys;
 use super::lane_rows::{Lane, Progress};
@@ -320,8 +321,11 @@ impl StateSnapshot {
 
 impl StateRead for StateSnapshot {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StateUnavailable> {
-        let value = self.table.get(self.key(key).as_slice()).map_err(|error| unavailable(&error))?;
-        Ok(value.map(|value| value.value().to_vec()))
+        let read = reading(|| {
+            let value = self.table.get(self.key(key).as_slice())?;
+            Ok(value.map(|value| value.value().to_vec()))
+        });
+        read.map_err(|error| unavailable(&error))
     }
 
     fn scan(
@@ -331,24 +335,27 @@ impl StateRead for StateSnapshot {
         limit: usize,
     ) -> Result<Vec<StateEntry>, StateUnavailable> {
         let start = self.key(start);
-        let rows = match end {
-            Some(end) if self.key(end) <= start => return Ok(Vec::new()),
-            Some(end) => self.table.range(start.as_slice()..self.key(end).as_slice()),
-            None => self.table.range(start.as_slice()..),
-        };
-        let mut entries = Vec::new();
-        for row in rows.map_err(|error| unavailable(&error))?.take(limit) {
-            let (key, value) = row.map_err(|error| unavailable(&error))?;
-            // Without an end the range runs on into the next lane's keys.
-            let Some(key) = key.value().strip_prefix(&self.prefix) else {
-                break;
+        let read = reading(|| {
+            let rows = match end {
+                Some(end) if self.key(end) <= start => return Ok(Vec::new()),
+                Some(end) => self.table.range(start.as_slice()..self.key(end).as_slice())?,
+                None => self.table.range(start.as_slice()..)?,
             };
-            entries.push((key.to_vec(), value.value().to_vec()));
-        }
-        Ok(entries)
+            let mut entries = Vec::new();
+            for row in rows.take(limit) {
+                let (key, value) = row?;
+                // Without an end the range runs on into the next lane's keys.
+                let Some(key) = key.value().strip_prefix(&self.prefix) else {
+                    break;
+                };
+                entries.push((key.to_vec(), value.value().to_vec()));
+            }
+            Ok(entries)
+        });
+        read.map_err(|error| unavailable(&error))
     }
 }
 
-fn unavailable(error: &redb::StorageError) -> StateUnavailable {
+fn unavailable(error: &ReadError) -> StateUnavailable {
     StateUnavailable(error.to_string())
 }

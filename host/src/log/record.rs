@@ -62,9 +62,17 @@ pub(crate) fn encode(event: &Event, sequence: Option<u64>, out: &mut Vec<u8>) {
     let record = &mut out[start..];
     record[COVERED + 1] = kind;
     record[PREFIX - 4..PREFIX].copy_from_slice(&bounded_u32(head_len).to_le_bytes());
-    let head_crc = crc32fast::hash(&record[COVERED..PREFIX + head_len]);
+    seal(record);
+}
+
+/// Writes the checksums of a record that is long enough for the head it says it has.
+pub(super) fn seal(record: &mut [u8]) {
+    let Some(head_len) = record.get(PREFIX - 4..).and_then(|rest| rest.first_chunk()) else { return };
+    let data = PREFIX.saturating_add(u32::from_le_bytes(*head_len) as usize);
+    let (Some(head), Some(rest)) = (record.get(COVERED..data), record.get(data..)) else { return };
+    let (head_crc, data_crc) = (crc32fast::hash(head), crc32fast::hash(rest));
     record[..4].copy_from_slice(&head_crc.to_le_bytes());
-    record[4..8].copy_from_slice(&crc32fast::hash(data).to_le_bytes());
+    record[4..8].copy_from_slice(&data_crc.to_le_bytes());
 }
 
 fn encode_head(event: &Event, sequence: Option<u64>, out: &mut Vec<u8>) {
