@@ -234,21 +234,26 @@ pub(super) fn ends_of(
     let (key, row) = first?;
     let low = key.value().2;
     // A first batch that can't be read makes the partition look larger than it is, and costs nothing else.
-    let bytes_before = Batch::parse(row.value()).map_or(0, |batch| batch.bytes_before);
-    let (offset, bytes) = match rows.next_back() {
+    let bytes_before = Batch::parse(key.value(), row.value()).map_or(0, |batch| batch.bytes_before);
+    let (last, bytes) = match rows.next_back() {
         Some(last) => {
             let (key, row) = last?;
-            (key.value().2, row.value().to_vec())
+            (key.value(), row.value().to_vec())
         }
-        None => (low, row.value().to_vec()),
+        None => (key.value(), row.value().to_vec()),
     };
-    let (next, bytes_after) = match Batch::parse(&bytes) {
-        Ok(last) => (offset + u64::from(last.count), last.bytes_before + last.row_bytes),
+    let offset = last.2;
+    let (next, bytes_after) = match Batch::parse(last, &bytes) {
+        Ok(last) => {
+            (offset.saturating_add(u64::from(last.count)), last.bytes_before.saturating_add(last.row_bytes))
+        }
         Err(error) => {
             tracing::error!(%topic, partition, offset, %error, "the last batch of a partition is damaged");
             // It can't have had more events than its bytes could hold: no offset is given out twice.
-            (offset + bytes.len() as u64, bytes_before + bytes.len() as u64)
+            let bytes = bytes.len() as u64;
+            (offset.saturating_add(bytes), bytes_before.saturating_add(bytes))
         }
     };
-    Ok(Ends { low: low.max(floor), next, bytes_after, bytes_before })
+    // The floor is a row of its own, and may be damaged in its own way.
+    Ok(Ends { low: low.max(floor).min(next), next, bytes_after, bytes_before })
 }

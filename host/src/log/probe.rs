@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::batch::{Batch, BatchBuilder};
+use super::batch::{Batch, BatchBuilder, BatchKey};
 use super::lane_rows::{DeadLetter, Held, LaneCounts, Marked, Progress, Target, Wait};
 use super::schema::{self, ConsumerRow, TopicRow};
 use super::window::{self, Place, Window};
@@ -13,6 +13,9 @@ use crate::config::TopicConfig;
 use crate::event::Event;
 use crate::handler::{Failure, ProgramVersion};
 use crate::ids::TopicId;
+
+/// Where the batches are that these functions write and read.
+const BATCH_KEY: BatchKey = (1, 0, 5);
 
 /// Reads a record.
 pub fn record(bytes: &[u8]) -> Result<Event, String> {
@@ -33,7 +36,7 @@ pub fn seal_record(bytes: &mut [u8]) {
 
 /// Reads a batch, and each of its events.
 pub fn batch(row: &[u8]) -> Result<Vec<Result<Event, String>>, String> {
-    let batch = Batch::parse(row).map_err(|error| error.to_string())?;
+    let batch = Batch::parse(BATCH_KEY, row).map_err(|error| error.to_string())?;
     let events = (0..u64::from(batch.count)).map(|index| batch.event(index));
     Ok(events.map(|event| event.map_err(|error| error.to_string())).collect())
 }
@@ -45,13 +48,13 @@ pub fn batch_of(events: &[Event]) -> Vec<u8> {
         builder.push(event, None);
     }
     let mut row = vec![0; builder.row_bytes()];
-    builder.write(7, Timestamp(1_518_000_000_000_000), 0, &mut row);
+    builder.write(BATCH_KEY, 7, Timestamp(1_518_000_000_000_000), 0, &mut row);
     row
 }
 
 /// Makes the checksum of a batch's header right again.
 pub fn seal_batch(row: &mut [u8]) {
-    super::batch::seal(row);
+    super::batch::seal(BATCH_KEY, row);
 }
 
 /// Reads bytes as a row of each table in turn, and says of each what became of it. What is read has to come out the same

@@ -123,7 +123,7 @@ pub(super) fn events_in(
             Some(Ok((key, _))) => key.value().2,
             _ => ends.next,
         };
-        let batch = match Batch::parse(row.value()) {
+        let batch = match Batch::parse(row_key.value(), row.value()) {
             Ok(batch) => batch,
             Err(error) => {
                 if next < after {
@@ -196,7 +196,7 @@ pub(super) fn offset_at_in(
             break;
         };
         let (row_key, row) = row?;
-        let (first, count, appended) = match Batch::parse(row.value()) {
+        let (first, count, appended) = match Batch::parse(row_key.value(), row.value()) {
             Ok(batch) => (row_key.value().2, u64::from(batch.count), batch.appended),
             // A damaged batch is taken to be too early: who reads from there is told of it.
             Err(_) => (row_key.value().2, middle - row_key.value().2 + 1, Timestamp(i64::MIN)),
@@ -276,9 +276,10 @@ pub(super) fn stored_sequence(
     let Some(row) = batches.range(range)?.next_back() else {
         return Ok(None);
     };
-    let (key, row) = row?;
-    let event =
-        Batch::parse(row.value()).ok().and_then(|batch| batch.event(place.offset - key.value().2).ok());
+    let (row_key, row) = row?;
+    let first = row_key.value().2;
+    let batch = Batch::parse(row_key.value(), row.value()).ok();
+    let event = batch.and_then(|batch| batch.event(place.offset - first).ok());
     Ok(event.and_then(|event| event.sequence()))
 }
 

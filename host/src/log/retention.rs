@@ -114,7 +114,7 @@ fn trim_partition(
         };
         // A damaged batch is as old as the one after it: it goes when it is the oldest.
         let count = after - first;
-        let batch = Batch::parse(row.value());
+        let batch = Batch::parse(key.value(), row.value());
         let appended = batch.as_ref().map_or(Timestamp(i64::MIN), |batch| batch.appended);
         let is_old = appended < oldest_kept;
         if !(is_old || bytes_removed < excess) || (first + count > needed && !retention.force) {

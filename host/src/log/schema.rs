@@ -13,7 +13,7 @@ use crate::handler::ProgramVersion;
 use crate::ids::{ConsumerId, TopicId};
 
 /// The newest format that this build reads, and the one that it writes.
-pub(super) const FORMAT: u32 = 2;
+pub(super) const FORMAT: u32 = 3;
 
 /// Single values, by name.
 pub(super) const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
