@@ -8,7 +8,8 @@
 //!
 //! `end` is where the record ends, counted from the first record's start. `header_crc` is the CRC-32 of all before it and of
 //! the row's key (`topic u32, partition u32, first offset u64`), so that a fault within one record costs that record and no
-//! other, and a batch that damage has moved elsewhere is none. Version 1, of formats 1 and 2, leaves the key out. `bytes_before` is what the partition's batches before
+//! other, and a batch that damage has moved elsewhere is none. In the same way the checksums of each record begin with its
+//! place (`topic u32, partition u32, offset u64`). Version 1, of formats 1 and 2, leaves both out. `bytes_before` is what the partition's batches before
 //! this one took since the partition began: the size of what is retained follows from the first and the last batch.
 
 use thiserror::Error;
@@ -51,9 +52,9 @@ pub(super) struct BatchBuilder {
 }
 
 impl BatchBuilder {
-    /// Adds an event, with its number among the events of its key where the topic keeps one.
-    pub fn push(&mut self, event: &Event, sequence: Option<u64>) {
-        record::encode(event, sequence, &mut self.records);
+    /// Adds the event of this place, with its number among the events of its key where the topic keeps one.
+    pub fn push(&mut self, place: BatchKey, event: &Event, sequence: Option<u64>) {
+        record::encode(event, sequence, &place_bytes(place), &mut self.records);
         self.ends.push(bounded_u32(self.records.len()));
     }
 
@@ -98,6 +99,9 @@ impl BatchBuilder {
 pub(super) struct Batch<'a> {
     ends: &'a [u8],
     records: &'a [u8],
+    key: BatchKey,
+    /// Whether the checksums cover where things are.
+    has_places: bool,
     /// How many events it has.
     pub count: u32,
     /// The commit that made them durable.
@@ -133,6 +137,8 @@ impl<'a> Batch<'a> {
         Ok(Self {
             ends: &head[FIXED..],
             records,
+            key,
+            has_places: fixed[0] != VERSION_WITHOUT_KEY,
             count,
             commit: u64::from_le_bytes(field(fixed, 8)),
             appended: Timestamp(i64::from_le_bytes(field(fixed, 16))),
@@ -145,7 +151,9 @@ impl<'a> Batch<'a> {
     pub fn event(&self, index: u64) -> Result<Event, RecordError> {
         let start = if index == 0 { 0 } else { self.end(index - 1)? };
         let record = self.records.get(start..self.end(index)?).ok_or(RecordError::Short)?;
-        record::decode(record)
+        let (topic, partition, first) = self.key;
+        let place = place_bytes((topic, partition, first.saturating_add(index)));
+        record::decode(record, if self.has_places { &place } else { &[] })
     }
 
     fn end(&self, index: u64) -> Result<usize, RecordError> {
@@ -156,15 +164,22 @@ impl<'a> Batch<'a> {
 }
 
 /// The checksum of a header and, from version 2 on, of where it is.
-fn checksum(version: u8, head: &[u8], (topic, partition, first): BatchKey) -> u32 {
+fn checksum(version: u8, head: &[u8], key: BatchKey) -> u32 {
     let mut crc = crc32fast::Hasher::new();
     crc.update(head);
     if version != VERSION_WITHOUT_KEY {
-        crc.update(&topic.to_le_bytes());
-        crc.update(&partition.to_le_bytes());
-        crc.update(&first.to_le_bytes());
+        crc.update(&place_bytes(key));
     }
     crc.finalize()
+}
+
+/// A place as checksums have it.
+fn place_bytes((topic, partition, offset): BatchKey) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    bytes[..4].copy_from_slice(&topic.to_le_bytes());
+    bytes[4..8].copy_from_slice(&partition.to_le_bytes());
+    bytes[8..].copy_from_slice(&offset.to_le_bytes());
+    bytes
 }
 
 /// Writes the checksum of the header of a row that is long enough for the header it says it has.
@@ -192,8 +207,9 @@ mod tests {
 
     fn row(ids: &[&str]) -> Vec<u8> {
         let mut builder = BatchBuilder::default();
-        for id in ids {
-            builder.push(&Event::new(*id, "/s", "T").json_text("[1,2]").build().unwrap(), None);
+        for (offset, id) in (KEY.2..).zip(ids) {
+            let event = Event::new(*id, "/s", "T").json_text("[1,2]").build().unwrap();
+            builder.push((KEY.0, KEY.1, offset), &event, None);
         }
         let mut row = vec![0; builder.row_bytes()];
         builder.write(KEY, 7, Timestamp(99), 1234, &mut row);
@@ -236,8 +252,25 @@ mod tests {
     }
 
     #[test]
+    fn a_record_that_is_not_where_it_was_written_is_none() {
+        let moved = row(&["a", "b"]);
+        assert!(Batch::parse(KEY, &moved).is_ok_and(|batch| batch.event(0).is_ok()));
+        let at = FIXED + 12 + (moved.len() - FIXED - 12) / 2;
+        let (first, second) = (moved[FIXED + 12..at].to_vec(), moved[at..].to_vec());
+        let exchanged = [&moved[..FIXED + 12], &second, &first].concat();
+        let batch = Batch::parse(KEY, &exchanged).unwrap();
+        for index in 0..2 {
+            assert_eq!(batch.event(index), Err(RecordError::Checksum("attributes")));
+        }
+    }
+
+    #[test]
     fn a_batch_of_an_older_format_is_read_wherever_it_is() {
-        let mut row = row(&["a"]);
+        let mut builder = BatchBuilder::default();
+        record::encode(&Event::new("a", "/s", "T").build().unwrap(), None, &[], &mut builder.records);
+        builder.ends.push(bounded_u32(builder.records.len()));
+        let mut row = vec![0; builder.row_bytes()];
+        builder.write(KEY, 7, Timestamp(99), 0, &mut row);
         row[0] = VERSION_WITHOUT_KEY;
         seal(KEY, &mut row);
         assert_eq!(Batch::parse((9, 9, 9), &row).unwrap().event(0).unwrap().id(), "a");

@@ -1,5 +1,7 @@
 //! Dead letters: listing, redriving, discarding.
 
+use std::collections::BTreeMap;
+
 use redb::ReadableTable;
 
 use super::admin::AdminResult;
@@ -11,7 +13,7 @@ use super::shared::Shared;
 use super::txn::Txn;
 use crate::clock::Timestamp;
 use crate::ids::{ConsumerId, LaneId};
-use crate::limits::COMMIT_BYTES_MAX;
+use crate::limits::{COMMIT_BYTES_MAX, REDRIVEN_BYTES_MAX, REDRIVEN_MAX};
 
 /// At most `limit` letters of a consumer with ids above `after`, in ascending order, and about as many bytes as one commit
 /// takes; empty only where there are none.
@@ -108,10 +110,42 @@ pub(super) fn settle(txn: &mut Txn<'_>, consumer: &str, letters: &[u64], fate: F
             kind: letter.reason.kind,
         }));
     }
+    if fate == Fate::Redrive
+        && let Some((partition, waiting)) = without_room(txn, id, &found)?
+    {
+        return Ok(Err(AdminError::RedrivenWait { consumer: consumer.to_owned(), partition, waiting }));
+    }
     for letter in found {
         settle_one(txn, id, &letter, fate)?;
     }
     Ok(Ok(()))
+}
+
+/// The first lane that has no room for its letters among these, with the number of redriven events that it has.
+fn without_room(
+    txn: &Txn<'_>,
+    consumer: ConsumerId,
+    letters: &[DeadLetter],
+) -> Result<Option<(u32, usize)>, StorageFault> {
+    let mut more: BTreeMap<u32, (usize, usize)> = BTreeMap::new();
+    for letter in letters {
+        let (count, bytes) = more.entry(letter.partition).or_default();
+        *count += 1;
+        *bytes += letter.event.as_ref().map_or(0, |event| event.size());
+    }
+    for (partition, (count, bytes)) in more {
+        let (mut waiting, mut held_bytes) = (0, 0);
+        for row in txn.tables.held.range((consumer.0, partition, 0)..=(consumer.0, partition, u64::MAX))? {
+            let (key, row) = row?;
+            waiting += usize::from(key.value().2 >= REDRIVEN);
+            held_bytes += row.value().len();
+        }
+        let is_full = waiting + count > REDRIVEN_MAX || held_bytes + bytes > REDRIVEN_BYTES_MAX;
+        if is_full && waiting > 0 {
+            return Ok(Some((partition, waiting)));
+        }
+    }
+    Ok(None)
 }
 
 fn find(txn: &Txn<'_>, consumer: ConsumerId, letter: u64) -> AdminResult<Option<DeadLetter>> {

@@ -19,19 +19,19 @@ const BATCH_KEY: BatchKey = (1, 0, 5);
 
 /// Reads a record.
 pub fn record(bytes: &[u8]) -> Result<Event, String> {
-    record::decode(bytes).map_err(|error| error.to_string())
+    record::decode(bytes, &[]).map_err(|error| error.to_string())
 }
 
 /// An event as a record.
 pub fn record_of(event: &Event, sequence: Option<u64>) -> Vec<u8> {
     let mut out = Vec::new();
-    record::encode(event, sequence, &mut out);
+    record::encode(event, sequence, &[], &mut out);
     out
 }
 
 /// Makes the checksums of a record right again, so that what lies behind them is reached.
 pub fn seal_record(bytes: &mut [u8]) {
-    record::seal(bytes);
+    record::seal(&[], bytes);
 }
 
 /// Reads a batch, and each of its events.
@@ -44,8 +44,8 @@ pub fn batch(row: &[u8]) -> Result<Vec<Result<Event, String>>, String> {
 /// Events as a batch.
 pub fn batch_of(events: &[Event]) -> Vec<u8> {
     let mut builder = BatchBuilder::default();
-    for event in events {
-        builder.push(event, None);
+    for (offset, event) in (BATCH_KEY.2..).zip(events) {
+        builder.push((BATCH_KEY.0, BATCH_KEY.1, offset), event, None);
     }
     let mut row = vec![0; builder.row_bytes()];
     builder.write(BATCH_KEY, 7, Timestamp(1_518_000_000_000_000), 0, &mut row);

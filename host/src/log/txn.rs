@@ -163,7 +163,7 @@ impl<'t> Txn<'t> {
         } else {
             None
         };
-        into.batch.push(event, sequence);
+        into.batch.push((topic.id.0, partition, place.offset), event, sequence);
         // Only a damaged row can say that there were so many.
         into.next = into.next.checked_add(1).ok_or_else(guard::exhausted)?;
         if let Some(identity) = identity

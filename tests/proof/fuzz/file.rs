@@ -1,5 +1,5 @@
-//! Database files: flipped bits, overwritten, exchanged and lost pages, short files. An input is a list of changes, which
-//! are made to one of a few files that are always the same.
+//! Database files: flipped bits, overwritten, exchanged and lost pages, short files. An input is a list of changes to one of
+//! a few files; a longer one is such a file.
 
 use tidegate::config::CommitMode;
 
@@ -54,9 +54,13 @@ impl Target for Files {
         }
     }
 
-    fn run(&mut self, input: &[u8]) -> Result<String, String> {
-        let Some((base, changes)) = input.split_first() else { return Ok("nothing".to_owned()) };
-        let base = &self.bases[usize::from(*base) % self.bases.len()];
+    /// The file itself, behind the number of the one that it was: when the files are made, threads are faster or slower.
+    fn lasting(&self, input: &[u8]) -> Vec<u8> {
+        let Some((number, changes)) = input.split_first() else { return Vec::new() };
+        if input.len() > self.bytes_max() {
+            return input.to_vec();
+        }
+        let base = self.base(*number);
         let mut image = base.images.last().cloned().unwrap_or_default();
         let used: Vec<usize> = (0..image.len() / PAGE)
             .filter(|page| image[page * PAGE..(page + 1) * PAGE].iter().any(|byte| *byte != 0))
@@ -64,7 +68,20 @@ impl Target for Files {
         for change in changes.as_chunks::<CHANGE>().0 {
             apply(&mut image, &base.images, &used, *change);
         }
-        base.check(image)
+        image.insert(0, *number);
+        image
+    }
+
+    fn run(&mut self, input: &[u8]) -> Result<String, String> {
+        let lasting = self.lasting(input);
+        let Some((number, image)) = lasting.split_first() else { return Ok("nothing".to_owned()) };
+        self.base(*number).check(image.to_vec())
+    }
+}
+
+impl Files {
+    fn base(&self, number: u8) -> &Base {
+        &self.bases[usize::from(number) % self.bases.len()]
     }
 }
 

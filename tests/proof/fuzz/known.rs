@@ -22,6 +22,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Events that are read of one topic at most: more than were ever written.
 const EVENTS_MAX: usize = 10_000;
 
+/// The topics.
+const TOPICS: [&str; 4] = ["orders", "mails", "jobs", "out"];
+
 /// Where an event is.
 type Place = (String, u32, u64);
 
@@ -63,31 +66,37 @@ impl Base {
         let bus = open(&folder, &disk, mode, &Arc::new(ManualClock::new(START)))?;
         let mut images = Vec::new();
         bus.create_topic("orders", TopicConfig::new(2).sequence(true))?;
-        bus.create_topic("mails", TopicConfig::new(1))?;
+        // One consumer on one lane: what it commits, and when, is the same each time that the file is made.
+        for topic in ["mails", "jobs", "out"] {
+            bus.create_topic(topic, TopicConfig::new(1))?;
+        }
         bus.subscribe("c", config(), handler(|_| {}))?;
         for round in 0..6 {
             images.push(disk.image());
-            let events = (0..8).map(|index| ("orders", event(round, index)));
-            bus.publish_all(events.collect())?;
+            for topic in ["orders", "jobs"] {
+                let events = (0..8).map(|index| (topic, event(round, index)));
+                bus.publish_all(events.collect())?;
+            }
             bus.publish("mails", full_event_of(&format!("mail-{round}")))?;
             settle(&bus, u32::MAX);
         }
         bus.unsubscribe("c")?;
         let mut events = HashMap::new();
-        for topic in ["orders", "mails", "out"] {
-            let Ok(mut reader) = bus.bus().read(topic, None, Position::Earliest) else { continue };
+        for topic in TOPICS {
+            let mut reader = bus.bus().read(topic, None, Position::Earliest)?;
             while let Some(record) = reader.try_next()? {
                 events.insert((topic.to_owned(), record.partition, record.offset), (*record.event).clone());
             }
         }
-        let mut state = Vec::new();
-        for partition in 0..2 {
-            state.extend(bus.bus().state("c", partition)?.scan(b"", None, 1000)?);
-        }
+        let state = bus.bus().state("c", 0)?.scan(b"", None, 1000)?;
         let letters = bus.bus().dead_letters("c", 0, 1000)?;
         let letters =
             letters.iter().map(|letter| (letter.id, letter.event.as_ref().map_or("", |event| event.id()).to_owned()));
         let letters = letters.collect();
+        // The key of the flaky event waits behind it from the first round on.
+        if events.len() != 6 * (8 + 8 + 1) + 6 + 5 * 5 {
+            return Err(format!("{} events are there", events.len()).into());
+        }
         if is_closed {
             bus.shutdown(PATIENCE);
         }
@@ -157,12 +166,9 @@ impl Base {
                 }
             }
         }
-        for partition in 0..2 {
-            let state = bus.bus().state("c", partition).and_then(|state| state.scan(b"", None, 1000));
-            match state {
-                Ok(state) => found.words.push(format!("state {}", state.iter().all(|entry| self.state.contains(entry)))),
-                Err(error) => found.error("state", &error),
-            }
+        match bus.bus().state("c", 0).and_then(|state| state.scan(b"", None, 1000)) {
+            Ok(state) => found.words.push(format!("state {}", state.iter().all(|entry| self.state.contains(entry)))),
+            Err(error) => found.error("state", &error),
         }
         match bus.bus().dead_letters("c", 0, 1000) {
             Ok(letters) => {
@@ -207,7 +213,8 @@ impl Base {
         match self.events.get(&at) {
             Some(known) if known == event => Ok(()),
             Some(known) => Err(format!("read as {at:?}: {event:?}, and written was {known:?}")),
-            None if !["orders", "mails"].contains(&topic) => Ok(()),
+            // Damage may give a topic another name; its events are those of that topic all the same.
+            None if !TOPICS.contains(&topic) => Ok(()),
             None => Err(format!("read as {at:?}: {event:?}, which nobody wrote there")),
         }
     }
@@ -231,7 +238,7 @@ fn open(
 
 fn config() -> ConsumerConfig {
     let retry = RetryPolicy::default().attempts(3).backoff(Duration::from_secs(10), Duration::from_secs(10));
-    ConsumerConfig::new(["orders"]).retry(retry)
+    ConsumerConfig::new(["jobs"]).retry(retry)
 }
 
 /// Events in the order of rounds: some fail for ever, some once, and one in each round is larger than a page.
@@ -258,7 +265,7 @@ fn handler(seen: impl Fn(&tidegate::Delivery) + Send + Sync + 'static) -> impl H
     handler_fn(move |delivery, context| {
         seen(delivery);
         context.set(delivery.event.id().as_bytes(), &delivery.offset.to_le_bytes())?;
-        context.publish("mails", Outgoing { kind: "Seen.v1".into(), ..Outgoing::default() })?;
+        context.publish("out", Outgoing { kind: "Seen.v1".into(), ..Outgoing::default() })?;
         match (delivery.event.kind(), delivery.attempt) {
             ("Bad.v1", _) => Err(Failure::permanent("bad", "always")),
             ("Flaky.v1", 1) => Err(Failure::transient("flaky", "once")),

@@ -66,6 +66,11 @@ trait Target {
         chance.change(input, self.words(), pool, self.bytes_max());
     }
 
+    /// An input that means the same in every process, where this one may not.
+    fn lasting(&self, input: &[u8]) -> Vec<u8> {
+        input.to_vec()
+    }
+
     /// Reads an input. Says in a few words what came of it, by which inputs are told apart.
     ///
     /// # Errors
@@ -191,10 +196,11 @@ impl Fuzzing {
     }
 
     fn run(&mut self, input: &[u8]) -> Result<String, String> {
-        self.watch.note(input).map_err(|error| format!("the input can't be noted: {error}"))?;
+        let lasting = self.target.lasting(input);
+        self.watch.note(&lasting).map_err(|error| format!("the input can't be noted: {error}"))?;
         let outcome = catch_unwind(AssertUnwindSafe(|| self.target.run(input)));
         let outcome = outcome.unwrap_or_else(|_| Err(format!("a panic: {}", watch::panics())));
-        self.watch.done().and(outcome).map_err(|broken| self.watch.broken(input, &broken))
+        self.watch.done().and(outcome).map_err(|broken| self.watch.broken(&lasting, &broken))
     }
 }
 
