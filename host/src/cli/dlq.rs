@@ -291,7 +291,6 @@ fn say_settled(settle: &Settle, ids: &[u64], output: &mut Output) -> Result<(), 
     if !output.is_json() {
         return Ok(());
     }
-    output.json(
-        &serde_json::json!({ "consumer": settle.consumer, "letters": ids, "dry_run": settle.dry_run }),
-    )
+    output
+        .json(&serde_json::json!({ "consumer": settle.consumer, "letters": ids, "dry_run": settle.dry_run }))
 }

@@ -69,14 +69,7 @@ impl BatchBuilder {
     }
 
     /// Writes the row of this key into `out`, which has [`row_bytes`](Self::row_bytes) bytes.
-    pub fn write(
-        &self,
-        key: BatchKey,
-        commit: u64,
-        appended: Timestamp,
-        bytes_before: u64,
-        out: &mut [u8],
-    ) {
+    pub fn write(&self, key: BatchKey, commit: u64, appended: Timestamp, bytes_before: u64, out: &mut [u8]) {
         let mut head = Vec::with_capacity(FIXED + 4 * self.ends.len() + 4);
         head.extend_from_slice(&[VERSION, 0, 0, 0]);
         head.extend_from_slice(&self.count().to_le_bytes());

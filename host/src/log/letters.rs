@@ -32,7 +32,7 @@ pub(super) fn list(
         if bytes > COMMIT_BYTES_MAX && !letters.is_empty() {
             break;
         }
-        letters.push(schema::decode(row.value(), || what(key.value().1))?);
+        letters.push(schema::decode(key.value(), row.value(), || what(key.value().1))?);
     }
     Ok(letters)
 }
@@ -47,7 +47,7 @@ pub(super) fn get(
     let Some(row) = table.get((consumer.0, letter))? else {
         return Ok(None);
     };
-    schema::decode(row.value(), || what(letter)).map(Some)
+    schema::decode((consumer.0, letter), row.value(), || what(letter)).map(Some)
 }
 
 /// How many letters a consumer has.
@@ -152,7 +152,8 @@ fn find(txn: &Txn<'_>, consumer: ConsumerId, letter: u64) -> AdminResult<Option<
     let Some(row) = txn.tables.dead_letters.get((consumer.0, letter))? else {
         return Ok(Ok(None));
     };
-    Ok(schema::decode(row.value(), || what(letter)).map(Some).map_err(AdminError::from))
+    let found = schema::decode((consumer.0, letter), row.value(), || what(letter));
+    Ok(found.map(Some).map_err(AdminError::from))
 }
 
 fn settle_one(
@@ -170,7 +171,7 @@ fn settle_one(
             // held for its key.
             let held_id = letter.parked.unwrap_or(REDRIVEN + letter.id);
             let held = redriven(letter, txn.now);
-            txn.tables.held.insert(row(held_id), schema::encode(&held).as_slice())?;
+            txn.tables.held.insert(row(held_id), schema::encode(row(held_id), &held).as_slice())?;
         }
         Fate::Discard => {
             if let Some(held_id) = letter.parked {

@@ -177,7 +177,7 @@ pub(super) fn load(shared: &Shared, database: &Database) -> Result<(Windows, u64
     for row in read.open_table(TOPICS)?.iter()? {
         let (id, row) = row?;
         let id = TopicId(id.value());
-        let row: TopicRow = decode(row.value(), || format!("the row of topic {id}"))?;
+        let row: TopicRow = decode(id.0, row.value(), || format!("the row of topic {id}"))?;
         let mut ends = Vec::with_capacity(row.config.partitions as usize);
         for partition in 0..row.config.partitions {
             let floor = floors.get((id.0, partition))?.map_or(0, |floor| floor.value());
@@ -194,7 +194,7 @@ pub(super) fn load(shared: &Shared, database: &Database) -> Result<(Windows, u64
     for row in read.open_table(CONSUMERS)?.iter()? {
         let (id, row) = row?;
         let id = ConsumerId(id.value());
-        let row: ConsumerRow = decode(row.value(), || format!("the row of consumer {id}"))?;
+        let row: ConsumerRow = decode(id.0, row.value(), || format!("the row of consumer {id}"))?;
         consumers.insert(id, row);
     }
     *shared.consumers_mut() = consumers;

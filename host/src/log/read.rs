@@ -291,13 +291,13 @@ pub(super) fn lane(shared: &Shared, lane: LaneId) -> Result<Lane, ReadError> {
     let key = (lane.consumer.0, lane.partition);
     let what = || format!("the row of lane {} of consumer {}", lane.partition, lane.consumer);
     let progress: Progress = match read.open_table(LANES)?.get(key)? {
-        Some(row) => schema::decode(row.value(), what)?,
+        Some(row) => schema::decode(key, row.value(), what)?,
         None => return Err(ReadError::UnknownConsumer(lane.consumer.to_string())),
     };
     let mut held = BTreeMap::new();
     for row in read.open_table(HELD)?.range((key.0, key.1, 0)..=(key.0, key.1, u64::MAX))? {
         let (key, row) = row?;
-        held.insert(key.value().2, schema::decode(row.value(), what)?);
+        held.insert(key.value().2, schema::decode(key.value(), row.value(), what)?);
     }
     Ok(Lane { epoch, progress, held })
 }

@@ -164,6 +164,9 @@ fn needs(txn: &Txn<'_>) -> Result<Needs, StorageFault> {
         .filter(|(_, row)| row.detached.is_some_and(|since| txn.now.since(since) > DETACHED_HOLDS_RETENTION))
         .map(|(id, _)| *id)
         .collect();
+    let topics_of = |lane: LaneId| {
+        txn.shared.consumers().get(&lane.consumer).map(|row| row.topics.clone()).unwrap_or_default()
+    };
     let mut by_lane: BTreeMap<(LaneId, TopicId), u64> = BTreeMap::new();
     let mut need = |lane: LaneId, topic: TopicId, offset: u64| {
         if !detached.contains(&lane.consumer) {
@@ -173,20 +176,21 @@ fn needs(txn: &Txn<'_>) -> Result<Needs, StorageFault> {
     for row in txn.tables.lanes.iter()? {
         let (key, row) = row?;
         let lane = LaneId { consumer: ConsumerId(key.value().0), partition: key.value().1 };
-        if let Ok(progress) = schema::decode::<Progress>(row.value(), String::new) {
-            for (topic, offset) in progress.next {
-                need(lane, topic, offset);
-            }
+        match schema::decode::<Progress>(key.value(), row.value(), String::new) {
+            Ok(progress) => progress.next.into_iter().for_each(|(topic, offset)| need(lane, topic, offset)),
+            // What it still needs is not known, so that is all.
+            Err(_) => topics_of(lane).into_iter().for_each(|topic| need(lane, topic, 0)),
         }
     }
     for row in txn.tables.held.iter()? {
         let (key, row) = row?;
         let lane = LaneId { consumer: ConsumerId(key.value().0), partition: key.value().1 };
-        if let Ok(held) = schema::decode::<Held>(row.value(), String::new)
-            && held.event.is_none()
-            && held.wait != Wait::Operator
-        {
-            need(lane, held.topic, held.offset);
+        match schema::decode::<Held>(key.value(), row.value(), String::new) {
+            Ok(held) if held.event.is_none() && held.wait != Wait::Operator => {
+                need(lane, held.topic, held.offset);
+            }
+            Ok(_) => {}
+            Err(_) => topics_of(lane).into_iter().for_each(|topic| need(lane, topic, 0)),
         }
     }
     for ((lane, topic), offset) in by_lane {
@@ -204,17 +208,18 @@ fn leave_gap(
     low: u64,
 ) -> Result<(), StorageFault> {
     let key = (lane.consumer.0, lane.partition);
-    let stored = txn.tables.lanes.get(key)?.map(|row| schema::decode::<Progress>(row.value(), String::new));
+    let stored =
+        txn.tables.lanes.get(key)?.map(|row| schema::decode::<Progress>(key, row.value(), String::new));
     if let Some(Ok(mut progress)) = stored {
         let next = progress.next.entry(topic.id).or_insert(low);
         *next = low.max(*next);
         progress.counts.dead_letters += 1;
-        txn.tables.lanes.insert(key, schema::encode(&progress).as_slice())?;
+        txn.tables.lanes.insert(key, schema::encode(key, &progress).as_slice())?;
     }
     let mut lost = Vec::new();
     for row in txn.tables.held.range((key.0, key.1, 0)..=(key.0, key.1, u64::MAX))? {
         let (key, row) = row?;
-        if let Ok(held) = schema::decode::<Held>(row.value(), String::new)
+        if let Ok(held) = schema::decode::<Held>(key.value(), row.value(), String::new)
             && held.event.is_none()
             && held.wait != Wait::Operator
             && held.topic == topic.id
@@ -250,7 +255,8 @@ fn leave_gap(
         key: 0,
         parked: None,
     };
-    txn.tables.dead_letters.insert((lane.consumer.0, id), schema::encode(&letter).as_slice())?;
+    let key = (lane.consumer.0, id);
+    txn.tables.dead_letters.insert(key, schema::encode(key, &letter).as_slice())?;
     txn.change_lane(lane);
     Ok(())
 }

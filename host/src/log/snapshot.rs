@@ -3,8 +3,8 @@
 use std::sync::{Arc, Weak};
 
 use redb::{
-    Key, MultimapTableDefinition, MultimapTableHandle, ReadOnlyMultimapTable, ReadOnlyTable,
-    ReadTransaction, ReadableDatabase, TableDefinition, TableError, TableHandle, Value,
+    Key, MultimapTableDefinition, MultimapTableHandle, ReadOnlyMultimapTable, ReadOnlyTable, ReadTransaction,
+    ReadableDatabase, TableDefinition, TableError, TableHandle, Value,
 };
 
 use super::error::ReadError;

@@ -56,19 +56,59 @@ impl Target for Configs {
     fn seeds(&self) -> Vec<Vec<u8>> {
         // The template with all of its settings, and as it is.
         let template = Config::template();
-        let all: String =
-            template.lines().map(|line| line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')).unwrap_or(line).to_owned() + "\n").collect();
+        let all: String = template
+            .lines()
+            .map(|line| {
+                line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')).unwrap_or(line).to_owned() + "\n"
+            })
+            .collect();
         vec![FULL.into(), template.into(), all.into(), "[topics.a]\n".into()]
     }
 
     fn words(&self) -> &'static [&'static [u8]] {
         &[
-            b"[", b"]", b"[[", b"]]", b"{ ", b" }", b" = ", b"\n", b"\"\"\"", b"'''", b"# ", b"inf", b"nan", b"true",
-            b"0x7fff_ffff", b"-1", b"1e400", b"\"999999999999999999999d\"", b"\"18446744073709551615\"", b"\"1.5GiB\"",
-            b"18446744073709551616", b"9223372036854775807", b"[topics.a]\n", b"[consumers.a]\n", b"[outboxes.a]\n",
-            b"plugin = \"a\"\n", b"topics = []\n", b"settings.", b".a.b.c", b"\"\\u0000\"", b"\"\\U0010ffff\"", b"\xff", b"\xc3\xa9",
-            b"1979-05-27T07:32:00Z", b"{topic}", b"{", b"}}", b"http = { url = \"http://[::1]:99999/\" }\n",
-            b"env = \"A\"", b"file = \"a\"", b"$", b"[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[",
+            b"[",
+            b"]",
+            b"[[",
+            b"]]",
+            b"{ ",
+            b" }",
+            b" = ",
+            b"\n",
+            b"\"\"\"",
+            b"'''",
+            b"# ",
+            b"inf",
+            b"nan",
+            b"true",
+            b"0x7fff_ffff",
+            b"-1",
+            b"1e400",
+            b"\"999999999999999999999d\"",
+            b"\"18446744073709551615\"",
+            b"\"1.5GiB\"",
+            b"18446744073709551616",
+            b"9223372036854775807",
+            b"[topics.a]\n",
+            b"[consumers.a]\n",
+            b"[outboxes.a]\n",
+            b"plugin = \"a\"\n",
+            b"topics = []\n",
+            b"settings.",
+            b".a.b.c",
+            b"\"\\u0000\"",
+            b"\"\\U0010ffff\"",
+            b"\xff",
+            b"\xc3\xa9",
+            b"1979-05-27T07:32:00Z",
+            b"{topic}",
+            b"{",
+            b"}}",
+            b"http = { url = \"http://[::1]:99999/\" }\n",
+            b"env = \"A\"",
+            b"file = \"a\"",
+            b"$",
+            b"[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[",
         ]
     }
 
@@ -79,7 +119,9 @@ impl Target for Configs {
             Ok(config) => {
                 config.validate().map_err(|error| format!("it is read and then refused: {error}"))?;
                 for (_, program) in config.consumers.values() {
-                    program.validate().map_err(|error| format!("a program is read and then refused: {error}"))?;
+                    program
+                        .validate()
+                        .map_err(|error| format!("a program is read and then refused: {error}"))?;
                 }
                 Ok(format!(
                     "{:?} {} {} {}",
@@ -92,7 +134,9 @@ impl Target for Configs {
             Err(error) => {
                 let said = error.to_string();
                 // An error names the line, and the line is there.
-                let line = said.strip_prefix("t.toml:").and_then(|rest| rest.split(':').next()?.parse::<usize>().ok());
+                let line = said
+                    .strip_prefix("t.toml:")
+                    .and_then(|rest| rest.split(':').next()?.parse::<usize>().ok());
                 match line {
                     Some(line) if (1..=lines + 1).contains(&line) => Ok(said),
                     _ => Err(format!("the error names no line of the file: {said}")),

@@ -97,5 +97,9 @@ fn again(event: &Event) -> Result<String, String> {
     if stored != *event {
         return Err(format!("{event:?} is {stored:?} once it is stored"));
     }
-    Ok(format!("event with {} extensions, {:?}", "+".repeat(event.extensions().len().min(9)), event.data().map(std::mem::discriminant)))
+    Ok(format!(
+        "event with {} extensions, {:?}",
+        "+".repeat(event.extensions().len().min(9)),
+        event.data().map(std::mem::discriminant)
+    ))
 }

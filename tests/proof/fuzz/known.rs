@@ -8,7 +8,8 @@ use tempfile::TempDir;
 use tidegate::config::{BusConfig, CommitMode, ConsumerConfig, RetryPolicy, TopicConfig};
 use tidegate::testing::{ManualClock, MemoryMedium, SeededRandom};
 use tidegate::{
-    Blocking, Bus, Clock, Event, Failure, Handler, Options, Outgoing, Position, ReadError, Timestamp, handler_fn,
+    Blocking, Bus, Clock, Event, Failure, Handler, Options, Outgoing, Position, ReadError, Timestamp,
+    handler_fn,
 };
 
 use super::record::full_event;
@@ -90,8 +91,9 @@ impl Base {
         }
         let state = bus.bus().state("c", 0)?.scan(b"", None, 1000)?;
         let letters = bus.bus().dead_letters("c", 0, 1000)?;
-        let letters =
-            letters.iter().map(|letter| (letter.id, letter.event.as_ref().map_or("", |event| event.id()).to_owned()));
+        let letters = letters
+            .iter()
+            .map(|letter| (letter.id, letter.event.as_ref().map_or("", |event| event.id()).to_owned()));
         let letters = letters.collect();
         // The key of the flaky event waits behind it from the first round on.
         if events.len() != 6 * (8 + 8 + 1) + 6 + 5 * 5 {
@@ -167,15 +169,23 @@ impl Base {
             }
         }
         match bus.bus().state("c", 0).and_then(|state| state.scan(b"", None, 1000)) {
-            Ok(state) => found.words.push(format!("state {}", state.iter().all(|entry| self.state.contains(entry)))),
+            Ok(state) => {
+                found.words.push(format!("state {}", state.iter().all(|entry| self.state.contains(entry))))
+            }
             Err(error) => found.error("state", &error),
         }
         match bus.bus().dead_letters("c", 0, 1000) {
             Ok(letters) => {
                 for letter in letters {
-                    let (Some(event), Some(known)) = (&letter.event, self.letters.get(&letter.id)) else { continue };
+                    let (Some(event), Some(known)) = (&letter.event, self.letters.get(&letter.id)) else {
+                        continue;
+                    };
                     if event.id() != known {
-                        return Err(format!("letter {} has event `{}`, and it was `{known}`", letter.id, event.id()));
+                        return Err(format!(
+                            "letter {} has event `{}`, and it was `{known}`",
+                            letter.id,
+                            event.id()
+                        ));
                     }
                 }
             }
@@ -194,7 +204,11 @@ impl Base {
         let seen = handler(move |delivery| {
             let at = (delivery.topic.to_string(), delivery.partition, delivery.offset);
             if known.get(&at).is_none_or(|event| *event != *delivery.event) {
-                let said = format!("delivered as {at:?}: {:?}, and written was {:?}", delivery.event, known.get(&at));
+                let said = format!(
+                    "delivered as {at:?}: {:?}, and written was {:?}",
+                    delivery.event,
+                    known.get(&at)
+                );
                 *told.lock().unwrap_or_else(PoisonError::into_inner) = Some(said);
             }
         });

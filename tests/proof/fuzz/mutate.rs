@@ -112,7 +112,9 @@ impl Chance {
                     }
                 }
             }
-            _ => input.truncate(if self.one_in(8) { at } else { input.len() - self.index(input.len().min(8)) }),
+            _ => {
+                input.truncate(if self.one_in(8) { at } else { input.len() - self.index(input.len().min(8)) })
+            }
         }
     }
 

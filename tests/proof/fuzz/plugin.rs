@@ -103,11 +103,17 @@ impl Plugins {
                 sections.swap(at, other);
             }
             (3, Some((id, _))) => *id = chance.byte() % 13,
-            (_, Some((id, content))) if depth < DEPTH_MAX && NESTED.contains(id) && content.len() > PREAMBLE => {
+            (_, Some((id, content)))
+                if depth < DEPTH_MAX && NESTED.contains(id) && content.len() > PREAMBLE =>
+            {
                 *content = self.change_section(chance, content, pool, depth + 1);
             }
             (_, Some((_, content))) => {
-                let parts: Vec<_> = pool.iter().filter_map(|other| Some(chance.of(&self::sections(other)?.1)?.1.clone())).take(4).collect();
+                let parts: Vec<_> = pool
+                    .iter()
+                    .filter_map(|other| Some(chance.of(&self::sections(other)?.1)?.1.clone()))
+                    .take(4)
+                    .collect();
                 chance.change(content, self.words(), &parts, self.bytes_max());
             }
             (_, None) => sections.push((chance.byte() % 13, vec![chance.byte()])),

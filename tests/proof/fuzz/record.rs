@@ -1,5 +1,4 @@
-//! Records, batches, and the rows of topics, consumers and lanes. The first byte says which; half of the records and
-//! batches get checksums that are right, so that what lies behind them is reached.
+//! Records, batches, and the rows of topics, consumers and lanes. The first byte says which; half of them get checksums that are right, so that what lies behind them is reached.
 
 use tidegate::testing::probe;
 use tidegate::{Attribute, Event};
@@ -50,7 +49,16 @@ impl Target for Records {
     }
 
     fn words(&self) -> &'static [&'static [u8]] {
-        &[b"\xc0", b"\xc2", b"\xc4\x00", b"\xcf", b"\xd3", b"\xdb\xff\xff\xff\xff", b"\xdd\xff\xff\xff\xff", b"\xdf"]
+        &[
+            b"\xc0",
+            b"\xc2",
+            b"\xc4\x00",
+            b"\xcf",
+            b"\xd3",
+            b"\xdb\xff\xff\xff\xff",
+            b"\xdd\xff\xff\xff\xff",
+            b"\xdf",
+        ]
     }
 
     fn change(&self, chance: &Chance, input: &mut Vec<u8>, pool: &[Vec<u8>]) {
@@ -61,7 +69,7 @@ impl Target for Records {
             match *kind % 3 {
                 RECORD => probe::seal_record(bytes),
                 BATCH => probe::seal_batch(bytes),
-                _ => {}
+                _ => probe::seal_row(bytes),
             }
         }
     }

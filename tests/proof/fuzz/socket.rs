@@ -100,19 +100,45 @@ fn close_frames(bytes: &mut [u8]) {
 impl Target for Sockets {
     fn seeds(&self) -> Vec<Vec<u8>> {
         let hello = frame(r#"{"protocol":2,"version":"0.1.0"}"#);
-        let welcome = frame(r#"{"Ok":{"protocol":2,"version":"0.1.0","process":1,"event_bytes_max":1048576}}"#);
+        let welcome =
+            frame(r#"{"Ok":{"protocol":2,"version":"0.1.0","process":1,"event_bytes_max":1048576}}"#);
         let asked = REQUESTS.iter().map(|text| [vec![0], hello.clone(), frame(text)].concat());
-        let answered = ANSWERS.iter().map(|text| [vec![1], welcome.clone(), frame(text), frame("\"done\"")].concat());
+        let answered =
+            ANSWERS.iter().map(|text| [vec![1], welcome.clone(), frame(text), frame("\"done\"")].concat());
         let refused = [vec![1], frame(r#"{"Err":{"message":"no"}}"#)].concat();
         asked.chain(answered).chain([refused, full_event().to_json().into_bytes()]).collect()
     }
 
     fn words(&self) -> &'static [&'static [u8]] {
         &[
-            b"\xff\xff\xff\xff", b"null", b"\"", b"{", b"}", b":", b",", b"\"topic\":", b"\"limit\":", b"\"follow\":true",
-            b"\"earliest\"", b"\"latest\"", b"{\"offset\":", b"18446744073709551615", b"-1", b"4294967296", b"\"letters\":[",
-            b"\"after\":", b"\xff\xff\xff\xff\"topics\"", b"\xff\xff\xff\xff\"consumers\"", b"[[[[[[[[[[[[[[[[[[[[[[", b"\\u0000",
-            b"\"partitions\":4096", b"9999-12-31T23:59:59Z", b"-9999-01-01T00:00:00Z", b"1e308", b"\"a/b\"", b"\"$a\"",
+            b"\xff\xff\xff\xff",
+            b"null",
+            b"\"",
+            b"{",
+            b"}",
+            b":",
+            b",",
+            b"\"topic\":",
+            b"\"limit\":",
+            b"\"follow\":true",
+            b"\"earliest\"",
+            b"\"latest\"",
+            b"{\"offset\":",
+            b"18446744073709551615",
+            b"-1",
+            b"4294967296",
+            b"\"letters\":[",
+            b"\"after\":",
+            b"\xff\xff\xff\xff\"topics\"",
+            b"\xff\xff\xff\xff\"consumers\"",
+            b"[[[[[[[[[[[[[[[[[[[[[[",
+            b"\\u0000",
+            b"\"partitions\":4096",
+            b"9999-12-31T23:59:59Z",
+            b"-9999-01-01T00:00:00Z",
+            b"1e308",
+            b"\"a/b\"",
+            b"\"$a\"",
         ]
     }
 
@@ -153,12 +179,17 @@ impl Real {
     /// Sends bytes and no more. The server answers what it can, and hangs up; and serves the next one.
     fn ask(&mut self, bytes: &[u8]) -> Result<(), String> {
         self.inputs += 1;
-        let answered = self.exchange(bytes).map_err(|error| format!("the server doesn't hang up: {error}"))?;
+        let answered =
+            self.exchange(bytes).map_err(|error| format!("the server doesn't hang up: {error}"))?;
         if answered.is_empty() && bytes.starts_with(b"\x20\0\0\0{\"protocol\":2,\"version\":\"0.1.0\"}") {
             return Err("a right hello has no answer".to_owned());
         }
         let topics = self.bus.bus().topics();
-        if topics.iter().any(|topic| topic.name == "a") { Ok(()) } else { Err("topic `a` is gone".to_owned()) }
+        if topics.iter().any(|topic| topic.name == "a") {
+            Ok(())
+        } else {
+            Err("topic `a` is gone".to_owned())
+        }
     }
 
     fn exchange(&self, bytes: &[u8]) -> io::Result<Vec<u8>> {
@@ -179,5 +210,8 @@ impl Real {
 }
 
 fn is_hung_up(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset | io::ErrorKind::NotConnected)
+    matches!(
+        error.kind(),
+        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset | io::ErrorKind::NotConnected
+    )
 }
