@@ -18,6 +18,11 @@ pub(super) fn storing<T>(work: impl FnOnce() -> Result<T, StorageFault>) -> Resu
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(panicked()))
 }
 
+/// The fault of a page that stands where another should: what is read there has a key that was not asked for.
+pub(super) fn misplaced(table: &str) -> redb::StorageError {
+    redb::StorageError::Corrupted(format!("table `{table}` has a page that belongs elsewhere"))
+}
+
 /// The fault of a partition that has no more offsets.
 pub(super) fn exhausted() -> StorageFault {
     StorageFault::from(redb::Error::Corrupted("a partition has come to the end of its offsets".to_owned()))

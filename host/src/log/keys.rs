@@ -11,6 +11,7 @@ use redb::{ReadableTable, StorageError, Table};
 
 use super::batch::Batch;
 use super::error::StorageFault;
+use super::guard::misplaced;
 use crate::ids::TopicId;
 
 /// Events of a key that a row tells of: a commit writes the key's last row anew, so it is a few hundred bytes at most.
@@ -119,6 +120,9 @@ fn last_row(
         None => KeyRow { first: 1, offsets: Vec::new(), is_written: true },
         Some(row) => {
             let (row_key, row) = row?;
+            if (row_key.value().0, row_key.value().1) != (topic.0, key) {
+                return Err(misplaced("keys"));
+            }
             KeyRow { first: row_key.value().2, offsets: offsets(row.value()).collect(), is_written: true }
         }
     })
@@ -148,6 +152,9 @@ pub(super) fn next(
     let start = before.map_or(wanted, |(key, _)| key.value().2);
     for row in table.range(row_key(start)..=row_key(u64::MAX))? {
         let (row_key, row) = row?;
+        if (row_key.value().0, row_key.value().1) != (topic.0, key) {
+            return Err(misplaced("keys"));
+        }
         let numbered = numbered(row_key.value().2, row.value());
         let found: Vec<_> = numbered.filter(|(number, offset)| *number >= wanted && *offset >= low).collect();
         if !found.is_empty() {

@@ -6,6 +6,7 @@ use redb::ReadableTable;
 
 use super::admin::AdminResult;
 use super::error::{AdminError, ReadError, StorageFault};
+use super::guard::misplaced;
 use super::lane_rows::{Attempt, DeadLetter, Held, REDRIVEN, Wait};
 use super::registry;
 use super::schema::{self, DEAD_LETTERS};
@@ -28,6 +29,9 @@ pub(super) fn list(
     let mut bytes = 0;
     for row in table.range((consumer.0, after.saturating_add(1))..=(consumer.0, u64::MAX))?.take(limit) {
         let (key, row) = row?;
+        if key.value().0 != consumer.0 {
+            return Err(misplaced("dead_letters").into());
+        }
         bytes += row.value().len();
         if bytes > COMMIT_BYTES_MAX && !letters.is_empty() {
             break;

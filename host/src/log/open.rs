@@ -7,7 +7,7 @@ use redb::{Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, Wr
 
 use super::batch::Batch;
 use super::error::{OpenError, ReadError, StorageFault};
-use super::guard::OpenDatabase;
+use super::guard::{OpenDatabase, misplaced};
 use super::medium::Medium;
 use super::schema::{
     BATCHES, CONSUMERS, ConsumerRow, FLOORS, FORMAT, IDENTITIES, META, TOPICS, Tables, TopicRow, decode,
@@ -243,6 +243,9 @@ pub(super) fn ends_of(
         None => (key.value(), row.value().to_vec()),
     };
     let offset = last.2;
+    if [key.value(), last].iter().any(|row| (row.0, row.1) != (topic.0, partition)) {
+        return Err(misplaced("batches").into());
+    }
     let (next, bytes_after) = match Batch::parse(last, &bytes) {
         Ok(last) => {
             (offset.saturating_add(u64::from(last.count)), last.bytes_before.saturating_add(last.row_bytes))

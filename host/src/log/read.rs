@@ -7,7 +7,7 @@ use redb::{ReadOnlyTable, ReadableTable};
 
 use super::batch::Batch;
 use super::error::{ReadError, StorageFault};
-use super::guard::reading;
+use super::guard::{misplaced, reading};
 use super::hash::{self, key_hash};
 use super::keys;
 use super::lane_rows::{Lane, Progress};
@@ -123,12 +123,13 @@ pub(super) fn events_in(
             Some(Ok((key, _))) => key.value().2,
             _ => ends.next,
         };
-        let batch = match Batch::parse(row_key.value(), row.value()) {
+        // A page of another place may stand here: what is in it is no batch of this partition.
+        let batch = match Batch::parse(key(first), row.value()) {
             Ok(batch) => batch,
             Err(error) => {
                 if next < after {
                     entries.push(Entry::Damaged {
-                        offset: next.max(first),
+                        offset: next.max(first).min(after - 1),
                         offset_last: after - 1,
                         reason: error.to_string(),
                     });
@@ -196,13 +197,14 @@ pub(super) fn offset_at_in(
             break;
         };
         let (row_key, row) = row?;
-        let (first, count, appended) = match Batch::parse(row_key.value(), row.value()) {
-            Ok(batch) => (row_key.value().2, u64::from(batch.count), batch.appended),
+        let first = row_key.value().2;
+        let (count, appended) = match Batch::parse(key(first), row.value()) {
+            Ok(batch) => (u64::from(batch.count), batch.appended),
             // A damaged batch is taken to be too early: who reads from there is told of it.
-            Err(_) => (row_key.value().2, middle - row_key.value().2 + 1, Timestamp(i64::MIN)),
+            Err(_) => (0, Timestamp(i64::MIN)),
         };
         if appended < time {
-            low = (first + count).max(middle + 1);
+            low = first.saturating_add(count).max(middle + 1);
         } else {
             high = first.max(ends.low);
         }
@@ -259,6 +261,9 @@ pub(super) fn key_events_in(
         // Retention may have removed it since the ends were looked at: what is read then is another one.
         let Some(entry) = entry.filter(|entry| entry.covers(offset)) else { continue };
         if let Entry::Event(stored) = &entry {
+            if stored.event.key() != key {
+                return Err(misplaced("keys").into());
+            }
             bytes += stored.event.size();
         }
         events.push((number, entry));
@@ -278,8 +283,8 @@ pub(super) fn stored_sequence(
     };
     let (row_key, row) = row?;
     let first = row_key.value().2;
-    let batch = Batch::parse(row_key.value(), row.value()).ok();
-    let event = batch.and_then(|batch| batch.event(place.offset - first).ok());
+    let batch = Batch::parse((topic.0, place.partition, first), row.value()).ok();
+    let event = batch.and_then(|batch| batch.event(place.offset.checked_sub(first)?).ok());
     Ok(event.and_then(|event| event.sequence()))
 }
 
@@ -297,6 +302,9 @@ pub(super) fn lane(shared: &Shared, lane: LaneId) -> Result<Lane, ReadError> {
     let mut held = BTreeMap::new();
     for row in read.open_table(HELD)?.range((key.0, key.1, 0)..=(key.0, key.1, u64::MAX))? {
         let (key, row) = row?;
+        if (key.value().0, key.value().1) != (lane.consumer.0, lane.partition) {
+            return Err(misplaced("held").into());
+        }
         held.insert(key.value().2, schema::decode(key.value(), row.value(), what)?);
     }
     Ok(Lane { epoch, progress, held })

@@ -246,7 +246,7 @@ mod tests {
 
     #[test]
     fn any_flipped_bit_of_a_row_or_its_key_is_found_out() {
-        let row = encode((1, 2), &(7_u64, "text"));
+        let row = encode((1_u32, 2_u32), &(7_u64, "text"));
         assert_eq!(read((1, 2), &row).unwrap(), (7, "text".to_owned()));
         for at in 0..row.len() * 8 {
             let mut bad = row.clone();
@@ -258,7 +258,7 @@ mod tests {
 
     #[test]
     fn a_row_of_an_older_format_is_read() {
-        let row = encode((1, 2), &(7_u64, "text"));
+        let row = encode((1_u32, 2_u32), &(7_u64, "text"));
         assert_eq!(read((9, 9), &row[5..]).unwrap(), (7, "text".to_owned()));
     }
 }
