@@ -93,6 +93,11 @@ pub const TRIM_KEYS_MAX: usize = 10_000;
 pub const DETACHED_HOLDS_RETENTION: Duration = Duration::from_hours(168);
 /// Dead letters that one call lists, redrives or discards.
 pub const LETTERS_MAX: usize = 1000;
+/// Redriven events that a lane has to work off at one time: unlike other held events, each is in the lane's memory as a
+/// whole. More letters are redriven when it has.
+pub const REDRIVEN_MAX: usize = 10_000;
+/// Bytes of held events that a redrive may bring a lane to; one letter always passes where none waits.
+pub const REDRIVEN_BYTES_MAX: usize = 64 << 20;
 
 /// Most events that one read returns.
 pub const READ_EVENTS_MAX: usize = 1024;

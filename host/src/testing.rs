@@ -1,4 +1,7 @@
-//! Time and chance for tests: a clock that stands still until it is moved, and numbers that a seed repeats.
+//! Time and chance for tests: a clock that stands still until it is moved, and numbers that a seed repeats; a disk in memory;
+//! and [`probe`], for what reads bytes.
+
+pub mod probe;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;

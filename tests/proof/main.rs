@@ -3,6 +3,7 @@
 
 #![allow(clippy::expect_used, reason = "what can't happen on a working machine")]
 
+mod fuzz;
 mod scenario;
 mod sim;
 mod sync_points;
@@ -59,11 +60,21 @@ fn main() -> ExitCode {
                 }
             }
         }
+        ["fuzz", "--help" | "-h"] => {
+            print!("{}", fuzz::HELP);
+            return ExitCode::SUCCESS;
+        }
+        ["fuzz", options @ ..] => return end(fuzz::run(options)),
         _ => {
-            eprint!("{HELP}");
+            eprint!("{HELP}\n{}", fuzz::HELP);
             return ExitCode::from(2);
         }
     };
+    end(outcome)
+}
+
+/// One line of counts, or the promise that is broken.
+fn end<T: std::fmt::Display>(outcome: Result<T, String>) -> ExitCode {
     match outcome {
         Ok(counts) => {
             println!("{counts}");

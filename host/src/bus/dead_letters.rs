@@ -68,7 +68,8 @@ impl Bus {
     }
 
     /// Puts dead letters back to work: they move to the consumer's held events, due at once, with their attempts counted
-    /// anew; never back to the topic. All of them or none, at most 1000 in a call.
+    /// anew; never back to the topic. All of them or none, at most 1000 in a call. A lane has at most 10,000 redriven events,
+    /// and 64 MiB of held ones, to work off at one time: then [`AdminError::RedrivenWait`].
     ///
     /// ```
     /// # let directory = tempfile::tempdir()?;

@@ -73,6 +73,11 @@ impl Access {
         })
     }
 
+    /// Whether the bus runs in another process, and so has consumers at work.
+    pub fn is_remote(&self) -> bool {
+        matches!(self, Self::Remote(_))
+    }
+
     /// The largest event that the bus accepts.
     pub fn event_bytes_max(&self) -> usize {
         match self {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tidegate::server::{Answer, Letter, Request};
+use tidegate::server::{Answer, ClientError, Letter, Request};
 
 use super::access::Access;
 use super::arguments::{DlqCommand, Filter, Global, Settle};
@@ -15,6 +15,15 @@ const MESSAGE_CHARS: usize = 80;
 
 /// Letters that one request settles: as many as one commit takes.
 const SETTLED_AT_ONCE: usize = 1000;
+
+/// Bytes of events after which a request settles no more: as many as one commit takes.
+const SETTLED_BYTES_AT_ONCE: usize = 8 << 20;
+
+/// The pause before a consumer that had to work off redriven events is asked to take more.
+const WAIT: Duration = Duration::from_millis(100);
+
+/// Pauses after which a consumer that takes no more is left alone: it may be paused, or wait for retries.
+const WAITS_MAX: u32 = 300;
 
 /// What becomes of letters.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -90,7 +99,7 @@ fn list(
         if output.is_json() {
             return output.json(letter);
         }
-        table.push(row![
+        let cells = row![
             letter.id,
             moment(letter.at),
             one_line(&name(letter), MESSAGE_CHARS),
@@ -98,8 +107,8 @@ fn list(
             letter.reason.kind,
             one_line(&letter.reason.code, MESSAGE_CHARS),
             one_line(&letter.reason.message, MESSAGE_CHARS),
-        ]);
-        Ok(())
+        ];
+        table.push_through(cells, output)
     })?;
     if output.is_json() { Ok(()) } else { table.print(output, "no dead letters") }
 }
@@ -166,25 +175,16 @@ fn show(access: &mut Access, consumer: &str, id: u64, output: &mut Output) -> Re
 }
 
 fn settle_all(access: &mut Access, settle: &Settle, fate: Fate, output: &mut Output) -> Result<(), CliError> {
-    let mut ids = settle.ids.clone();
-    if ids.is_empty() {
-        letters(access, &settle.consumer, 0, usize::MAX, &settle.filter, |letter| {
-            // What has no event can't be redriven, and shall not hold up the others.
-            if fate == Fate::Discard || letter.event.is_some() {
-                ids.push(letter.id);
-            }
+    let mut settled = 0;
+    let outcome = if settle.ids.is_empty() {
+        settle_fitting(access, settle, fate, output, &mut settled)
+    } else {
+        settle.ids.chunks(SETTLED_AT_ONCE).try_for_each(|ids| {
+            settle_some(access, settle, fate, ids, output)?;
+            settled += ids.len();
             Ok(())
-        })?;
-    }
-    if !settle.dry_run {
-        for some in ids.chunks(SETTLED_AT_ONCE) {
-            let (consumer, letters) = (settle.consumer.clone(), some.to_vec());
-            access.tell(match fate {
-                Fate::Redrive => Request::Redrive { consumer, letters },
-                Fate::Discard => Request::Discard { consumer, letters },
-            })?;
-        }
-    }
+        })
+    };
     let does = match (fate, settle.dry_run) {
         (Fate::Redrive, false) => "redriven",
         (Fate::Redrive, true) => "to redrive",
@@ -192,13 +192,105 @@ fn settle_all(access: &mut Access, settle: &Settle, fate: Fate, output: &mut Out
         (Fate::Discard, true) => "to discard",
     };
     if output.is_json() {
-        return output.json(
-            &serde_json::json!({ "consumer": settle.consumer, "letters": ids, "dry_run": settle.dry_run }),
-        );
+        if settled == 0 && outcome.is_ok() {
+            say_settled(settle, &[], output)?;
+        }
+        return outcome;
     }
-    match ids.as_slice() {
-        [] => output.line("no dead letters that fit"),
-        [id] => output.line(format_args!("dead letter {id} {does}")),
-        ids => output.line(format_args!("{} dead letters {does}", ids.len())),
+    match settled {
+        0 if outcome.is_err() => {}
+        0 => output.line("no dead letters that fit")?,
+        1 => match settle.ids.as_slice() {
+            [id] => output.line(format_args!("dead letter {id} {does}"))?,
+            _ => output.line(format_args!("1 dead letter {does}"))?,
+        },
+        settled => output.line(format_args!("{settled} dead letters {does}"))?,
     }
+    outcome
+}
+
+/// Settles the letters that fit, some at a time, so that a queue of any length takes no more memory. Those that come
+/// while it works are left: a redriven event may fail again at once.
+fn settle_fitting(
+    access: &mut Access,
+    settle: &Settle,
+    fate: Fate,
+    output: &mut Output,
+    settled: &mut usize,
+) -> Result<(), CliError> {
+    let mut last = 0;
+    letters(access, &settle.consumer, 0, usize::MAX, &[], |letter| {
+        last = letter.id;
+        Ok(())
+    })?;
+    let mut after = 0;
+    while after < last {
+        let mut ids = Vec::new();
+        let (mut bytes, mut came_to, mut is_full) = (0, after, false);
+        letters(access, &settle.consumer, after, SETTLED_AT_ONCE, &[], |letter| {
+            let size = letter.event.as_ref().map_or(0, |event| event.0.size());
+            is_full |= letter.id > last || (bytes + size > SETTLED_BYTES_AT_ONCE && bytes > 0);
+            if is_full {
+                return Ok(());
+            }
+            came_to = letter.id;
+            // What has no event can't be redriven, and shall not hold up the others.
+            let can_be = fate == Fate::Discard || letter.event.is_some();
+            if can_be && settle.filter.iter().all(|filter| fits(filter, letter)) {
+                bytes += size;
+                ids.push(letter.id);
+            }
+            Ok(())
+        })?;
+        if came_to == after {
+            break;
+        }
+        after = came_to;
+        if !ids.is_empty() {
+            settle_some(access, settle, fate, &ids, output)?;
+            *settled += ids.len();
+        }
+    }
+    Ok(())
+}
+
+/// Settles letters in one commit. Where the consumer has to work others off first, and can, it is waited for.
+fn settle_some(
+    access: &mut Access,
+    settle: &Settle,
+    fate: Fate,
+    ids: &[u64],
+    output: &mut Output,
+) -> Result<(), CliError> {
+    if settle.dry_run {
+        return say_settled(settle, ids, output);
+    }
+    let mut tries = 0;
+    loop {
+        let (consumer, letters) = (settle.consumer.clone(), ids.to_vec());
+        let told = access.tell(match fate {
+            Fate::Redrive => Request::Redrive { consumer, letters },
+            Fate::Discard => Request::Discard { consumer, letters },
+        });
+        match told {
+            Err(CliError::Client(ClientError::Refused(refusal)))
+                if refusal.is_busy && access.is_remote() && tries < WAITS_MAX =>
+            {
+                tries += 1;
+                // Nobody unparks this thread: it is a pause, which may end early and do no harm.
+                std::thread::park_timeout(WAIT);
+            }
+            Ok(()) => return say_settled(settle, ids, output),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// A line of JSON for each commit.
+fn say_settled(settle: &Settle, ids: &[u64], output: &mut Output) -> Result<(), CliError> {
+    if !output.is_json() {
+        return Ok(());
+    }
+    output
+        .json(&serde_json::json!({ "consumer": settle.consumer, "letters": ids, "dry_run": settle.dry_run }))
 }

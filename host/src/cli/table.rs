@@ -18,7 +18,12 @@ pub enum Side {
 pub struct Table {
     columns: Vec<(&'static str, Side)>,
     rows: Vec<Vec<String>>,
+    /// Whether the heading, and some rows, are printed already.
+    is_begun: bool,
 }
+
+/// Rows that are in memory at once in a table without an end: its columns are as wide as the cells of so many rows.
+const ROWS_AT_ONCE: usize = 1000;
 
 /// The cells of a row.
 macro_rules! row {
@@ -33,7 +38,7 @@ impl Table {
             Some(heading) => (heading, Side::Right),
             None => (heading, Side::Left),
         };
-        Self { columns: headings.map(column).into(), rows: Vec::new() }
+        Self { columns: headings.map(column).into(), rows: Vec::new(), is_begun: false }
     }
 
     /// Adds a row.
@@ -42,10 +47,22 @@ impl Table {
         self.rows.push(row);
     }
 
+    /// Adds a row to a table that may have very many, and prints what has come together from time to time.
+    pub fn push_through(&mut self, row: Vec<String>, output: &mut Output) -> Result<(), CliError> {
+        self.push(row);
+        if self.rows.len() < ROWS_AT_ONCE {
+            return Ok(());
+        }
+        self.print(output, "")?;
+        self.rows.clear();
+        self.is_begun = true;
+        Ok(())
+    }
+
     /// Prints it, or what to say where it has no row.
     pub fn print(&self, output: &mut Output, empty: impl Display) -> Result<(), CliError> {
         if self.rows.is_empty() {
-            return output.line(empty);
+            return if self.is_begun { Ok(()) } else { output.line(empty) };
         }
         self.lines().into_iter().try_for_each(|line| output.line(line))
     }
@@ -66,7 +83,7 @@ impl Table {
                 .collect();
             cells.join("  ").trim_end().to_owned()
         };
-        rows.iter().map(line).collect()
+        rows.iter().skip(usize::from(self.is_begun)).map(line).collect()
     }
 }
 

@@ -1,13 +1,15 @@
 //! The row of a batch: what one commit appended to one partition.
 //!
 //! ```text
-//! batch := version u8 = 1, codec u8 = 0, flags u16 = 0, count u32, commit u64, appended i64 (microseconds),
+//! batch := version u8 = 2, codec u8 = 0, flags u16 = 0, count u32, commit u64, appended i64 (microseconds),
 //!          key_id u32 = 0, bytes_before u64, count * end u32, header_crc u32, count * record
 //!                                                                              (integers little-endian)
 //! ```
 //!
-//! `end` is where the record ends, counted from the first record's start. `header_crc` is the CRC-32 of all before it, so
-//! that a fault within one record costs that record and no other. `bytes_before` is what the partition's batches before
+//! `end` is where the record ends, counted from the first record's start. `header_crc` is the CRC-32 of all before it and of
+//! the row's key (`topic u32, partition u32, first offset u64`), so that a fault within one record costs that record and no
+//! other, and a batch that damage has moved elsewhere is none. In the same way the checksums of each record begin with its
+//! place (`topic u32, partition u32, offset u64`). Version 1, of formats 1 and 2, leaves both out. `bytes_before` is what the partition's batches before
 //! this one took since the partition began: the size of what is retained follows from the first and the last batch.
 
 use thiserror::Error;
@@ -16,8 +18,14 @@ use super::record::{self, RecordError, bounded_u32};
 use crate::clock::Timestamp;
 use crate::event::Event;
 
-const VERSION: u8 = 1;
+/// The version that is written.
+const VERSION: u8 = 2;
+/// The version whose checksum doesn't cover the row's key.
+const VERSION_WITHOUT_KEY: u8 = 1;
 const FIXED: usize = 1 + 1 + 2 + 4 + 8 + 8 + 4 + 8;
+
+/// The key of a batch's row: topic, partition, first offset.
+pub(super) type BatchKey = (u32, u32, u64);
 
 /// Why bytes are no batch.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -25,7 +33,7 @@ pub(super) enum BatchError {
     /// The batch ends before its header does.
     #[error("the batch is cut short")]
     Short,
-    /// The checksum of its header is wrong.
+    /// The checksum of its header is wrong, or it is not where it was written.
     #[error("the checksum of the batch's header is wrong")]
     Checksum,
     /// Written by a later version.
@@ -44,9 +52,9 @@ pub(super) struct BatchBuilder {
 }
 
 impl BatchBuilder {
-    /// Adds an event, with its number among the events of its key where the topic keeps one.
-    pub fn push(&mut self, event: &Event, sequence: Option<u64>) {
-        record::encode(event, sequence, &mut self.records);
+    /// Adds the event of this place, with its number among the events of its key where the topic keeps one.
+    pub fn push(&mut self, place: BatchKey, event: &Event, sequence: Option<u64>) {
+        record::encode(event, sequence, &place_bytes(place), &mut self.records);
         self.ends.push(bounded_u32(self.records.len()));
     }
 
@@ -60,8 +68,8 @@ impl BatchBuilder {
         FIXED + 4 * self.ends.len() + 4 + self.records.len()
     }
 
-    /// Writes the row into `out`, which has [`row_bytes`](Self::row_bytes) bytes.
-    pub fn write(&self, commit: u64, appended: Timestamp, bytes_before: u64, out: &mut [u8]) {
+    /// Writes the row of this key into `out`, which has [`row_bytes`](Self::row_bytes) bytes.
+    pub fn write(&self, key: BatchKey, commit: u64, appended: Timestamp, bytes_before: u64, out: &mut [u8]) {
         let mut head = Vec::with_capacity(FIXED + 4 * self.ends.len() + 4);
         head.extend_from_slice(&[VERSION, 0, 0, 0]);
         head.extend_from_slice(&self.count().to_le_bytes());
@@ -72,7 +80,7 @@ impl BatchBuilder {
         for end in &self.ends {
             head.extend_from_slice(&end.to_le_bytes());
         }
-        head.extend_from_slice(&crc32fast::hash(&head).to_le_bytes());
+        head.extend_from_slice(&checksum(VERSION, &head, key).to_le_bytes());
         let (front, back) = out.split_at_mut(head.len());
         front.copy_from_slice(&head);
         back.copy_from_slice(&self.records);
@@ -84,6 +92,9 @@ impl BatchBuilder {
 pub(super) struct Batch<'a> {
     ends: &'a [u8],
     records: &'a [u8],
+    key: BatchKey,
+    /// Whether the checksums cover where things are.
+    has_places: bool,
     /// How many events it has.
     pub count: u32,
     /// The commit that made them durable.
@@ -97,10 +108,10 @@ pub(super) struct Batch<'a> {
 }
 
 impl<'a> Batch<'a> {
-    /// Reads the header.
-    pub fn parse(row: &'a [u8]) -> Result<Self, BatchError> {
+    /// Reads the header of the row of this key.
+    pub fn parse(key: BatchKey, row: &'a [u8]) -> Result<Self, BatchError> {
         let fixed: &[u8; FIXED] = row.first_chunk().ok_or(BatchError::Short)?;
-        if fixed[0] != VERSION {
+        if ![VERSION, VERSION_WITHOUT_KEY].contains(&fixed[0]) {
             return Err(BatchError::Version(fixed[0]));
         }
         if fixed[1] != 0 {
@@ -113,12 +124,14 @@ impl<'a> Batch<'a> {
             .ok_or(BatchError::Short)?;
         let (head, rest) = row.split_at_checked(head_len).ok_or(BatchError::Short)?;
         let (crc, records) = rest.split_first_chunk().ok_or(BatchError::Short)?;
-        if crc32fast::hash(head) != u32::from_le_bytes(*crc) {
+        if checksum(fixed[0], head, key) != u32::from_le_bytes(*crc) {
             return Err(BatchError::Checksum);
         }
         Ok(Self {
             ends: &head[FIXED..],
             records,
+            key,
+            has_places: fixed[0] != VERSION_WITHOUT_KEY,
             count,
             commit: u64::from_le_bytes(field(fixed, 8)),
             appended: Timestamp(i64::from_le_bytes(field(fixed, 16))),
@@ -131,13 +144,44 @@ impl<'a> Batch<'a> {
     pub fn event(&self, index: u64) -> Result<Event, RecordError> {
         let start = if index == 0 { 0 } else { self.end(index - 1)? };
         let record = self.records.get(start..self.end(index)?).ok_or(RecordError::Short)?;
-        record::decode(record)
+        let (topic, partition, first) = self.key;
+        let place = place_bytes((topic, partition, first.saturating_add(index)));
+        record::decode(record, if self.has_places { &place } else { &[] })
     }
 
     fn end(&self, index: u64) -> Result<usize, RecordError> {
         let (ends, _) = self.ends.as_chunks::<4>();
         let end = usize::try_from(index).ok().and_then(|index| ends.get(index));
         end.map(|end| u32::from_le_bytes(*end) as usize).ok_or(RecordError::Short)
+    }
+}
+
+/// The checksum of a header and, from version 2 on, of where it is.
+fn checksum(version: u8, head: &[u8], key: BatchKey) -> u32 {
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(head);
+    if version != VERSION_WITHOUT_KEY {
+        crc.update(&place_bytes(key));
+    }
+    crc.finalize()
+}
+
+/// A place as checksums have it.
+fn place_bytes((topic, partition, offset): BatchKey) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    bytes[..4].copy_from_slice(&topic.to_le_bytes());
+    bytes[4..8].copy_from_slice(&partition.to_le_bytes());
+    bytes[8..].copy_from_slice(&offset.to_le_bytes());
+    bytes
+}
+
+/// Writes the checksum of the header of a row that is long enough for the header it says it has.
+pub(super) fn seal(key: BatchKey, row: &mut [u8]) {
+    let Some(count) = row.get(4..).and_then(|rest| rest.first_chunk()) else { return };
+    let end = (u32::from_le_bytes(*count) as usize).saturating_mul(4).saturating_add(FIXED);
+    let Some((head, rest)) = row.split_at_mut_checked(end) else { return };
+    if let Some(crc) = rest.first_chunk_mut() {
+        *crc = checksum(head[0], head, key).to_le_bytes();
     }
 }
 
@@ -152,20 +196,23 @@ fn field<const N: usize>(fixed: &[u8; FIXED], at: usize) -> [u8; N] {
 mod tests {
     use super::*;
 
+    const KEY: BatchKey = (1, 2, 3);
+
     fn row(ids: &[&str]) -> Vec<u8> {
         let mut builder = BatchBuilder::default();
-        for id in ids {
-            builder.push(&Event::new(*id, "/s", "T").json_text("[1,2]").build().unwrap(), None);
+        for (offset, id) in (KEY.2..).zip(ids) {
+            let event = Event::new(*id, "/s", "T").json_text("[1,2]").build().unwrap();
+            builder.push((KEY.0, KEY.1, offset), &event, None);
         }
         let mut row = vec![0; builder.row_bytes()];
-        builder.write(7, Timestamp(99), 1234, &mut row);
+        builder.write(KEY, 7, Timestamp(99), 1234, &mut row);
         row
     }
 
     #[test]
     fn a_batch_gives_back_its_events_in_order() {
         let row = row(&["a", "b", "c"]);
-        let batch = Batch::parse(&row).unwrap();
+        let batch = Batch::parse(KEY, &row).unwrap();
         assert_eq!(
             (batch.count, batch.commit, batch.appended, batch.bytes_before),
             (3, 7, Timestamp(99), 1234)
@@ -181,12 +228,44 @@ mod tests {
         let middle = FIXED + 12 + 4 + (good.len() - FIXED - 16) / 2;
         let mut bad = good.clone();
         bad[middle] ^= 1;
-        let batch = Batch::parse(&bad).unwrap();
+        let batch = Batch::parse(KEY, &bad).unwrap();
         assert!(batch.event(0).is_ok() && batch.event(1).is_err() && batch.event(2).is_ok());
         for at in 0..FIXED + 12 {
             let mut bad = good.clone();
             bad[at] ^= 0x10;
-            assert!(Batch::parse(&bad).is_err(), "byte {at}");
+            assert!(Batch::parse(KEY, &bad).is_err(), "byte {at}");
         }
+    }
+    #[test]
+    fn a_batch_that_is_not_where_it_was_written_is_none() {
+        let row = row(&["a"]);
+        for elsewhere in [(0, 2, 3), (1, 0, 3), (1, 2, 3 | 1 << 63)] {
+            assert_eq!(Batch::parse(elsewhere, &row).unwrap_err(), BatchError::Checksum, "{elsewhere:?}");
+        }
+    }
+
+    #[test]
+    fn a_record_that_is_not_where_it_was_written_is_none() {
+        let moved = row(&["a", "b"]);
+        assert!(Batch::parse(KEY, &moved).is_ok_and(|batch| batch.event(0).is_ok()));
+        let at = FIXED + 12 + (moved.len() - FIXED - 12) / 2;
+        let (first, second) = (moved[FIXED + 12..at].to_vec(), moved[at..].to_vec());
+        let exchanged = [&moved[..FIXED + 12], &second, &first].concat();
+        let batch = Batch::parse(KEY, &exchanged).unwrap();
+        for index in 0..2 {
+            assert_eq!(batch.event(index), Err(RecordError::Checksum("attributes")));
+        }
+    }
+
+    #[test]
+    fn a_batch_of_an_older_format_is_read_wherever_it_is() {
+        let mut builder = BatchBuilder::default();
+        record::encode(&Event::new("a", "/s", "T").build().unwrap(), None, &[], &mut builder.records);
+        builder.ends.push(bounded_u32(builder.records.len()));
+        let mut row = vec![0; builder.row_bytes()];
+        builder.write(KEY, 7, Timestamp(99), 0, &mut row);
+        row[0] = VERSION_WITHOUT_KEY;
+        seal(KEY, &mut row);
+        assert_eq!(Batch::parse((9, 9, 9), &row).unwrap().event(0).unwrap().id(), "a");
     }
 }

@@ -1,6 +1,5 @@
 //! The one writer: it drains what waits into one commit after another.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +8,7 @@ use redb::Database;
 
 use super::admission::{Admitted, AdmittedClosure, Waiting};
 use super::error::{ReadError, StorageFault};
+use super::guard::storing;
 use super::open;
 use super::schema::Tables;
 use super::shared::{Health, Shared};
@@ -256,7 +256,7 @@ impl Committer {
         let commit = self.commit_last + 1;
         let (shared, windows) = (&self.shared, &self.windows);
         // A panic within redb poisons its transaction: it counts as a failed commit, and the database is opened anew.
-        let result = catch_unwind(AssertUnwindSafe(|| {
+        let attempt = storing(|| {
             let transaction = open::begin_write(database, shared.options.commit)?;
             let mut txn = Txn::new(Tables::open(&transaction)?, shared, windows, commit);
             let mut is_idle = true;
@@ -285,9 +285,6 @@ impl Committer {
             }
             transaction.commit()?;
             Ok(Attempt::Done(after))
-        }));
-        let attempt = result.unwrap_or_else(|_| {
-            Err(StorageFault::from(redb::Error::Corrupted("the database panicked".to_owned())))
         })?;
         if let Attempt::Done(_) = attempt {
             self.commit_last = commit;
@@ -342,7 +339,7 @@ impl Committer {
         let Some(mut database) = self.shared.take_database(Health::Closed) else {
             return Closing::Failing;
         };
-        let marked = open::mark(&database, self.shared.options.commit, false);
+        let marked = storing(|| open::mark(&database, self.shared.options.commit, false));
         // Who reads holds it for the moment in which it begins. The last one out closes the file, and that is to be here:
         // when this returns, somebody else can open it.
         while let Err(held) = Arc::try_unwrap(database) {

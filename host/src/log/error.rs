@@ -427,6 +427,20 @@ pub enum AdminError {
         /// The bound.
         max: usize,
     },
+    /// A lane has as many redriven events to work off as it may have at one time. Nothing was changed; once it has worked
+    /// some off, the same call is taken.
+    #[error(
+        "consumer `{consumer}` has to work off the {waiting} redriven events of its lane {partition} first, as many as fit \
+         into its memory: redrive the others when it has"
+    )]
+    RedrivenWait {
+        /// The consumer.
+        consumer: String,
+        /// The lane.
+        partition: u32,
+        /// How many it has.
+        waiting: usize,
+    },
     /// What is stored, or a part of it that doesn't exist, can't be read. Nothing was changed.
     #[error(transparent)]
     Read(#[from] ReadError),

@@ -11,6 +11,7 @@ use redb::{ReadableTable, StorageError, Table};
 
 use super::batch::Batch;
 use super::error::StorageFault;
+use super::guard::misplaced;
 use crate::ids::TopicId;
 
 /// Events of a key that a row tells of: a commit writes the key's last row anew, so it is a few hundred bytes at most.
@@ -39,8 +40,9 @@ struct KeyRow {
 }
 
 impl KeyRow {
+    /// The number of its last event. A damaged row may say any number, so nothing overflows here.
     fn last(&self) -> u64 {
-        self.first + self.offsets.len() as u64 - 1
+        self.first.saturating_add(self.offsets.len() as u64).saturating_sub(1)
     }
 }
 
@@ -66,7 +68,7 @@ impl StagedKeys {
         let row = self.row(table, topic, key)?;
         if row.offsets.len() == ROW_EVENTS {
             write(table, topic, key, row)?;
-            row.first += ROW_EVENTS as u64;
+            row.first = row.first.saturating_add(ROW_EVENTS as u64);
             row.offsets.clear();
         }
         row.offsets.push(offset);
@@ -119,6 +121,9 @@ fn last_row(
         None => KeyRow { first: 1, offsets: Vec::new(), is_written: true },
         Some(row) => {
             let (row_key, row) = row?;
+            if (row_key.value().0, row_key.value().1) != (topic.0, key) {
+                return Err(misplaced("keys"));
+            }
             KeyRow { first: row_key.value().2, offsets: offsets(row.value()).collect(), is_written: true }
         }
     })
@@ -148,7 +153,10 @@ pub(super) fn next(
     let start = before.map_or(wanted, |(key, _)| key.value().2);
     for row in table.range(row_key(start)..=row_key(u64::MAX))? {
         let (row_key, row) = row?;
-        let numbered = (row_key.value().2..).zip(offsets(row.value()));
+        if (row_key.value().0, row_key.value().1) != (topic.0, key) {
+            return Err(misplaced("keys"));
+        }
+        let numbered = numbered(row_key.value().2, row.value());
         let found: Vec<_> = numbered.filter(|(number, offset)| *number >= wanted && *offset >= low).collect();
         if !found.is_empty() {
             return Ok(found);
@@ -180,7 +188,7 @@ pub(super) fn trim(
             }
             gone.push(row_key.value());
             if is_last {
-                kept = Some((row_key.value().2 + count - 1, last));
+                kept = Some((row_key.value().2.saturating_add(count - 1), last));
             }
         }
         drop(rows);
@@ -202,6 +210,11 @@ pub(super) fn of_batch(
 ) {
     let events = (0..u64::from(batch.count)).filter_map(|index| batch.event(index).ok());
     keys.extend(events.map(|event| identity(event.key())));
+}
+
+/// The events of a row whose first has this number: their numbers and offsets.
+pub(super) fn numbered(first: u64, row: &[u8]) -> impl Iterator<Item = (u64, u64)> {
+    (0..).zip(offsets(row)).filter_map(move |(index, offset)| Some((first.checked_add(index)?, offset)))
 }
 
 fn offsets(row: &[u8]) -> impl Iterator<Item = u64> {

@@ -52,19 +52,18 @@ impl Change for CommitLane {
             txn.wrote_nothing();
             return Ok(());
         }
-        txn.tables.lanes.insert(row_key, schema::encode(&self.commit.progress).as_slice())?;
+        txn.tables.lanes.insert(row_key, schema::encode(row_key, &self.commit.progress).as_slice())?;
         for (id, held) in &self.commit.held {
             let key = (lane.consumer.0, lane.partition, *id);
             match held {
-                Some(held) => drop(txn.tables.held.insert(key, schema::encode(held).as_slice())?),
+                Some(held) => drop(txn.tables.held.insert(key, schema::encode(key, held).as_slice())?),
                 None => drop(txn.tables.held.remove(key)?),
             }
         }
         for letter in &mut self.commit.dead_letters {
             letter.id = txn.tables.take_number(meta::NEXT_LETTER)?;
-            txn.tables
-                .dead_letters
-                .insert((lane.consumer.0, letter.id), schema::encode(letter).as_slice())?;
+            let key = (lane.consumer.0, letter.id);
+            txn.tables.dead_letters.insert(key, schema::encode(key, letter).as_slice())?;
         }
         let prefix = schema::state_prefix(lane.consumer, lane.partition);
         for (key, value) in &self.commit.effects.state {

@@ -1,9 +1,12 @@
 //! Dead letters: listing, redriving, discarding.
 
+use std::collections::BTreeMap;
+
 use redb::ReadableTable;
 
 use super::admin::AdminResult;
 use super::error::{AdminError, ReadError, StorageFault};
+use super::guard::misplaced;
 use super::lane_rows::{Attempt, DeadLetter, Held, REDRIVEN, Wait};
 use super::registry;
 use super::schema::{self, DEAD_LETTERS};
@@ -11,7 +14,7 @@ use super::shared::Shared;
 use super::txn::Txn;
 use crate::clock::Timestamp;
 use crate::ids::{ConsumerId, LaneId};
-use crate::limits::COMMIT_BYTES_MAX;
+use crate::limits::{COMMIT_BYTES_MAX, REDRIVEN_BYTES_MAX, REDRIVEN_MAX};
 
 /// At most `limit` letters of a consumer with ids above `after`, in ascending order, and about as many bytes as one commit
 /// takes; empty only where there are none.
@@ -26,11 +29,14 @@ pub(super) fn list(
     let mut bytes = 0;
     for row in table.range((consumer.0, after.saturating_add(1))..=(consumer.0, u64::MAX))?.take(limit) {
         let (key, row) = row?;
+        if key.value().0 != consumer.0 {
+            return Err(misplaced("dead_letters").into());
+        }
         bytes += row.value().len();
         if bytes > COMMIT_BYTES_MAX && !letters.is_empty() {
             break;
         }
-        letters.push(schema::decode(row.value(), || what(key.value().1))?);
+        letters.push(schema::decode(key.value(), row.value(), || what(key.value().1))?);
     }
     Ok(letters)
 }
@@ -45,7 +51,7 @@ pub(super) fn get(
     let Some(row) = table.get((consumer.0, letter))? else {
         return Ok(None);
     };
-    schema::decode(row.value(), || what(letter)).map(Some)
+    schema::decode((consumer.0, letter), row.value(), || what(letter)).map(Some)
 }
 
 /// How many letters a consumer has.
@@ -108,17 +114,50 @@ pub(super) fn settle(txn: &mut Txn<'_>, consumer: &str, letters: &[u64], fate: F
             kind: letter.reason.kind,
         }));
     }
+    if fate == Fate::Redrive
+        && let Some((partition, waiting)) = without_room(txn, id, &found)?
+    {
+        return Ok(Err(AdminError::RedrivenWait { consumer: consumer.to_owned(), partition, waiting }));
+    }
     for letter in found {
         settle_one(txn, id, &letter, fate)?;
     }
     Ok(Ok(()))
 }
 
+/// The first lane that has no room for its letters among these, with the number of redriven events that it has.
+fn without_room(
+    txn: &Txn<'_>,
+    consumer: ConsumerId,
+    letters: &[DeadLetter],
+) -> Result<Option<(u32, usize)>, StorageFault> {
+    let mut more: BTreeMap<u32, (usize, usize)> = BTreeMap::new();
+    for letter in letters {
+        let (count, bytes) = more.entry(letter.partition).or_default();
+        *count += 1;
+        *bytes += letter.event.as_ref().map_or(0, |event| event.size());
+    }
+    for (partition, (count, bytes)) in more {
+        let (mut waiting, mut held_bytes) = (0, 0);
+        for row in txn.tables.held.range((consumer.0, partition, 0)..=(consumer.0, partition, u64::MAX))? {
+            let (key, row) = row?;
+            waiting += usize::from(key.value().2 >= REDRIVEN);
+            held_bytes += row.value().len();
+        }
+        let is_full = waiting + count > REDRIVEN_MAX || held_bytes + bytes > REDRIVEN_BYTES_MAX;
+        if is_full && waiting > 0 {
+            return Ok(Some((partition, waiting)));
+        }
+    }
+    Ok(None)
+}
+
 fn find(txn: &Txn<'_>, consumer: ConsumerId, letter: u64) -> AdminResult<Option<DeadLetter>> {
     let Some(row) = txn.tables.dead_letters.get((consumer.0, letter))? else {
         return Ok(Ok(None));
     };
-    Ok(schema::decode(row.value(), || what(letter)).map(Some).map_err(AdminError::from))
+    let found = schema::decode((consumer.0, letter), row.value(), || what(letter));
+    Ok(found.map(Some).map_err(AdminError::from))
 }
 
 fn settle_one(
@@ -136,7 +175,7 @@ fn settle_one(
             // held for its key.
             let held_id = letter.parked.unwrap_or(REDRIVEN + letter.id);
             let held = redriven(letter, txn.now);
-            txn.tables.held.insert(row(held_id), schema::encode(&held).as_slice())?;
+            txn.tables.held.insert(row(held_id), schema::encode(row(held_id), &held).as_slice())?;
         }
         Fate::Discard => {
             if let Some(held_id) = letter.parked {

@@ -7,6 +7,7 @@ use redb::{Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, Wr
 
 use super::batch::Batch;
 use super::error::{OpenError, ReadError, StorageFault};
+use super::guard::{OpenDatabase, misplaced};
 use super::medium::Medium;
 use super::schema::{
     BATCHES, CONSUMERS, ConsumerRow, FLOORS, FORMAT, IDENTITIES, META, TOPICS, Tables, TopicRow, decode,
@@ -22,7 +23,7 @@ use crate::ids::{ConsumerId, TopicId};
 
 /// The database and what belongs to all of it.
 pub(super) struct Opened {
-    pub database: Database,
+    pub database: OpenDatabase,
     pub seed: u128,
     pub hash_key: [u8; 16],
     /// Whether the process before ended without closing it.
@@ -31,7 +32,7 @@ pub(super) struct Opened {
 
 /// The database after a failure, with what the committer forgot on purpose.
 pub(super) struct Reopened {
-    pub database: Database,
+    pub database: OpenDatabase,
     pub windows: Windows,
     pub commit_last: u64,
 }
@@ -62,7 +63,7 @@ pub(super) fn reopen(shared: &Shared) -> Result<Reopened, OpenError> {
     Ok(Reopened { database, windows, commit_last })
 }
 
-fn open_database(options: &LogOptions, medium: &dyn Medium) -> Result<Database, OpenError> {
+fn open_database(options: &LogOptions, medium: &dyn Medium) -> Result<OpenDatabase, OpenError> {
     let path = || medium.path().to_owned();
     let mut builder = Builder::new();
     builder.set_cache_size(options.cache_bytes);
@@ -72,7 +73,7 @@ fn open_database(options: &LogOptions, medium: &dyn Medium) -> Result<Database, 
             .map_err(|source| OpenError::Io { path: path(), source: Arc::new(source) })?;
     }
     match guarded(medium, || medium.open(&builder))? {
-        Ok(database) => Ok(database),
+        Ok(database) => Ok(OpenDatabase::new(database)),
         Err(DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch) => {
             Err(OpenError::InUse { path: path() })
         }
@@ -181,7 +182,7 @@ pub(super) fn load(shared: &Shared, database: &Database) -> Result<(Windows, u64
     for row in read.open_table(TOPICS)?.iter()? {
         let (id, row) = row?;
         let id = TopicId(id.value());
-        let row: TopicRow = decode(row.value(), || format!("the row of topic {id}"))?;
+        let row: TopicRow = decode(id.0, row.value(), || format!("the row of topic {id}"))?;
         let mut ends = Vec::with_capacity(row.config.partitions as usize);
         for partition in 0..row.config.partitions {
             let floor = floors.get((id.0, partition))?.map_or(0, |floor| floor.value());
@@ -198,7 +199,7 @@ pub(super) fn load(shared: &Shared, database: &Database) -> Result<(Windows, u64
     for row in read.open_table(CONSUMERS)?.iter()? {
         let (id, row) = row?;
         let id = ConsumerId(id.value());
-        let row: ConsumerRow = decode(row.value(), || format!("the row of consumer {id}"))?;
+        let row: ConsumerRow = decode(id.0, row.value(), || format!("the row of consumer {id}"))?;
         consumers.insert(id, row);
     }
     *shared.consumers_mut() = consumers;
@@ -238,21 +239,29 @@ pub(super) fn ends_of(
     let (key, row) = first?;
     let low = key.value().2;
     // A first batch that can't be read makes the partition look larger than it is, and costs nothing else.
-    let bytes_before = Batch::parse(row.value()).map_or(0, |batch| batch.bytes_before);
-    let (offset, bytes) = match rows.next_back() {
+    let bytes_before = Batch::parse(key.value(), row.value()).map_or(0, |batch| batch.bytes_before);
+    let (last, bytes) = match rows.next_back() {
         Some(last) => {
             let (key, row) = last?;
-            (key.value().2, row.value().to_vec())
+            (key.value(), row.value().to_vec())
         }
-        None => (low, row.value().to_vec()),
+        None => (key.value(), row.value().to_vec()),
     };
-    let (next, bytes_after) = match Batch::parse(&bytes) {
-        Ok(last) => (offset + u64::from(last.count), last.bytes_before + last.row_bytes),
+    let offset = last.2;
+    if [key.value(), last].iter().any(|row| (row.0, row.1) != (topic.0, partition)) {
+        return Err(misplaced("batches").into());
+    }
+    let (next, bytes_after) = match Batch::parse(last, &bytes) {
+        Ok(last) => {
+            (offset.saturating_add(u64::from(last.count)), last.bytes_before.saturating_add(last.row_bytes))
+        }
         Err(error) => {
             tracing::error!(%topic, partition, offset, %error, "the last batch of a partition is damaged");
             // It can't have had more events than its bytes could hold: no offset is given out twice.
-            (offset + bytes.len() as u64, bytes_before + bytes.len() as u64)
+            let bytes = bytes.len() as u64;
+            (offset.saturating_add(bytes), bytes_before.saturating_add(bytes))
         }
     };
-    Ok(Ends { low: low.max(floor), next, bytes_after, bytes_before })
+    // The floor is a row of its own, and may be damaged in its own way.
+    Ok(Ends { low: low.max(floor).min(next), next, bytes_after, bytes_before })
 }

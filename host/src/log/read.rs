@@ -7,6 +7,7 @@ use redb::{ReadOnlyTable, ReadableTable};
 
 use super::batch::Batch;
 use super::error::{ReadError, StorageFault};
+use super::guard::{misplaced, reading};
 use super::hash::{self, key_hash};
 use super::keys;
 use super::lane_rows::{Lane, Progress};
@@ -122,12 +123,13 @@ pub(super) fn events_in(
             Some(Ok((key, _))) => key.value().2,
             _ => ends.next,
         };
-        let batch = match Batch::parse(row.value()) {
+        // A page of another place may stand here: what is in it is no batch of this partition.
+        let batch = match Batch::parse(key(first), row.value()) {
             Ok(batch) => batch,
             Err(error) => {
                 if next < after {
                     entries.push(Entry::Damaged {
-                        offset: next.max(first),
+                        offset: next.max(first).min(after - 1),
                         offset_last: after - 1,
                         reason: error.to_string(),
                     });
@@ -195,13 +197,14 @@ pub(super) fn offset_at_in(
             break;
         };
         let (row_key, row) = row?;
-        let (first, count, appended) = match Batch::parse(row.value()) {
-            Ok(batch) => (row_key.value().2, u64::from(batch.count), batch.appended),
+        let first = row_key.value().2;
+        let (count, appended) = match Batch::parse(key(first), row.value()) {
+            Ok(batch) => (u64::from(batch.count), batch.appended),
             // A damaged batch is taken to be too early: who reads from there is told of it.
-            Err(_) => (row_key.value().2, middle - row_key.value().2 + 1, Timestamp(i64::MIN)),
+            Err(_) => (0, Timestamp(i64::MIN)),
         };
         if appended < time {
-            low = (first + count).max(middle + 1);
+            low = first.saturating_add(count).max(middle + 1);
         } else {
             high = first.max(ends.low);
         }
@@ -258,6 +261,9 @@ pub(super) fn key_events_in(
         // Retention may have removed it since the ends were looked at: what is read then is another one.
         let Some(entry) = entry.filter(|entry| entry.covers(offset)) else { continue };
         if let Entry::Event(stored) = &entry {
+            if stored.event.key() != key {
+                return Err(misplaced("keys").into());
+            }
             bytes += stored.event.size();
         }
         events.push((number, entry));
@@ -275,9 +281,10 @@ pub(super) fn stored_sequence(
     let Some(row) = batches.range(range)?.next_back() else {
         return Ok(None);
     };
-    let (key, row) = row?;
-    let event =
-        Batch::parse(row.value()).ok().and_then(|batch| batch.event(place.offset - key.value().2).ok());
+    let (row_key, row) = row?;
+    let first = row_key.value().2;
+    let batch = Batch::parse((topic.0, place.partition, first), row.value()).ok();
+    let event = batch.and_then(|batch| batch.event(place.offset.checked_sub(first)?).ok());
     Ok(event.and_then(|event| event.sequence()))
 }
 
@@ -289,13 +296,16 @@ pub(super) fn lane(shared: &Shared, lane: LaneId) -> Result<Lane, ReadError> {
     let key = (lane.consumer.0, lane.partition);
     let what = || format!("the row of lane {} of consumer {}", lane.partition, lane.consumer);
     let progress: Progress = match read.open_table(LANES)?.get(key)? {
-        Some(row) => schema::decode(row.value(), what)?,
+        Some(row) => schema::decode(key, row.value(), what)?,
         None => return Err(ReadError::UnknownConsumer(lane.consumer.to_string())),
     };
     let mut held = BTreeMap::new();
     for row in read.open_table(HELD)?.range((key.0, key.1, 0)..=(key.0, key.1, u64::MAX))? {
         let (key, row) = row?;
-        held.insert(key.value().2, schema::decode(row.value(), what)?);
+        if (key.value().0, key.value().1) != (lane.consumer.0, lane.partition) {
+            return Err(misplaced("held").into());
+        }
+        held.insert(key.value().2, schema::decode(key.value(), row.value(), what)?);
     }
     Ok(Lane { epoch, progress, held })
 }
@@ -320,8 +330,11 @@ impl StateSnapshot {
 
 impl StateRead for StateSnapshot {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StateUnavailable> {
-        let value = self.table.get(self.key(key).as_slice()).map_err(|error| unavailable(&error))?;
-        Ok(value.map(|value| value.value().to_vec()))
+        let read = reading(|| {
+            let value = self.table.get(self.key(key).as_slice())?;
+            Ok(value.map(|value| value.value().to_vec()))
+        });
+        read.map_err(|error| unavailable(&error))
     }
 
     fn scan(
@@ -331,24 +344,27 @@ impl StateRead for StateSnapshot {
         limit: usize,
     ) -> Result<Vec<StateEntry>, StateUnavailable> {
         let start = self.key(start);
-        let rows = match end {
-            Some(end) if self.key(end) <= start => return Ok(Vec::new()),
-            Some(end) => self.table.range(start.as_slice()..self.key(end).as_slice()),
-            None => self.table.range(start.as_slice()..),
-        };
-        let mut entries = Vec::new();
-        for row in rows.map_err(|error| unavailable(&error))?.take(limit) {
-            let (key, value) = row.map_err(|error| unavailable(&error))?;
-            // Without an end the range runs on into the next lane's keys.
-            let Some(key) = key.value().strip_prefix(&self.prefix) else {
-                break;
+        let read = reading(|| {
+            let rows = match end {
+                Some(end) if self.key(end) <= start => return Ok(Vec::new()),
+                Some(end) => self.table.range(start.as_slice()..self.key(end).as_slice())?,
+                None => self.table.range(start.as_slice()..)?,
             };
-            entries.push((key.to_vec(), value.value().to_vec()));
-        }
-        Ok(entries)
+            let mut entries = Vec::new();
+            for row in rows.take(limit) {
+                let (key, value) = row?;
+                // Without an end the range runs on into the next lane's keys.
+                let Some(key) = key.value().strip_prefix(&self.prefix) else {
+                    break;
+                };
+                entries.push((key.to_vec(), value.value().to_vec()));
+            }
+            Ok(entries)
+        });
+        read.map_err(|error| unavailable(&error))
     }
 }
 
-fn unavailable(error: &redb::StorageError) -> StateUnavailable {
+fn unavailable(error: &ReadError) -> StateUnavailable {
     StateUnavailable(error.to_string())
 }

@@ -12,7 +12,8 @@
 //! ```
 //!
 //! `head_crc` is the CRC-32 (IEEE) of everything from `flags` to the end of the head, `data_crc` that of the data, which
-//! goes to the record's end. So a fault in the data leaves the attributes readable, and data can be erased without
+//! goes to the record's end. Within a batch, both begin with the record's place, see `batch`, so that a record that damage
+//! has moved elsewhere is none. So a fault in the data leaves the attributes readable, and data can be erased without
 //! touching them.
 
 use thiserror::Error;
@@ -46,8 +47,9 @@ pub(crate) enum RecordError {
     Meaning(&'static str),
 }
 
-/// Appends an event's record to `out`, with its number among the events of its key where the topic keeps one.
-pub(crate) fn encode(event: &Event, sequence: Option<u64>, out: &mut Vec<u8>) {
+/// Appends an event's record to `out`, with its number among the events of its key where the topic keeps one. It is read
+/// back at this place alone, which has no bytes where a record has no place.
+pub(crate) fn encode(event: &Event, sequence: Option<u64>, place: &[u8], out: &mut Vec<u8>) {
     let start = out.len();
     let (kind, data) = match event.data() {
         None => (DATA_NONE, [].as_slice()),
@@ -62,9 +64,25 @@ pub(crate) fn encode(event: &Event, sequence: Option<u64>, out: &mut Vec<u8>) {
     let record = &mut out[start..];
     record[COVERED + 1] = kind;
     record[PREFIX - 4..PREFIX].copy_from_slice(&bounded_u32(head_len).to_le_bytes());
-    let head_crc = crc32fast::hash(&record[COVERED..PREFIX + head_len]);
+    seal(place, record);
+}
+
+/// Writes the checksums of a record that is long enough for the head it says it has.
+pub(super) fn seal(place: &[u8], record: &mut [u8]) {
+    let Some(head_len) = record.get(PREFIX - 4..).and_then(|rest| rest.first_chunk()) else { return };
+    let data = PREFIX.saturating_add(u32::from_le_bytes(*head_len) as usize);
+    let (Some(head), Some(rest)) = (record.get(COVERED..data), record.get(data..)) else { return };
+    let (head_crc, data_crc) = (checksum(place, head), checksum(place, rest));
     record[..4].copy_from_slice(&head_crc.to_le_bytes());
-    record[4..8].copy_from_slice(&crc32fast::hash(data).to_le_bytes());
+    record[4..8].copy_from_slice(&data_crc.to_le_bytes());
+}
+
+/// The checksum of a part of the record at this place.
+fn checksum(place: &[u8], part: &[u8]) -> u32 {
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(place);
+    crc.update(part);
+    crc.finalize()
 }
 
 fn encode_head(event: &Event, sequence: Option<u64>, out: &mut Vec<u8>) {
@@ -114,22 +132,22 @@ fn sequence_attribute(number: u64) -> Attribute {
     Attribute::Text(format!("{number:020}"))
 }
 
-/// Reads a record back.
+/// Reads the record at this place back.
 ///
 /// # Errors
 ///
 /// See [`RecordError`]: bytes that were not written by [`encode`] are found out by the checksums.
-pub(crate) fn decode(record: &[u8]) -> Result<Event, RecordError> {
+pub(crate) fn decode(record: &[u8], place: &[u8]) -> Result<Event, RecordError> {
     let (prefix, rest) = record.split_at_checked(PREFIX).ok_or(RecordError::Short)?;
     let word = |at: usize| u32::from_le_bytes([prefix[at], prefix[at + 1], prefix[at + 2], prefix[at + 3]]);
     let head_len = word(PREFIX - 4) as usize;
     let (head, data) = rest.split_at_checked(head_len).ok_or(RecordError::Short)?;
-    if crc32fast::hash(&record[COVERED..PREFIX + head_len]) != word(0) {
+    if checksum(place, &record[COVERED..PREFIX + head_len]) != word(0) {
         return Err(RecordError::Checksum("attributes"));
     }
     let flags = prefix[COVERED];
     let erased = flags & FLAG_ERASED != 0;
-    if !erased && crc32fast::hash(data) != word(4) {
+    if !erased && checksum(place, data) != word(4) {
         return Err(RecordError::Checksum("data"));
     }
     let mut parts = decode_head(head)?;
@@ -262,7 +280,7 @@ pub(crate) mod optional_event {
     ) -> Result<S::Ok, S::Error> {
         let mut bytes = Vec::new();
         if let Some(event) = event {
-            encode(event, None, &mut bytes);
+            encode(event, None, &[], &mut bytes);
         }
         serializer.serialize_bytes(&bytes)
     }
@@ -286,7 +304,7 @@ pub(crate) mod optional_event {
             if bytes.is_empty() {
                 return Ok(None);
             }
-            decode(bytes).map(|event| Some(Arc::new(event))).map_err(E::custom)
+            decode(bytes, &[]).map(|event| Some(Arc::new(event))).map_err(E::custom)
         }
     }
 }
@@ -314,7 +332,7 @@ mod tests {
 
     fn encoded(event: &Event) -> Vec<u8> {
         let mut bytes = Vec::new();
-        encode(event, None, &mut bytes);
+        encode(event, None, &[], &mut bytes);
         bytes
     }
 
@@ -324,7 +342,7 @@ mod tests {
         let text = Event::new("3", "/s", "T").text("text/plain", "hello".to_owned()).build().unwrap();
         let bare = Event::new("4", "/s", "T").build().unwrap();
         for event in [event(), binary, text, bare] {
-            assert_eq!(decode(&encoded(&event)), Ok(event));
+            assert_eq!(decode(&encoded(&event), &[]), Ok(event));
         }
     }
 
@@ -335,12 +353,12 @@ mod tests {
             let at = at % good.len();
             let mut bad = good;
             bad[at] ^= 1 << bit;
-            prop_assert!(decode(&bad).is_err());
+            prop_assert!(decode(&bad, &[]).is_err());
         }
 
         #[test]
         fn any_bytes_at_all_are_decoded_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-            let _ = decode(&bytes);
+            let _ = decode(&bytes, &[]);
             let _ = decode_head(&bytes);
         }
     }

@@ -55,7 +55,7 @@ pub(super) fn create_topic(txn: &mut Txn<'_>, name: &str, config: TopicConfig) -
             return Ok(Err(refused));
         }
         let row = TopicRow { name: Arc::clone(&topic.name), config: config.clone(), created: topic.created };
-        txn.tables.topics.insert(topic.id.0, schema::encode(&row).as_slice())?;
+        txn.tables.topics.insert(topic.id.0, schema::encode(topic.id.0, &row).as_slice())?;
         let id = topic.id;
         txn.after(move |_, _| topic.set_config(config));
         return Ok(Ok(id));
@@ -67,7 +67,7 @@ pub(super) fn create_topic(txn: &mut Txn<'_>, name: &str, config: TopicConfig) -
     let mut made = None;
     for row in txn.tables.topics.iter()? {
         let (id, row) = row?;
-        if let Ok(row) = schema::decode::<TopicRow>(row.value(), String::new)
+        if let Ok(row) = schema::decode::<TopicRow>(id.value(), row.value(), String::new)
             && &*row.name == name
         {
             made = Some((TopicId(id.value()), row));
@@ -78,7 +78,7 @@ pub(super) fn create_topic(txn: &mut Txn<'_>, name: &str, config: TopicConfig) -
             return Ok(Err(refused));
         }
         let row = TopicRow { config: config.clone(), ..row };
-        txn.tables.topics.insert(id.0, schema::encode(&row).as_slice())?;
+        txn.tables.topics.insert(id.0, schema::encode(id.0, &row).as_slice())?;
         txn.after(move |shared, _| {
             if let Some(topic) = shared.topic(id) {
                 topic.set_config(config);
@@ -88,7 +88,7 @@ pub(super) fn create_topic(txn: &mut Txn<'_>, name: &str, config: TopicConfig) -
     }
     let id = TopicId(txn.tables.take_id(meta::NEXT_TOPIC)?);
     let row = TopicRow { name: name.into(), config, created: txn.now };
-    txn.tables.topics.insert(id.0, schema::encode(&row).as_slice())?;
+    txn.tables.topics.insert(id.0, schema::encode(id.0, &row).as_slice())?;
     txn.after(move |shared, _| {
         let ends = vec![Ends::default(); row.config.partitions as usize];
         let topic = Topic::new(id, row.name, row.created, row.config, ends);
@@ -251,7 +251,7 @@ fn let_go(txn: &mut Txn<'_>, lane: LaneId, topics: &[TopicId]) -> Result<(), Sto
     let mut keys = Vec::new();
     for row in txn.tables.held.range(range)? {
         let (key, row) = row?;
-        let Ok(held) = schema::decode::<Held>(row.value(), String::new) else {
+        let Ok(held) = schema::decode::<Held>(key.value(), row.value(), String::new) else {
             continue;
         };
         if held.event.is_none() && held.wait != Wait::Operator && topics.contains(&held.topic) {
@@ -324,7 +324,7 @@ pub(super) fn known(txn: &Txn<'_>, name: &str) -> Result<Option<(ConsumerId, Con
     // Rows written earlier in the same group are not in memory yet.
     for row in txn.tables.consumers.iter()? {
         let (id, row) = row?;
-        if let Ok(row) = schema::decode::<ConsumerRow>(row.value(), String::new)
+        if let Ok(row) = schema::decode::<ConsumerRow>(id.value(), row.value(), String::new)
             && &*row.name == name
         {
             return Ok(Some((ConsumerId(id.value()), row)));
@@ -334,21 +334,23 @@ pub(super) fn known(txn: &Txn<'_>, name: &str) -> Result<Option<(ConsumerId, Con
 }
 
 fn put_consumer(txn: &mut Txn<'_>, id: ConsumerId, row: ConsumerRow) -> Result<(), StorageFault> {
-    txn.tables.consumers.insert(id.0, schema::encode(&row).as_slice())?;
+    txn.tables.consumers.insert(id.0, schema::encode(id.0, &row).as_slice())?;
     txn.after(move |shared, _| drop(shared.consumers_mut().insert(id, row)));
     Ok(())
 }
 
 fn stored_progress(txn: &Txn<'_>, lane: LaneId) -> AdminResult<Option<Progress>> {
-    let Some(row) = txn.tables.lanes.get((lane.consumer.0, lane.partition))? else {
+    let key = (lane.consumer.0, lane.partition);
+    let Some(row) = txn.tables.lanes.get(key)? else {
         return Ok(Ok(None));
     };
     let what = || format!("the row of lane {} of consumer {}", lane.partition, lane.consumer);
-    Ok(schema::decode(row.value(), what).map(Some).map_err(AdminError::from))
+    Ok(schema::decode(key, row.value(), what).map(Some).map_err(AdminError::from))
 }
 
 fn put_progress(txn: &mut Txn<'_>, lane: LaneId, progress: &Progress) -> Result<(), StorageFault> {
-    txn.tables.lanes.insert((lane.consumer.0, lane.partition), schema::encode(progress).as_slice())?;
+    let key = (lane.consumer.0, lane.partition);
+    txn.tables.lanes.insert(key, schema::encode(key, progress).as_slice())?;
     Ok(())
 }
 

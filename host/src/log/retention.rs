@@ -113,9 +113,13 @@ fn trim_partition(
             Some(Ok((key, _))) => key.value().2,
             _ => ends.next,
         };
+        // A page of another place says nothing of this one: all of the partition stays.
+        if (key.value().0, key.value().1) != (topic.id.0, partition) || after < first || first < low {
+            break;
+        }
         // A damaged batch is as old as the one after it: it goes when it is the oldest.
         let count = after - first;
-        let batch = Batch::parse(row.value());
+        let batch = Batch::parse(key.value(), row.value());
         let appended = batch.as_ref().map_or(Timestamp(i64::MIN), |batch| batch.appended);
         let is_old = appended < oldest_kept;
         if !(is_old || bytes_removed < excess) || (first + count > needed && !retention.force) {
@@ -165,6 +169,9 @@ fn needs(txn: &Txn<'_>) -> Result<Needs, StorageFault> {
         .filter(|(_, row)| row.detached.is_some_and(|since| txn.now.since(since) > DETACHED_HOLDS_RETENTION))
         .map(|(id, _)| *id)
         .collect();
+    let topics_of = |lane: LaneId| {
+        txn.shared.consumers().get(&lane.consumer).map(|row| row.topics.clone()).unwrap_or_default()
+    };
     let mut by_lane: BTreeMap<(LaneId, TopicId), u64> = BTreeMap::new();
     let mut need = |lane: LaneId, topic: TopicId, offset: u64| {
         if !detached.contains(&lane.consumer) {
@@ -174,20 +181,21 @@ fn needs(txn: &Txn<'_>) -> Result<Needs, StorageFault> {
     for row in txn.tables.lanes.iter()? {
         let (key, row) = row?;
         let lane = LaneId { consumer: ConsumerId(key.value().0), partition: key.value().1 };
-        if let Ok(progress) = schema::decode::<Progress>(row.value(), String::new) {
-            for (topic, offset) in progress.next {
-                need(lane, topic, offset);
-            }
+        match schema::decode::<Progress>(key.value(), row.value(), String::new) {
+            Ok(progress) => progress.next.into_iter().for_each(|(topic, offset)| need(lane, topic, offset)),
+            // What it still needs is not known, so that is all.
+            Err(_) => topics_of(lane).into_iter().for_each(|topic| need(lane, topic, 0)),
         }
     }
     for row in txn.tables.held.iter()? {
         let (key, row) = row?;
         let lane = LaneId { consumer: ConsumerId(key.value().0), partition: key.value().1 };
-        if let Ok(held) = schema::decode::<Held>(row.value(), String::new)
-            && held.event.is_none()
-            && held.wait != Wait::Operator
-        {
-            need(lane, held.topic, held.offset);
+        match schema::decode::<Held>(key.value(), row.value(), String::new) {
+            Ok(held) if held.event.is_none() && held.wait != Wait::Operator => {
+                need(lane, held.topic, held.offset);
+            }
+            Ok(_) => {}
+            Err(_) => topics_of(lane).into_iter().for_each(|topic| need(lane, topic, 0)),
         }
     }
     for ((lane, topic), offset) in by_lane {
@@ -200,7 +208,7 @@ fn needs(txn: &Txn<'_>) -> Result<Needs, StorageFault> {
 /// had not read, and one for each that it held. What lies between them it has finished, and nothing says otherwise.
 fn leave_gaps(txn: &mut Txn<'_>, lane: LaneId, topic: &Topic, low: u64) -> Result<(), StorageFault> {
     let key = (lane.consumer.0, lane.partition);
-    let stored = txn.tables.lanes.get(key)?.map(|row| schema::decode::<Progress>(row.value(), String::new));
+    let stored = txn.tables.lanes.get(key)?.map(|row| schema::decode::<Progress>(key, row.value(), String::new));
     // A lane that can't be read stays as it is: it says so itself, and finds the gap when it can be.
     let Some(Ok(mut progress)) = stored else { return Ok(()) };
     let next = progress.next.entry(topic.id).or_insert(low);
@@ -209,7 +217,7 @@ fn leave_gaps(txn: &mut Txn<'_>, lane: LaneId, topic: &Topic, low: u64) -> Resul
     let mut lost = Vec::new();
     for row in txn.tables.held.range((key.0, key.1, 0)..=(key.0, key.1, u64::MAX))? {
         let (key, row) = row?;
-        if let Ok(held) = schema::decode::<Held>(row.value(), String::new)
+        if let Ok(held) = schema::decode::<Held>(key.value(), row.value(), String::new)
             && held.event.is_none()
             && held.wait != Wait::Operator
             && held.topic == topic.id
@@ -219,7 +227,7 @@ fn leave_gaps(txn: &mut Txn<'_>, lane: LaneId, topic: &Topic, low: u64) -> Resul
         }
     }
     progress.counts.dead_letters += lost.len() as u64 + u64::from(!unread.is_empty());
-    txn.tables.lanes.insert(key, schema::encode(&progress).as_slice())?;
+    txn.tables.lanes.insert(key, schema::encode(key, &progress).as_slice())?;
     for (row, held) in lost {
         txn.tables.held.remove(row)?;
         let message = "retention removed the event by force while it was held";
@@ -249,7 +257,8 @@ fn leave_gaps(txn: &mut Txn<'_>, lane: LaneId, topic: &Topic, low: u64) -> Resul
 fn put_letter(txn: &mut Txn<'_>, lane: LaneId, letter: DeadLetter) -> Result<(), StorageFault> {
     let id = txn.tables.take_number(meta::NEXT_LETTER)?;
     let letter = DeadLetter { id, ..letter };
-    txn.tables.dead_letters.insert((lane.consumer.0, id), schema::encode(&letter).as_slice())?;
+    let key = (lane.consumer.0, id);
+    txn.tables.dead_letters.insert(key, schema::encode(key, &letter).as_slice())?;
     Ok(())
 }
 

@@ -13,7 +13,7 @@ use crate::handler::ProgramVersion;
 use crate::ids::{ConsumerId, TopicId};
 
 /// The newest format that this build reads, and the one that it writes.
-pub(super) const FORMAT: u32 = 2;
+pub(super) const FORMAT: u32 = 3;
 
 /// Single values, by name.
 pub(super) const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
@@ -146,17 +146,86 @@ pub(super) fn number(row: &[u8]) -> u64 {
     row.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
 }
 
-/// A row of `MessagePack`: named fields, so that later versions can add some.
-pub(super) fn encode<T: Serialize>(row: &T) -> Vec<u8> {
+/// What begins a row that has a checksum. `MessagePack` uses this byte for nothing, so no row of formats 1 and 2 begins
+/// with it: those had none.
+const CHECKED: u8 = 0xc1;
+
+/// The key of a row.
+pub(super) trait RowKey {
+    /// Adds it to a checksum.
+    fn add_to(&self, crc: &mut crc32fast::Hasher);
+}
+
+impl RowKey for u32 {
+    fn add_to(&self, crc: &mut crc32fast::Hasher) {
+        crc.update(&self.to_le_bytes());
+    }
+}
+
+impl RowKey for (u32, u32) {
+    fn add_to(&self, crc: &mut crc32fast::Hasher) {
+        self.0.add_to(crc);
+        self.1.add_to(crc);
+    }
+}
+
+impl RowKey for (u32, u64) {
+    fn add_to(&self, crc: &mut crc32fast::Hasher) {
+        self.0.add_to(crc);
+        crc.update(&self.1.to_le_bytes());
+    }
+}
+
+impl RowKey for (u32, u32, u64) {
+    fn add_to(&self, crc: &mut crc32fast::Hasher) {
+        (self.0, self.1).add_to(crc);
+        crc.update(&self.2.to_le_bytes());
+    }
+}
+
+fn checksum(key: impl RowKey, row: &[u8]) -> [u8; 4] {
+    let mut crc = crc32fast::Hasher::new();
+    key.add_to(&mut crc);
+    crc.update(row);
+    crc.finalize().to_le_bytes()
+}
+
+/// A row of this key: a checksum of both and `MessagePack` with named fields, so that later versions can add some.
+pub(super) fn encode<T: Serialize>(key: impl RowKey, row: &T) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(256);
+    bytes.extend_from_slice(&[CHECKED, 0, 0, 0, 0]);
     let written = row.serialize(&mut rmp_serde::Serializer::new(&mut bytes).with_struct_map());
     assert!(written.is_ok(), "rows hold nothing that MessagePack can't, and memory takes all bytes");
+    seal(key, &mut bytes);
     bytes
 }
 
-/// Reads a row of `MessagePack`.
-pub(super) fn decode<T: DeserializeOwned>(row: &[u8], what: impl FnOnce() -> String) -> Result<T, ReadError> {
-    rmp_serde::from_slice(row).map_err(|error| ReadError::Damaged { what: what(), reason: error.to_string() })
+/// Writes the checksum of a row that has one.
+pub(super) fn seal(key: impl RowKey, row: &mut [u8]) {
+    if let [CHECKED, crc @ ..] = row
+        && let Some((crc, row)) = crc.split_first_chunk_mut()
+    {
+        *crc = checksum(key, row);
+    }
+}
+
+/// Reads the row of this key.
+pub(super) fn decode<T: DeserializeOwned>(
+    key: impl RowKey,
+    row: &[u8],
+    what: impl FnOnce() -> String,
+) -> Result<T, ReadError> {
+    let plain = match row {
+        [CHECKED, rest @ ..] => {
+            rest.split_first_chunk().filter(|(crc, row)| **crc == checksum(key, row)).map(|(_, row)| row)
+        }
+        old => Some(old),
+    };
+    match plain.map(rmp_serde::from_slice) {
+        Some(Ok(row)) => Ok(row),
+        Some(Err(error)) => Err(ReadError::Damaged { what: what(), reason: error.to_string() }),
+        None => Err(ReadError::Damaged { what: what(), reason: "its checksum is wrong".to_owned() }),
+    }
 }
 
 /// The prefix of a lane's keys in [`STATE`].
@@ -165,4 +234,31 @@ pub(super) fn state_prefix(consumer: ConsumerId, partition: u32) -> [u8; 8] {
     prefix[..4].copy_from_slice(&consumer.0.to_be_bytes());
     prefix[4..].copy_from_slice(&partition.to_be_bytes());
     prefix
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(key: (u32, u32), row: &[u8]) -> Result<(u64, String), ReadError> {
+        decode(key, row, || "the row".to_owned())
+    }
+
+    #[test]
+    fn any_flipped_bit_of_a_row_or_its_key_is_found_out() {
+        let row = encode((1_u32, 2_u32), &(7_u64, "text"));
+        assert_eq!(read((1, 2), &row).unwrap(), (7, "text".to_owned()));
+        for at in 0..row.len() * 8 {
+            let mut bad = row.clone();
+            bad[at / 8] ^= 1 << (at % 8);
+            assert!(read((1, 2), &bad).is_err(), "bit {at}");
+        }
+        assert!(read((1, 3), &row).is_err() && read((0, 2), &row).is_err());
+    }
+
+    #[test]
+    fn a_row_of_an_older_format_is_read() {
+        let row = encode((1_u32, 2_u32), &(7_u64, "text"));
+        assert_eq!(read((9, 9), &row[5..]).unwrap(), (7, "text".to_owned()));
+    }
 }

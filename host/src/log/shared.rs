@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 use std::thread::{self, ThreadId};
 
-use redb::{Database, ReadTransaction, ReadableDatabase};
+use redb::{ReadTransaction, ReadableDatabase};
 use tokio::sync::{Notify, watch};
 
 use super::error::ReadError;
+use super::guard::OpenDatabase;
 use super::medium::Medium;
 use super::schema::ConsumerRow;
 use super::topics::{Topic, Topics};
@@ -46,7 +47,7 @@ pub(super) struct Shared {
     pub random: Arc<dyn Random>,
     pub seed: u128,
     pub hash_key: [u8; 16],
-    database: RwLock<Option<Arc<Database>>>,
+    database: RwLock<Option<Arc<OpenDatabase>>>,
     health: watch::Sender<Health>,
     topics: RwLock<Topics>,
     consumers: RwLock<BTreeMap<ConsumerId, ConsumerRow>>,
@@ -77,7 +78,7 @@ impl Shared {
         random: Arc<dyn Random>,
         seed: u128,
         hash_key: [u8; 16],
-        database: Database,
+        database: OpenDatabase,
     ) -> Self {
         Self {
             options,
@@ -112,7 +113,7 @@ impl Shared {
     }
 
     /// The database, where it can be used.
-    pub fn database(&self) -> Result<Arc<Database>, ReadError> {
+    pub fn database(&self) -> Result<Arc<OpenDatabase>, ReadError> {
         let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
         database.clone().ok_or_else(|| match *self.health.borrow() {
             Health::Closed => ReadError::Closed,
@@ -127,13 +128,13 @@ impl Shared {
 
     /// Takes the database out: nobody begins to read or write any more. Its file is closed, and its lock let go of, when
     /// those who have begun are done with what they hold of it.
-    pub fn take_database(&self, health: Health) -> Option<Arc<Database>> {
+    pub fn take_database(&self, health: Health) -> Option<Arc<OpenDatabase>> {
         self.health.send_replace(health);
         self.database.write().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Puts the database back that was opened anew.
-    pub fn put_database(&self, database: Database) {
+    pub fn put_database(&self, database: OpenDatabase) {
         *self.database.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(database));
         self.health.send_replace(Health::Usable);
     }

@@ -3,11 +3,12 @@
 use std::sync::{Arc, Weak};
 
 use redb::{
-    Database, Key, MultimapTableDefinition, MultimapTableHandle, ReadOnlyMultimapTable, ReadOnlyTable,
-    ReadTransaction, ReadableDatabase, TableDefinition, TableError, TableHandle, Value,
+    Key, MultimapTableDefinition, MultimapTableHandle, ReadOnlyMultimapTable, ReadOnlyTable, ReadTransaction,
+    ReadableDatabase, TableDefinition, TableError, TableHandle, Value,
 };
 
 use super::error::ReadError;
+use super::guard::{OpenDatabase, reading};
 use super::hash::{self, key_hash};
 use super::keys;
 use super::open::ends_of;
@@ -24,7 +25,7 @@ use crate::limits::SNAPSHOT_AGE_MAX;
 pub(crate) struct LogSnapshot {
     shared: Arc<Shared>,
     /// The database that it is of, while that is in use: a snapshot keeps it open no longer.
-    database: Weak<Database>,
+    database: Weak<OpenDatabase>,
     read: ReadTransaction,
     /// What the names of the application's tables begin with in the database.
     space: &'static str,
@@ -64,7 +65,7 @@ impl LogSnapshot {
         definition: TableDefinition<'_, K, V>,
     ) -> Result<Option<ReadOnlyTable<K, V>>, ReadError> {
         let name = self.own_name(definition.name());
-        if_there(self.read()?.open_table(TableDefinition::new(&name)))
+        reading(|| if_there(self.read()?.open_table(TableDefinition::new(&name))))
     }
 
     pub fn open_multimap_table<K: Key + 'static, V: Key + 'static>(
@@ -72,20 +73,24 @@ impl LogSnapshot {
         definition: MultimapTableDefinition<'_, K, V>,
     ) -> Result<Option<ReadOnlyMultimapTable<K, V>>, ReadError> {
         let name = self.own_name(definition.name());
-        if_there(self.read()?.open_multimap_table(MultimapTableDefinition::new(&name)))
+        reading(|| if_there(self.read()?.open_multimap_table(MultimapTableDefinition::new(&name))))
     }
 
     pub fn tables(&self) -> Result<Vec<String>, ReadError> {
-        let read = self.read()?;
-        let plain = read.list_tables()?.map(|table| table.name().to_owned());
-        let multimap = read.list_multimap_tables()?.map(|table| table.name().to_owned());
-        Ok(own_names(plain.chain(multimap), self.space))
+        reading(|| {
+            let read = self.read()?;
+            let plain = read.list_tables()?.map(|table| table.name().to_owned());
+            let multimap = read.list_multimap_tables()?.map(|table| table.name().to_owned());
+            Ok(own_names(plain.chain(multimap), self.space))
+        })
     }
 
     /// The first offset that a partition retains, and the first that isn't there yet.
     pub fn offsets(&self, topic: TopicId, partition: u32) -> Result<(u64, u64), ReadError> {
-        let Ends { low, next, .. } = self.partition(topic, partition)?.ends;
-        Ok((low, next))
+        reading(|| {
+            let Ends { low, next, .. } = self.partition(topic, partition)?.ends;
+            Ok((low, next))
+        })
     }
 
     pub fn events(
@@ -96,28 +101,36 @@ impl LogSnapshot {
         events_max: usize,
         bytes_max: usize,
     ) -> Result<Vec<Entry>, ReadError> {
-        let Partition { batches, ends } = self.partition(topic, partition)?;
-        read::events_in(&batches, (topic, partition), ends, from, events_max, bytes_max)
+        reading(|| {
+            let Partition { batches, ends } = self.partition(topic, partition)?;
+            read::events_in(&batches, (topic, partition), ends, from, events_max, bytes_max)
+        })
     }
 
     pub fn offset_at(&self, topic: TopicId, partition: u32, time: Timestamp) -> Result<u64, ReadError> {
-        let Partition { batches, ends } = self.partition(topic, partition)?;
-        read::offset_at_in(&batches, (topic, partition), ends, time)
+        reading(|| {
+            let Partition { batches, ends } = self.partition(topic, partition)?;
+            read::offset_at_in(&batches, (topic, partition), ends, time)
+        })
     }
 
     pub fn version(&self, topic: &str, key: &str) -> Result<u64, ReadError> {
-        let topic = self.shared.sequenced(topic)?;
-        let key = hash::key_identity(self.shared.hash_key, topic.id, key);
-        Ok(keys::last(&self.read()?.open_table(KEYS)?, topic.id, key)?)
+        reading(|| {
+            let topic = self.shared.sequenced(topic)?;
+            let key = hash::key_identity(self.shared.hash_key, topic.id, key);
+            Ok(keys::last(&self.read()?.open_table(KEYS)?, topic.id, key)?)
+        })
     }
 
     pub fn key_events(&self, topic: &str, key: &str, after: u64) -> Result<Vec<Numbered>, ReadError> {
-        let topic: Arc<Topic> = self.shared.sequenced(topic)?;
-        let partition = hash::partition_of(key_hash(key), topic.partition_count());
-        let Partition { batches, ends } = self.partition(topic.id, partition)?;
-        let keys = self.read()?.open_table(KEYS)?;
-        let key = (self.shared.hash_key, key);
-        read::key_events_in((&keys, &batches), (topic.id, partition), ends, key, after)
+        reading(|| {
+            let topic: Arc<Topic> = self.shared.sequenced(topic)?;
+            let partition = hash::partition_of(key_hash(key), topic.partition_count());
+            let Partition { batches, ends } = self.partition(topic.id, partition)?;
+            let keys = self.read()?.open_table(KEYS)?;
+            let key = (self.shared.hash_key, key);
+            read::key_events_in((&keys, &batches), (topic.id, partition), ends, key, after)
+        })
     }
 
     fn partition(&self, topic: TopicId, partition: u32) -> Result<Partition, ReadError> {

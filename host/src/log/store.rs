@@ -11,6 +11,7 @@ use super::admin::{Admin, AdminResult};
 use super::admission::{self, Admission, Refusal};
 use super::committer::{Closing, Committer, Never};
 use super::error::{AdminError, CommitError, OpenError, PublishError, ReadError, TransactionError};
+use super::guard::reading;
 use super::hash;
 use super::lane_commit::CommitLane;
 use super::lane_rows::{DeadLetter, Lane, LaneCommit};
@@ -275,7 +276,7 @@ impl Log {
     ///
     /// See [`ReadError`].
     pub fn snapshot(&self, space: &'static str) -> Result<LogSnapshot, ReadError> {
-        LogSnapshot::new(Arc::clone(&self.shared), space)
+        reading(|| LogSnapshot::new(Arc::clone(&self.shared), space))
     }
 
     /// The number of the last event of a key, 0 where there is none.
@@ -284,7 +285,7 @@ impl Log {
     ///
     /// See [`ReadError`].
     pub fn version(&self, topic: &str, key: &str) -> Result<u64, ReadError> {
-        read::version(&self.shared, &*self.shared.sequenced(topic)?, key)
+        reading(|| read::version(&self.shared, &*self.shared.sequenced(topic)?, key))
     }
 
     /// The next events of a key behind number `after`, some at a time. Empty at the end.
@@ -293,7 +294,7 @@ impl Log {
     ///
     /// See [`ReadError`].
     pub fn key_events(&self, topic: &str, key: &str, after: u64) -> Result<Vec<Numbered>, ReadError> {
-        read::key_events(&self.shared, &*self.shared.sequenced(topic)?, key, after)
+        reading(|| read::key_events(&self.shared, &*self.shared.sequenced(topic)?, key, after))
     }
 
     fn checked(&self, events: Vec<(&str, Event)>) -> Result<Vec<(Arc<Topic>, Event)>, PublishError> {
@@ -525,7 +526,7 @@ impl Log {
         after: u64,
         limit: usize,
     ) -> Result<Vec<DeadLetter>, ReadError> {
-        letters::list(&self.shared, consumer, after, limit.min(LETTERS_MAX))
+        reading(|| letters::list(&self.shared, consumer, after, limit.min(LETTERS_MAX)))
     }
 
     /// A dead letter of a consumer.
@@ -534,7 +535,7 @@ impl Log {
     ///
     /// See [`ReadError`].
     pub fn dead_letter(&self, consumer: ConsumerId, letter: u64) -> Result<Option<DeadLetter>, ReadError> {
-        letters::get(&self.shared, consumer, letter)
+        reading(|| letters::get(&self.shared, consumer, letter))
     }
 
     /// How many dead letters a consumer has.
@@ -552,7 +553,7 @@ impl Log {
     ///
     /// See [`ReadError`].
     pub fn dead_letter_count_up_to(&self, consumer: ConsumerId, max: u64) -> Result<u64, ReadError> {
-        letters::count(&self.shared, consumer, max)
+        reading(|| letters::count(&self.shared, consumer, max))
     }
 
     /// Reads events from `from` on, or from the first retained one where that is later: at most so many, and about so
@@ -569,7 +570,7 @@ impl Log {
         events_max: usize,
         bytes_max: usize,
     ) -> Result<Vec<Entry>, ReadError> {
-        read::events(&self.shared, topic, partition, from, events_max, bytes_max)
+        reading(|| read::events(&self.shared, topic, partition, from, events_max, bytes_max))
     }
 
     /// The first offset whose event was appended at `time` or later; the next offset where there is none.
@@ -578,7 +579,7 @@ impl Log {
     ///
     /// See [`ReadError`].
     pub fn offset_at(&self, topic: TopicId, partition: u32, time: Timestamp) -> Result<u64, ReadError> {
-        read::offset_at(&self.shared, topic, partition, time)
+        reading(|| read::offset_at(&self.shared, topic, partition, time))
     }
 
     /// The first offset that isn't there yet.
@@ -595,7 +596,7 @@ impl Log {
     ///
     /// See [`ReadError`].
     pub fn lane(&self, lane: LaneId) -> Result<Lane, ReadError> {
-        read::lane(&self.shared, lane)
+        reading(|| read::lane(&self.shared, lane))
     }
 
     /// The lane's epoch as it is now, see [`Lane`].
@@ -609,7 +610,7 @@ impl Log {
     ///
     /// See [`ReadError`].
     pub fn state(&self, lane: LaneId) -> Result<Box<dyn StateRead>, ReadError> {
-        Ok(Box::new(StateSnapshot::new(&self.shared, lane)?))
+        reading(|| Ok(Box::new(StateSnapshot::new(&self.shared, lane)?) as Box<dyn StateRead>))
     }
 
     /// Watches a lane and its partition of some topics.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::batch::BatchBuilder;
 use super::error::StorageFault;
+use super::guard;
 use super::hash;
 use super::keys::StagedKeys;
 use super::read;
@@ -162,8 +163,9 @@ impl<'t> Txn<'t> {
         } else {
             None
         };
-        into.batch.push(event, sequence);
-        into.next += 1;
+        into.batch.push((topic.id.0, partition, place.offset), event, sequence);
+        // Only a damaged row can say that there were so many.
+        into.next = into.next.checked_add(1).ok_or_else(guard::exhausted)?;
         if let Some(identity) = identity
             && let Some(staged) = self.identities.get_mut(&topic.id)
         {
@@ -305,8 +307,9 @@ impl StagedPartition {
             return Ok(());
         }
         let len = batch.row_bytes();
-        let mut row = tables.batches.insert_reserve((self.topic.id.0, partition, self.first), len)?;
-        batch.write(commit, now, self.bytes, row.as_mut());
+        let key = (self.topic.id.0, partition, self.first);
+        let mut row = tables.batches.insert_reserve(key, len)?;
+        batch.write(key, commit, now, self.bytes, row.as_mut());
         self.bytes += len as u64;
         self.first = self.next;
         Ok(())

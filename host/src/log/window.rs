@@ -98,6 +98,10 @@ impl Window {
         let mut expired = Vec::new();
         for row in tables.identities.range((topic.0, 0)..=(topic.0, u64::MAX))?.take(EXPIRED_ROWS_MAX) {
             let (key, row) = row?;
+            if key.value().0 != topic.0 {
+                // A page of another place: those of the other topic stay known.
+                break;
+            }
             let row = row.value();
             let identities = (row.len().saturating_sub(PREFIX) / ENTRY) as u64;
             if appended(row) >= oldest_kept && count.saturating_sub(identities) < bounds.count {

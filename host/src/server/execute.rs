@@ -111,7 +111,7 @@ async fn carry_out(bus: &Bus, request: Request, outlet: &Outlet) -> Result<(), E
             outlet.answer(Answer::Letter(Box::new(found.into()))).await
         }
         Request::Redrive { consumer, letters } => {
-            Ok(bus.redrive(&consumer, letters).await.map_err(Failed)?)
+            Ok(bus.redrive(&consumer, letters).await.map_err(|error| Refusal::of_settling(&error))?)
         }
         Request::Discard { consumer, letters } => {
             Ok(bus.discard(&consumer, letters).await.map_err(Failed)?)

@@ -11,6 +11,7 @@ mod error;
 mod execute;
 mod frame;
 mod outboxes;
+pub(crate) mod probe;
 mod protocol;
 mod records;
 mod socket_path;

@@ -16,7 +16,7 @@ use crate::config::TopicConfig;
 use crate::event::Event;
 use crate::handler::{Failure, ProgramVersion};
 use crate::limits::EVENT_BYTES_CEILING;
-use crate::log::{Attempt, DeadLetter, Position, PublishError, Published};
+use crate::log::{AdminError, Attempt, DeadLetter, Position, PublishError, Published};
 #[cfg(any(feature = "outbox-sqlite", feature = "outbox-postgres"))]
 use crate::outbox::{FailedRow, FailedRows, OutboxStatus};
 
@@ -322,17 +322,25 @@ pub struct Refusal {
     /// The number that the key's last event has, where another one was expected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub actual: Option<u64>,
+    /// Whether the same request will be taken once the bus has worked off what it has.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_busy: bool,
 }
 
 impl Refusal {
     /// A refusal in these words.
     pub(super) fn new(message: String) -> Self {
-        Self { message, actual: None }
+        Self { message, actual: None, is_busy: false }
     }
 
     /// A refusal in the words of an error and its causes.
     pub(super) fn of(error: &dyn std::error::Error) -> Self {
         Self::new(error.to_string())
+    }
+
+    /// Why dead letters were not settled.
+    pub(super) fn of_settling(error: &AdminError) -> Self {
+        Self { is_busy: matches!(error, AdminError::RedrivenWait { .. }), ..Self::of(error) }
     }
 
     /// Why events were not published.

@@ -148,6 +148,7 @@ fn administered(outcome: Result<(), ConsumerError>) -> Result<(), String> {
             | AdminError::Reopening
             | AdminError::Closed
             | AdminError::DiskFull { .. }
+            | AdminError::RedrivenWait { .. }
             | AdminError::UnknownDeadLetter { .. }
             | AdminError::NothingToRedrive { .. }
             | AdminError::Read(_),
