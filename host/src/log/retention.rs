@@ -208,7 +208,8 @@ fn needs(txn: &Txn<'_>) -> Result<Needs, StorageFault> {
 /// had not read, and one for each that it held. What lies between them it has finished, and nothing says otherwise.
 fn leave_gaps(txn: &mut Txn<'_>, lane: LaneId, topic: &Topic, low: u64) -> Result<(), StorageFault> {
     let key = (lane.consumer.0, lane.partition);
-    let stored = txn.tables.lanes.get(key)?.map(|row| schema::decode::<Progress>(key, row.value(), String::new));
+    let stored =
+        txn.tables.lanes.get(key)?.map(|row| schema::decode::<Progress>(key, row.value(), String::new));
     // A lane that can't be read stays as it is: it says so itself, and finds the gap when it can be.
     let Some(Ok(mut progress)) = stored else { return Ok(()) };
     let next = progress.next.entry(topic.id).or_insert(low);

@@ -30,6 +30,11 @@ const CALLS_MAX: usize = 6;
 const CHECK_EVERY: u64 = 12;
 /// Turns in which something has to come to its end that nothing holds back.
 const PATIENCE: u32 = 50_000;
+/// One of so many simulations ends with a file whose bits flip.
+const ROTS_EVERY: u64 = 8;
+/// Turns that a bus on such a file gets.
+const ROTTEN_TURNS: u32 = 400;
+const REFUSED: &str = "it can't be opened";
 /// Free space of a disk with enough of it, and of one that is nearly full, in bytes.
 const ROOM: u64 = 1 << 30;
 const NO_ROOM: u64 = 1 << 10;
@@ -137,6 +142,7 @@ impl World {
         let (commit, held_max) = (self.commit, self.held_max);
         self.note(format_args!("commits are {commit:?}, and a lane holds at most {held_max}"));
         self.disk.set_free_bytes(Some(ROOM));
+        let rots = self.draw(ROTS_EVERY) == 0;
         let mut is_new = true;
         while self.deeds < DEEDS {
             let death = self.live(async |life| {
@@ -148,6 +154,10 @@ impl World {
             })?;
             is_new = false;
             self.die(death);
+            if rots && self.deeds > DEEDS / 2 {
+                self.rot()?;
+                return Ok(self.finish());
+            }
         }
         self.live(async |life| {
             life.subscribe_all().await?;
@@ -155,10 +165,56 @@ impl World {
         })?;
         // In good order, and nothing has changed.
         self.live(async |life| life.check())?;
+        Ok(self.finish())
+    }
+
+    fn finish(&mut self) -> u64 {
         self.counts.add("events", self.model.events());
         self.counts.add("failed deliveries", self.calls.failures());
         self.disk.operations().hash(&mut self.trace);
-        Ok(self.trace.finish())
+        self.trace.finish()
+    }
+
+    /// Flips bits of the file while nobody has it open. What is left may be refused, or read in part, and is never something
+    /// else than what was written.
+    fn rot(&mut self) -> Result<(), String> {
+        let image = self.disk.image();
+        // Most of a small file is room that nobody reads.
+        let used: Vec<_> = (0..).zip(&image).filter(|(_, byte)| **byte != 0).map(|(at, _)| at).collect();
+        for _ in 0..=self.draw(12) {
+            let at = usize::try_from(self.draw(used.len().max(1) as u64)).unwrap_or(0);
+            let bit = used.get(at).copied().unwrap_or(0_u64) * 8 + self.draw(8);
+            self.disk.flip(bit);
+            self.counts.add("flipped bits", 1);
+            self.note(format_args!("bit {bit} is flipped"));
+        }
+        let outcome = self.live(async |life| {
+            // From here on the model only says what must not be.
+            life.death = Some(Death::Killed);
+            for plan in &PLANS {
+                let (bus, config, script) =
+                    (life.bus.clone(), life.world.consumer_config(plan), life.world.script(plan));
+                // One whose rows are damaged doesn't start.
+                drop(life.drive(async move { bus.subscribe(plan.name, config, script).await }).await?);
+            }
+            for _ in 0..ROTTEN_TURNS {
+                if !life.stepper.go_on() && life.stepper.commit() != Step::Worked {
+                    life.world.clock.advance(Duration::from_secs(1));
+                }
+                life.idle().await;
+            }
+            let calls = life.world.calls.take()?;
+            let told = life.world.model.check_rotten(&life.bus, &calls)?;
+            life.world.counts.add("reads told as damaged", told);
+            Ok(())
+        });
+        match outcome {
+            Err(refused) if refused.starts_with(REFUSED) => {
+                self.counts.add("files refused for their damage", 1);
+                Ok(())
+            }
+            outcome => outcome.map(drop),
+        }
     }
 
     pub fn draw(&self, below: u64) -> u64 {
@@ -234,7 +290,7 @@ impl World {
             Ok(bus) => Ok(bus),
             Err(error) => {
                 let error: BusError = error;
-                Err(format!("it can't be opened: {error}"))
+                Err(format!("{REFUSED}: {error}"))
             }
         }
     }
