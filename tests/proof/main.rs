@@ -3,9 +3,13 @@
 
 #![allow(clippy::expect_used, reason = "what can't happen on a working machine")]
 
+#[path = "../fixtures/contents.rs"]
+mod contents;
 mod fuzz;
 mod scenario;
 mod sync_points;
+#[path = "../fixtures/write.rs"]
+mod write;
 
 use std::process::ExitCode;
 
@@ -42,6 +46,10 @@ fn main() -> ExitCode {
         ["fuzz", "--help" | "-h"] => {
             print!("{}", fuzz::HELP);
             return ExitCode::SUCCESS;
+        }
+        ["fixture", folder] => {
+            let written = write::write(std::path::Path::new(folder));
+            return end(written.map(|()| format!("fixture: {folder}")).map_err(|error| error.to_string()));
         }
         ["fuzz", options @ ..] => return end(fuzz::run(options)),
         _ => {

@@ -27,6 +27,7 @@ cargo xtask TASK
   lint          formatting, clippy in each set of features, documentation: warnings are errors; and `api`
   api           compare the public API with docs/api; --bless writes it
   sync-points   freeze the disk at each write and sync of a scenario, and check what is there; --help has the options
+  fixture DIR   write a database of this format, to be kept: see tests/fixtures/README.md
   fuzz [ARGS]   read changed bytes wherever the bus reads some; --help has the options
   crash [ARGS]  kill a process under load at random moments and check what it leaves; see `crash --help`
   bench [ARGS]  measure beside limits and peers, into target/bench.json; see `bench --help`
@@ -53,7 +54,9 @@ fn main() -> ExitCode {
         (Some("api"), rest) => api::api(&workspace, rest),
         (Some("crash"), rest) => crash::run_with(&workspace, rest),
         (Some("bench"), rest) => bench::run_with(&workspace, rest),
-        (Some(proof @ ("fuzz" | "sync-points")), rest) => proof::run_with(&workspace, proof, rest),
+        (Some(proof @ ("fixture" | "fuzz" | "sync-points")), rest) => {
+            proof::run_with(&workspace, proof, rest)
+        }
         (Some("plugins"), []) => plugins::build(&workspace),
         (Some("help" | "--help" | "-h"), []) => {
             print!("{HELP}");

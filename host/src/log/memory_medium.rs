@@ -48,6 +48,8 @@ struct Disk {
     /// Syncs that are held at this moment.
     held_syncs: u64,
     free_bytes: Option<u64>,
+    /// Bytes that it holds at most, if it has an end.
+    room: Option<usize>,
 }
 
 /// What a sync does.
@@ -150,6 +152,11 @@ impl MemoryMedium {
     /// Says that so many bytes are free; without a number, that nobody knows.
     pub fn set_free_bytes(&self, free: Option<u64>) {
         self.disk().free_bytes = free;
+    }
+
+    /// Has it hold at most so many bytes: what would make it longer fails, as on a full disk. Without a number, it has no end.
+    pub fn set_room(&self, room: Option<usize>) {
+        self.disk().room = room;
     }
 
     /// How often it was synced.
@@ -263,6 +270,9 @@ impl StorageBackend for Opened {
         let mut disk = self.0.changing()?;
         let len = usize::try_from(len).map_err(io::Error::other)?;
         let old = disk.bytes.len();
+        if len > old && disk.room.is_some_and(|room| len > room) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         if len < old {
             let cut = disk.bytes.split_off(len);
             disk.unsynced.push(Undo::Write(len, cut));
