@@ -6,6 +6,7 @@
 #[path = "../fixtures/contents.rs"]
 mod contents;
 mod fuzz;
+mod letters;
 mod scenario;
 mod sync_points;
 #[path = "../fixtures/write.rs"]
@@ -46,6 +47,9 @@ fn main() -> ExitCode {
         ["fuzz", "--help" | "-h"] => {
             print!("{}", fuzz::HELP);
             return ExitCode::SUCCESS;
+        }
+        ["letters", options @ ..] => {
+            return end(numbers(options, [("--count", 1_000_000)]).and_then(|[count]| letters::run(count)));
         }
         ["fixture", folder] => {
             let written = write::write(std::path::Path::new(folder));

@@ -66,7 +66,7 @@ fn a_disk_that_is_full_in_mid_commit_puts_one_event_in_doubt_and_the_bus_works_o
     let (mut acknowledged, doubtful, error) = fill(&bus);
     assert!(matches!(error, PublishError::InDoubt(_)), "{error}");
     assert!(!acknowledged.is_empty(), "some were there before");
-    assert!(error.to_string().contains("publish"), "it says what to do: {error}");
+    assert!(error.to_string().contains("Publish the same"), "it says what to do: {error}");
 
     house.disk.set_room(None);
     publish_again(&bus, &doubtful);

@@ -29,6 +29,7 @@ cargo xtask TASK
   sync-points   freeze the disk at each write and sync of a scenario, and check what is there; --help has the options
   fixture DIR   write a database of this format, to be kept: see tests/fixtures/README.md
   fuzz [ARGS]   read changed bytes wherever the bus reads some; --help has the options
+  letters       fill a dead-letter queue (--count N, a million) and measure the memory of working on it
   crash [ARGS]  kill a process under load at random moments and check what it leaves; see `crash --help`
   bench [ARGS]  measure beside limits and peers, into target/bench.json; see `bench --help`
   plugins       build the plugins and the test guests into target/plugins
@@ -54,7 +55,7 @@ fn main() -> ExitCode {
         (Some("api"), rest) => api::api(&workspace, rest),
         (Some("crash"), rest) => crash::run_with(&workspace, rest),
         (Some("bench"), rest) => bench::run_with(&workspace, rest),
-        (Some(proof @ ("fixture" | "fuzz" | "sync-points")), rest) => {
+        (Some(proof @ ("fixture" | "fuzz" | "letters" | "sync-points")), rest) => {
             proof::run_with(&workspace, proof, rest)
         }
         (Some("plugins"), []) => plugins::build(&workspace),

@@ -12,5 +12,6 @@ pub fn run_with(workspace: &Workspace, proof: &str, args: &[String]) -> Result<(
 /// All of them, in a short form.
 pub fn run_short(workspace: &Workspace) -> Result<()> {
     run_with(workspace, "sync-points", &["--stride".to_owned(), "29".to_owned()])?;
+    run_with(workspace, "letters", &["--count".to_owned(), "20000".to_owned()])?;
     run_with(workspace, "fuzz", &["--seconds".to_owned(), "3".to_owned()])
 }

@@ -31,6 +31,17 @@ fn folder() -> PathBuf {
     Path::new("target").join("fuzz")
 }
 
+fn panics_file(process: u32) -> PathBuf {
+    folder().join(format!("{process}.panics"))
+}
+
+/// What a process that was ended has left: its last panics, and the file with the input.
+pub fn left_by(name: &str, process: u32) -> (String, PathBuf) {
+    let panics = fs::read_to_string(panics_file(process)).unwrap_or_default();
+    drop(fs::remove_file(panics_file(process)));
+    (panics, folder().join(format!("{name}-{process}.under-way")))
+}
+
 /// What the panics said, and where.
 pub fn panics() -> String {
     lock(&PANICS).join("\n")
@@ -54,6 +65,8 @@ impl Watch {
             let mut panics = lock(&PANICS);
             if panics.len() < PANICS_MAX {
                 panics.push(panic.to_string());
+                // For who finds that the process was ended: a panic within a panic does that.
+                drop(fs::write(panics_file(std::process::id()), panics.join("\n")));
             }
         }));
         fs::create_dir_all(folder())?;
@@ -104,10 +117,11 @@ impl Drop for Watch {
     fn drop(&mut self) {
         // It tells of an input that ended the process: this process has come to its end.
         drop(fs::remove_file(&self.under_way));
+        drop(fs::remove_file(panics_file(std::process::id())));
     }
 }
 
-fn repeat(name: &str, path: &Path) -> String {
+pub fn repeat(name: &str, path: &Path) -> String {
     format!("cargo xtask fuzz --target {name} --input {}", path.display())
 }
 
