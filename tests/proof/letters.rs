@@ -11,7 +11,7 @@ use tidegate::{AdminError, Blocking, Bus, Event, Failure, handler_fn};
 use crate::fuzz::memory_kib;
 
 /// Events in one commit.
-const EVENTS_AT_ONCE: u64 = 4096;
+const EVENTS_AT_ONCE: u16 = 4096;
 
 /// Most memory that looking at the queue and settling it take beside what filling it took: a lane's redriven events, the
 /// database's cache and a commit.
@@ -38,8 +38,8 @@ fn measure(count: u64) -> Outcome<String> {
         if mended.load(Ordering::Relaxed) { Ok(()) } else { Err(Failure::permanent("bad", "for now")) }
     });
     bus.subscribe("c", ConsumerConfig::new(["in"]), handler)?;
-    for first in (0..count).step_by(EVENTS_AT_ONCE as usize) {
-        let ids = first..count.min(first + EVENTS_AT_ONCE);
+    for first in (0..count).step_by(usize::from(EVENTS_AT_ONCE)) {
+        let ids = first..count.min(first + u64::from(EVENTS_AT_ONCE));
         let events = ids.map(|id| Ok(("in", event(id)?))).collect::<Outcome<Vec<_>>>()?;
         bus.publish_all(events)?;
         bus.caught_up("c")?;

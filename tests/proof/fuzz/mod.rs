@@ -211,7 +211,8 @@ impl Fuzzing {
         self.watch.note(&lasting).map_err(|error| format!("the input can't be noted: {error}"))?;
         let outcome = catch_unwind(AssertUnwindSafe(|| self.target.run(input)));
         let outcome = outcome.unwrap_or_else(|_| Err(format!("a panic: {}", watch::panics())));
-        self.watch.done().and(outcome).map_err(|broken| self.watch.broken(&lasting, &broken))
+        self.watch.done();
+        outcome.map_err(|broken| self.watch.broken(&lasting, &broken))
     }
 }
 
