@@ -206,8 +206,9 @@ pub struct SystemClock {
     reading: Mutex<Reading>,
 }
 
+/// What the clock shows, and what it was read from: microseconds of the time since boot and of the wall clock.
 #[derive(Clone, Copy, Debug)]
-struct Reading {
+pub(crate) struct Reading {
     boot: i64,
     ours: i64,
     drift: i64,
@@ -217,7 +218,7 @@ impl SystemClock {
     /// A clock that starts at the machine's time.
     #[must_use]
     pub fn new() -> Self {
-        Self { reading: Mutex::new(Reading { boot: since_boot(), ours: wall(), drift: 0 }) }
+        Self { reading: Mutex::new(Reading::first(since_boot(), wall())) }
     }
 
     fn read(&self) -> Reading {
@@ -228,7 +229,28 @@ impl SystemClock {
 }
 
 impl Reading {
-    fn advanced(self, boot: i64, wall: i64) -> Self {
+    /// The first one.
+    pub(crate) fn first(boot: i64, wall: i64) -> Self {
+        Self { boot, ours: wall, drift: 0 }
+    }
+
+    /// What is shown.
+    pub(crate) fn now(self) -> Timestamp {
+        Timestamp(self.ours)
+    }
+
+    /// The same, but not before `floor`.
+    pub(crate) fn not_before(self, floor: Timestamp) -> Self {
+        Self { ours: self.ours.max(floor.0), ..self }
+    }
+
+    /// Whether it is far from the wall clock.
+    pub(crate) fn is_slewing(self) -> bool {
+        u128::from(self.drift.unsigned_abs()) > JUMP.as_micros()
+    }
+
+    /// The next one.
+    pub(crate) fn advanced(self, boot: i64, wall: i64) -> Self {
         let elapsed = boot.saturating_sub(self.boot).max(0);
         let steady = self.ours.saturating_add(elapsed);
         let correction = wall.saturating_sub(steady).clamp(-(elapsed / SLEW_DIVISOR), elapsed / SLEW_DIVISOR);
@@ -245,16 +267,16 @@ impl Default for SystemClock {
 
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
-        Timestamp(self.read().ours)
+        self.read().now()
     }
 
     fn not_before(&self, floor: Timestamp) {
         let mut reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
-        reading.ours = reading.ours.max(floor.0);
+        *reading = reading.not_before(floor);
     }
 
     fn is_slewing(&self) -> bool {
-        u128::from(self.read().drift.unsigned_abs()) > JUMP.as_micros()
+        self.read().is_slewing()
     }
 
     fn sleep_until(&self, moment: Timestamp) -> BoxFuture<'_, ()> {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 pub use crate::bus::{DurableHold, DurableLane};
-use crate::clock::{BoxFuture, Clock, Random, Timestamp};
+use crate::clock::{BoxFuture, Clock, Random, Reading, Timestamp};
 pub use crate::log::{MemoryMedium, Step};
 pub use crate::stepper::Stepper;
 
@@ -55,6 +55,63 @@ impl Clock for ManualClock {
         Box::pin(async move {
             // The sender is borrowed for as long as this waits, so it can't be gone.
             drop(now.wait_for(|now| *now >= moment).await);
+        })
+    }
+}
+
+/// The machine's clock as [`SystemClock`](crate::SystemClock) makes it steady, with a time since boot and a wall clock that
+/// move when they are told to.
+#[derive(Debug)]
+pub struct JumpingClock {
+    /// The time since boot, the wall clock, and what is read of them.
+    reading: watch::Sender<(i64, i64, Reading)>,
+}
+
+impl JumpingClock {
+    /// A clock of a machine that has just started at `now`.
+    #[must_use]
+    pub fn new(now: Timestamp) -> Self {
+        Self { reading: watch::Sender::new((0, now.0, Reading::first(0, now.0))) }
+    }
+
+    /// Lets time pass.
+    pub fn advance(&self, time: Duration) {
+        let micros = i64::try_from(time.as_micros()).unwrap_or(i64::MAX);
+        self.change(micros, micros);
+    }
+
+    /// Sets the wall clock forward, or back.
+    pub fn jump(&self, micros: i64) {
+        self.change(0, micros);
+    }
+
+    fn change(&self, boot_by: i64, wall_by: i64) {
+        self.reading.send_modify(|(boot, wall, reading)| {
+            *boot = boot.saturating_add(boot_by);
+            *wall = wall.saturating_add(wall_by);
+            *reading = reading.advanced(*boot, *wall);
+        });
+    }
+}
+
+impl Clock for JumpingClock {
+    fn now(&self) -> Timestamp {
+        self.reading.borrow().2.now()
+    }
+
+    fn not_before(&self, floor: Timestamp) {
+        self.reading.send_modify(|(_, _, reading)| *reading = reading.not_before(floor));
+    }
+
+    fn is_slewing(&self) -> bool {
+        self.reading.borrow().2.is_slewing()
+    }
+
+    fn sleep_until(&self, moment: Timestamp) -> BoxFuture<'_, ()> {
+        let mut reading = self.reading.subscribe();
+        Box::pin(async move {
+            // The sender is borrowed for as long as this waits, so it can't be gone.
+            drop(reading.wait_for(|(_, _, reading)| reading.now() >= moment).await);
         })
     }
 }

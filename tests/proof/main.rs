@@ -3,10 +3,15 @@
 
 #![allow(clippy::expect_used, reason = "what can't happen on a working machine")]
 
+#[path = "../fixtures/contents.rs"]
+mod contents;
 mod fuzz;
+mod letters;
 mod scenario;
 mod sim;
 mod sync_points;
+#[path = "../fixtures/write.rs"]
+mod write;
 
 use std::process::ExitCode;
 
@@ -63,6 +68,13 @@ fn main() -> ExitCode {
         ["fuzz", "--help" | "-h"] => {
             print!("{}", fuzz::HELP);
             return ExitCode::SUCCESS;
+        }
+        ["letters", options @ ..] => {
+            return end(numbers(options, [("--count", 1_000_000)]).and_then(|[count]| letters::run(count)));
+        }
+        ["fixture", folder] => {
+            let written = write::write(std::path::Path::new(folder));
+            return end(written.map(|()| format!("fixture: {folder}")).map_err(|error| error.to_string()));
         }
         ["fuzz", options @ ..] => return end(fuzz::run(options)),
         _ => {

@@ -30,7 +30,7 @@ pub struct Running {
 }
 
 /// The binary: built beside this test.
-fn binary() -> PathBuf {
+pub fn binary() -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let binary = test.parent().and_then(Path::parent).unwrap().join("tidegate");
     assert!(binary.is_file(), "{} is missing: `cargo build --package tidegate` builds it", binary.display());
@@ -126,6 +126,18 @@ impl Directory {
         let mut command = self.command(arguments);
         command.stdin(Stdio::null());
         self.start_command(command)
+    }
+
+    /// Starts the bus as a process that may have so many files open, and waits until it says that it is ready.
+    pub fn serve_with_files(&self, files_max: u32) -> Running {
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(format!("ulimit -n {files_max} && exec \"$0\" run")).arg(binary());
+        command.current_dir(self.path()).env("TIDEGATE_DIR", self.path()).env_remove("RUST_LOG");
+        command.stdin(Stdio::null());
+        let mut running = self.start_command(command);
+        let ready = running.line();
+        assert!(ready.starts_with("ready: "), "{ready:?}: {}", self.log());
+        running
     }
 
     /// Starts a program that goes on; what it writes to its standard error goes to the log.

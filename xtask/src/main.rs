@@ -29,7 +29,9 @@ cargo xtask TASK
   api           compare the public API with docs/api; --bless writes it
   sim           run the whole bus on a simulated clock, disk and scheduler, by seeds, beside a model; --help has the options
   sync-points   freeze the disk at each write and sync of a scenario, and check what is there; --help has the options
+  fixture DIR   write a database of this format, to be kept: see tests/fixtures/README.md
   fuzz [ARGS]   read changed bytes wherever the bus reads some; --help has the options
+  letters       fill a dead-letter queue (--count N, a million) and measure the memory of working on it
   mutants       break a copy of the code in one place at a time, and see that a proof finds it; --help lists them
   crash [ARGS]  kill a process under load at random moments and check what it leaves; see `crash --help`
   bench [ARGS]  measure beside limits and peers, into target/bench.json; see `bench --help`
@@ -57,7 +59,9 @@ fn main() -> ExitCode {
         (Some("crash"), rest) => crash::run_with(&workspace, rest),
         (Some("bench"), rest) => bench::run_with(&workspace, rest),
         (Some("mutants"), rest) => mutants::run_with(&workspace, rest),
-        (Some(proof @ ("fuzz" | "sim" | "sync-points")), rest) => proof::run_with(&workspace, proof, rest),
+        (Some(proof @ ("fixture" | "fuzz" | "letters" | "sim" | "sync-points")), rest) => {
+            proof::run_with(&workspace, proof, rest)
+        }
         (Some("plugins"), []) => plugins::build(&workspace),
         (Some("help" | "--help" | "-h"), []) => {
             print!("{HELP}");

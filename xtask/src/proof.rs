@@ -13,6 +13,7 @@ pub fn run_with(workspace: &Workspace, proof: &str, args: &[String]) -> Result<(
 pub fn run_short(workspace: &Workspace) -> Result<()> {
     run_with(workspace, "sim", &["--seeds", "60"].map(ToOwned::to_owned))?;
     run_with(workspace, "sync-points", &["--stride", "29"].map(ToOwned::to_owned))?;
+    run_with(workspace, "letters", &["--count", "20000"].map(ToOwned::to_owned))?;
     run_with(workspace, "fuzz", &["--seconds", "3"].map(ToOwned::to_owned))?;
     mutants::run_short(workspace)
 }

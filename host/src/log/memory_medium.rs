@@ -58,6 +58,8 @@ struct Disk {
     /// Syncs that are held at this moment.
     held_syncs: u64,
     free_bytes: Option<u64>,
+    /// Bytes that it holds at most, if it has an end.
+    room: Option<usize>,
 }
 
 /// What a sync does.
@@ -205,6 +207,11 @@ impl MemoryMedium {
         self.disk().free_bytes = free;
     }
 
+    /// Has it hold at most so many bytes: what would make it longer fails, as on a full disk. Without a number, it has no end.
+    pub fn set_room(&self, room: Option<usize>) {
+        self.disk().room = room;
+    }
+
     /// How often it was synced.
     pub fn syncs(&self) -> u64 {
         self.disk().syncs
@@ -341,6 +348,9 @@ impl StorageBackend for Opened {
     fn set_len(&self, len: u64) -> io::Result<()> {
         let mut disk = self.0.changing()?;
         let len = usize::try_from(len).map_err(io::Error::other)?;
+        if len > disk.bytes.len() && disk.room.is_some_and(|room| len > room) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         if let Some(fault) = disk.fault() {
             return Err(fault);
         }

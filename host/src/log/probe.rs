@@ -14,6 +14,9 @@ use crate::event::Event;
 use crate::handler::{Failure, ProgramVersion};
 use crate::ids::TopicId;
 
+/// The format that is written.
+pub const FORMAT: u32 = schema::FORMAT;
+
 /// Where the batches are that these functions write and read.
 const BATCH_KEY: BatchKey = (1, 0, 5);
 

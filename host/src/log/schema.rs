@@ -151,7 +151,7 @@ pub(super) fn number(row: &[u8]) -> u64 {
 const CHECKED: u8 = 0xc1;
 
 /// The key of a row.
-pub(super) trait RowKey {
+pub(super) trait RowKey: Copy {
     /// Adds it to a checksum.
     fn add_to(&self, crc: &mut crc32fast::Hasher);
 }

@@ -8,7 +8,7 @@ use crate::limits::LISTED_NAMES_MAX;
 
 /// The package of the contract, and the version that this host speaks.
 const PACKAGE: &str = "tidegate:plugin/";
-const VERSION: &str = "@0.1.0";
+pub(crate) const VERSION: &str = "@0.1.0";
 /// What a plugin has to export.
 const EXPORTS: [&str; 2] = ["plugin", "handler"];
 /// What the contract offers for import.

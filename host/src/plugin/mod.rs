@@ -29,6 +29,7 @@ mod wasi;
 mod tests;
 
 pub(crate) use cache::component_hash;
+pub(crate) use contract::VERSION as CONTRACT;
 pub use load::LoadError;
 pub(crate) use load::LoadOptions;
 pub(crate) use program::Plugin;

@@ -7,11 +7,17 @@ use crate::clock::SystemClock;
 use crate::config::{Grants, PluginLimits};
 use crate::handler::{Program, ProgramVersion};
 pub use crate::log::probe::{
-    batch, batch_of, record, record_of, rows, sample_rows, seal_batch, seal_record, seal_row,
+    FORMAT, batch, batch_of, record, record_of, rows, sample_rows, seal_batch, seal_record, seal_row,
 };
 use crate::plugin::{LoadError, LoadOptions, Runtime, RuntimeOptions};
 #[cfg(feature = "server")]
 pub use crate::server::probe::{answers, requests};
+
+/// The version of the contract that plugins are held to.
+#[must_use]
+pub fn contract_version() -> &'static str {
+    crate::plugin::CONTRACT.trim_start_matches('@')
+}
 
 /// Loads components as a bus does, without a bus.
 pub struct Loader {

@@ -170,7 +170,7 @@ impl Base {
         }
         match bus.bus().state("c", 0).and_then(|state| state.scan(b"", None, 1000)) {
             Ok(state) => {
-                found.words.push(format!("state {}", state.iter().all(|entry| self.state.contains(entry))))
+                found.words.push(format!("state {}", state.iter().all(|entry| self.state.contains(entry))));
             }
             Err(error) => found.error("state", &error),
         }
@@ -214,7 +214,7 @@ impl Base {
         });
         match bus.subscribe("c", config(), seen) {
             Ok(()) => {
-                clock.advance(Duration::from_secs(60));
+                clock.advance(Duration::from_mins(1));
                 settle(bus, LOOKS_MAX);
             }
             Err(error) => found.error("subscribe", &error),

@@ -1,6 +1,7 @@
 //! Fuzzing: bytes that nobody has written on purpose, in every place where the bus reads some. What it reads them as is
 //! free; that it panics, hangs, takes memory without end or takes them for something that was never written is not.
 
+mod child;
 mod config;
 mod corpus;
 mod event_json;
@@ -22,6 +23,7 @@ use std::time::{Duration, Instant};
 
 use mutate::Chance;
 use watch::Watch;
+pub use watch::memory_kib;
 
 pub const HELP: &str = "\
 cargo xtask fuzz --seconds N [--target NAME] [--seed N]
@@ -84,6 +86,8 @@ struct Options {
     seed: u64,
     target: Option<&'static str>,
     input: Option<PathBuf>,
+    /// Whether this is the process that may be ended.
+    is_alone: bool,
 }
 
 /// Fuzzes, as the command line says.
@@ -96,6 +100,12 @@ pub fn run(words: &[&str]) -> Result<String, String> {
     let mut counts = String::new();
     let mut total = (0, 0);
     for name in TARGETS.into_iter().filter(|name| options.target.is_none_or(|target| target == *name)) {
+        if name == "file" && options.input.is_none() && !options.is_alone {
+            let ended = child::fuzz(name, Duration::from_secs(options.seconds), options.seed)?;
+            write!(counts, "{name} as said above and {ended} ends by redb, ")
+                .map_err(|error| error.to_string())?;
+            continue;
+        }
         let mut fuzzing = Fuzzing::begin(name, options.seed)?;
         let (runs, kept) = match &options.input {
             Some(path) => {
@@ -113,13 +123,14 @@ pub fn run(words: &[&str]) -> Result<String, String> {
 }
 
 fn options(words: &[&str]) -> Result<Options, String> {
-    let mut options = Options { seconds: 60, seed: 1, target: None, input: None };
+    let mut options = Options { seconds: 60, seed: 1, target: None, input: None, is_alone: false };
     let mut words = words.iter();
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or_else(|| format!("`{word}` needs a value"));
         match *word {
             "--seconds" => options.seconds = number(value()?)?,
             "--seed" => options.seed = number(value()?)?,
+            "--alone" => options.is_alone = *value()? == "yes",
             "--input" => options.input = Some(PathBuf::from(value()?)),
             "--target" => {
                 let name = value()?;
@@ -200,7 +211,8 @@ impl Fuzzing {
         self.watch.note(&lasting).map_err(|error| format!("the input can't be noted: {error}"))?;
         let outcome = catch_unwind(AssertUnwindSafe(|| self.target.run(input)));
         let outcome = outcome.unwrap_or_else(|_| Err(format!("a panic: {}", watch::panics())));
-        self.watch.done().and(outcome).map_err(|broken| self.watch.broken(&lasting, &broken))
+        self.watch.done();
+        outcome.map_err(|broken| self.watch.broken(&lasting, &broken))
     }
 }
 

@@ -113,13 +113,14 @@ impl Chance {
                 }
             }
             _ => {
-                input.truncate(if self.one_in(8) { at } else { input.len() - self.index(input.len().min(8)) })
+                let end = input.len() - self.index(input.len().min(8));
+                input.truncate(if self.one_in(8) { at } else { end });
             }
         }
     }
 
     /// Writes a number near a boundary, or near what is there, in 1, 2, 4 or 8 bytes of either order, or in digits.
-    fn put_number(&self, input: &mut Vec<u8>, at: usize) {
+    fn put_number(&self, input: &mut [u8], at: usize) {
         let width = 1 << self.index(4);
         let boundary = *self.of(&BOUNDARIES).unwrap_or(&0);
         let number = boundary.wrapping_add(self.below(5)).wrapping_sub(2);

@@ -158,9 +158,12 @@ fn length(bytes: &[u8]) -> Option<(usize, &[u8])> {
 }
 
 fn put_length(out: &mut Vec<u8>, mut length: usize) {
-    while length >= 0x80 {
-        out.push((length & 0x7f) as u8 | 0x80);
+    loop {
+        let low = length.to_le_bytes()[0] & 0x7f;
         length >>= 7;
+        if length == 0 {
+            return out.push(low);
+        }
+        out.push(low | 0x80);
     }
-    out.push((length & 0x7f) as u8);
 }
