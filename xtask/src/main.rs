@@ -7,6 +7,7 @@ mod crash;
 mod debian;
 mod demo;
 mod features;
+mod hostile;
 mod nats;
 mod plugins;
 mod process;
@@ -28,6 +29,8 @@ cargo xtask TASK
   api           compare the public API with docs/api; --bless writes it
   sync-points   freeze the disk at each write and sync of a scenario, and check what is there; --help has the options
   crash [ARGS]  kill a process under load at random moments and check what it leaves; see `crash --help`
+  hostile       run the tests of hostile plugins, then measure whether their neighbours keep their pace; --rounds N and
+                --smoke go to the measurement
   bench [ARGS]  measure beside limits and peers, into target/bench.json; see `bench --help`
   plugins       build the plugins and the test guests into target/plugins
   help          this text
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
         (Some("lint"), []) => checks::lint(&workspace),
         (Some("api"), rest) => api::api(&workspace, rest),
         (Some("crash"), rest) => crash::run_with(&workspace, rest),
+        (Some("hostile"), rest) => hostile::run_with(&workspace, rest),
         (Some("bench"), rest) => bench::run_with(&workspace, rest),
         (Some(proof @ "sync-points"), rest) => proof::run_with(&workspace, proof, rest),
         (Some("plugins"), []) => plugins::build(&workspace),

@@ -5,12 +5,11 @@ use std::path::{Path, PathBuf};
 use std::thread;
 
 use anyhow::{Context as _, Result, bail};
-use tidegate::{
-    Blocking, Bus, Context, Data, Delivery, Failure, Outgoing, ReloadOutcome, handler_fn,
-};
+use tidegate::{Blocking, Bus, Context, Data, Delivery, Failure, Outgoing, ReloadOutcome, handler_fn};
 
 use super::work::{
-    COUNTER, Counted, MERGED, PICKY, READERS, REFUSED, VERSIONS, component_file, create_all_topics, is_refused,
+    COUNTER, Counted, MERGED, PICKY, READERS, REFUSED, VERSIONS, component_file, create_all_topics,
+    is_refused,
 };
 use crate::outbox::load::{Load, or_end, publish_again};
 use crate::outbox::work::spread;

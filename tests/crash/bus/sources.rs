@@ -57,7 +57,10 @@ impl Sources {
                     let (id, key) = (record.event.id().to_owned(), record.event.key().to_owned());
                     let source = Source { topic, partition, offset: record.offset, key };
                     if let Some(first) = self.by_id.insert(id, source) {
-                        bail!("event {} is at {first:?}, and again in {topic}/{partition}", record.event.id());
+                        bail!(
+                            "event {} is at {first:?}, and again in {topic}/{partition}",
+                            record.event.id()
+                        );
                     }
                 }
             }

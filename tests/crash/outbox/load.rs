@@ -59,11 +59,8 @@ impl<'l> Load<'l> {
     where
         'l: 'scope,
     {
-        let works: [(u64, fn(Self, u64) -> Result<()>); 3] = [
-            (TRANSACTORS, Self::transact),
-            (PUBLISHERS, Self::flood),
-            (BATCHERS, Self::flood_batches),
-        ];
+        let works: [(u64, fn(Self, u64) -> Result<()>); 3] =
+            [(TRANSACTORS, Self::transact), (PUBLISHERS, Self::flood), (BATCHERS, Self::flood_batches)];
         for (workers, work) in works {
             for worker in 0..workers {
                 scope.spawn(move || or_end(work(self, worker)));

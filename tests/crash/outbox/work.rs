@@ -179,7 +179,8 @@ impl Trouble {
 }
 
 fn event(id: &str) -> tidegate::EventBuilder {
-    Event::new(id, SOURCE, Trouble::of(id).kind()).extension("partitionkey", format!("k{}", spread(id) % KEYS))
+    Event::new(id, SOURCE, Trouble::of(id).kind())
+        .extension("partitionkey", format!("k{}", spread(id) % KEYS))
 }
 
 /// A number that is another one for most names.
