@@ -116,12 +116,15 @@ fn hostile() -> PluginConfig {
     guest("hostile").grants(Grants::nothing().publish("out").state().log()).limits(limits)
 }
 
+/// What a hostile plugin does, and the kind and the code of the failure that it comes to, if it does.
+type Act<'a> = (Value, Option<(FailureKind, &'a str)>);
+
 /// Has the guest do each of these, and checks what becomes of it: a failure, or none.
 #[track_caller]
-fn assert_pays(acts: &[(Value, Option<(FailureKind, &str)>)]) -> Beside {
+fn assert_pays(acts: &[Act<'_>]) -> Beside {
     let mut beside = Beside::new();
     let told = beside.outcome(hostile(), &acts.iter().map(|(act, _)| act.clone()).collect::<Vec<_>>());
-    let failed = |(n, (_, failure)): (usize, &(Value, Option<(FailureKind, &str)>))| {
+    let failed = |(n, (_, failure)): (usize, &Act<'_>)| {
         failure.map(|(kind, code)| (n.to_string(), kind, code.to_owned()))
     };
     assert_eq!(told, acts.iter().enumerate().filter_map(failed).collect::<Vec<_>>());

@@ -44,7 +44,7 @@ impl Frame {
             BlockType::Type(_) => 1,
             BlockType::FuncType(at) => arities.get(at as usize).copied().unwrap_or_default(),
         };
-        Self { kind, arity, entered, ..Self::default() }
+        Self { arity, kind, entered, ..Self::default() }
     }
 
     /// Whether control joins there; `falls` is whether it falls through the end.

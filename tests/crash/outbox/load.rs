@@ -43,6 +43,9 @@ pub fn publish_again(bus: &Blocking, place: &Place, told: &Told) -> Result<()> {
     place.again()?.iter().try_for_each(|id| publish(bus, id, told))
 }
 
+/// What one of those who publish does, by its number.
+type Work<'l> = fn(Load<'l>, u64) -> Result<()>;
+
 /// All who publish.
 #[derive(Clone, Copy)]
 pub struct Load<'l> {
@@ -59,8 +62,11 @@ impl<'l> Load<'l> {
     where
         'l: 'scope,
     {
-        let works: [(u64, fn(Self, u64) -> Result<()>); 3] =
-            [(TRANSACTORS, Self::transact), (PUBLISHERS, Self::flood), (BATCHERS, Self::flood_batches)];
+        let works = [
+            (TRANSACTORS, Self::transact as Work<'l>),
+            (PUBLISHERS, Self::flood),
+            (BATCHERS, Self::flood_batches),
+        ];
         for (workers, work) in works {
             for worker in 0..workers {
                 scope.spawn(move || or_end(work(self, worker)));

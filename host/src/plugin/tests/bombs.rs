@@ -14,9 +14,14 @@ fn loops(depth: usize, locals: usize, used: impl Fn(usize) -> String) -> String 
         r#"(component (core module (func (export "f") (local {}) {} {} {})))"#,
         "i32 ".repeat(locals),
         "(loop ".repeat(depth),
-        (0..locals).map(used).collect::<String>(),
+        each(locals, used),
         "(br_if 0 (local.get 0)))".repeat(depth)
     )
+}
+
+/// A text for each number.
+fn each(count: usize, text: impl Fn(usize) -> String) -> String {
+    (0..count).map(text).collect()
 }
 
 fn write(local: usize) -> String {
@@ -41,17 +46,17 @@ async fn loops_over_many_locals_are_refused() {
 async fn blocks_and_calls_of_many_values_are_refused() {
     let values = "i32 ".repeat(900);
     let text = format!(
-        r#"(component (core module (type $t (func (param {values}) (result {values})))
-            (func $f (type $t) {} {}) ))"#,
-        (0..900).map(|n| format!("(local.get {n})")).collect::<String>(),
+        "(component (core module (type $t (func (param {values}) (result {values})))
+            (func $f (type $t) {} {}) ))",
+        each(900, |n| format!("(local.get {n})")),
         "(block (type $t) (br_if 0 (i32.const 1))".repeat(1000) + &")".repeat(1000)
     );
     let error = refused_text(&text).await;
     assert!(matches!(error, LoadError::Structure { max: FUNCTION_JOINS_MAX, .. }), "{error}");
     let text = format!(
-        r#"(component (core module (type $t (func (param {values}) (result {values})))
-            (func $f (type $t) {} {}) ))"#,
-        (0..900).map(|n| format!("(local.get {n})")).collect::<String>(),
+        "(component (core module (type $t (func (param {values}) (result {values})))
+            (func $f (type $t) {} {}) ))",
+        each(900, |n| format!("(local.get {n})")),
         "(call $f)".repeat(10_000)
     );
     let error = refused_text(&text).await;
@@ -90,10 +95,10 @@ async fn components_that_double_their_instances_are_refused() {
 fn what_an_interpreter_looks_like_passes() {
     // A loop with a table of 500 ways, each of which writes some of 200 locals and goes on with the loop.
     let case = |n: usize| {
-        let writes = (0..4).map(|at| write((n * 7 + at) % 200)).collect::<String>();
+        let writes = each(4, |at| write((n * 7 + at) % 200));
         format!("end {writes} br {}", 500 - n)
     };
-    let table = (0..500).map(|n| format!("{n} ")).collect::<String>();
+    let table = each(500, |n| format!("{n} "));
     let text = format!(
         "(component (core module (func (param i32) (local {}) loop {} local.get 0 br_table {table} {} end)))",
         "i32 ".repeat(200),
