@@ -110,6 +110,20 @@ pub const LANE_BATCH_DELIVERIES: usize = 256;
 pub const LANE_BATCH_BYTES: usize = 1 << 20;
 /// Time after which a lane commits what it has, however little.
 pub const LANE_BATCH_TIME: Duration = Duration::from_millis(20);
+/// A lane's share of a thread is one in so many: a plugin's lane that uses more is worked on in turn with others like it, so
+/// that those below find a thread.
+pub const LANE_SHARE: u32 = 4;
+/// Time that a lane may use over its share before that: some slices of a plugin, or a batch.
+pub const LANE_BURST: Duration = Duration::from_millis(20);
+/// Most that is counted over its share, so that a lane has made up for it after a second of rest.
+pub const LANE_DEBT_MAX: Duration = Duration::from_millis(250);
+/// Bytes from which on a lane's batch is large, and takes turns with others like it: each commit has one at most. A batch of
+/// small events stays below it.
+pub const LANE_COMMIT_LARGE: usize = 256 << 10;
+/// After a commit with a large batch the next one waits so many times as long as that took, where anybody else is about.
+pub const LARGE_COMMIT_SHARE: u32 = 7;
+/// Longest such wait, and how long somebody who has published counts as being about.
+pub const LARGE_COMMIT_WAIT_MAX: Duration = Duration::from_secs(1);
 /// Events that a lane holds, waiting for retries, unless told otherwise. At this bound it stops and says so.
 pub const HELD_MAX: usize = 10_000;
 /// Ceiling of the setting above: held references live in the lane's memory.
@@ -212,6 +226,20 @@ pub const COMPONENT_BYTES_MAX: usize = 64 << 20;
 pub const COMPONENT_MODULES_MAX: usize = 128;
 /// Functions of a component: an embedded Python has under 20,000.
 pub const COMPONENT_FUNCTIONS_MAX: usize = 100_000;
+/// Instances within an instance of a component, core modules' and components', each component taken for the largest in it:
+/// an embedded Python has under a hundred. Without a bound they double with each level, in time and memory of the compiler.
+pub const COMPONENT_INSTANCES_MAX: usize = 1024;
+/// Bytes of one function: the main loop of an interpreter has a tenth.
+pub const FUNCTION_BYTES_MAX: usize = 1 << 20;
+/// Values that meet where a function's control flow joins: the compiler takes about a kilobyte for each, and the main loop of
+/// an interpreter comes to some ten thousand.
+pub const FUNCTION_JOINS_MAX: usize = 64 << 10;
+/// The same, each value as often as there are loops around it: the compiler takes about a microsecond for each.
+pub const FUNCTION_NESTED_JOINS_MAX: usize = 1 << 20;
+/// Locals of a function times its branches: values that the compiler looks for at each, at some nanoseconds.
+pub const FUNCTION_LOOKS_MAX: usize = 16 << 20;
+/// The values that meet in the loops of all functions of a component: as much as sixteen of the worst.
+pub const COMPONENT_JOINS_MAX: usize = 16 << 20;
 /// Largest compiled component that is kept on disk: code takes two to four times a component's size.
 pub const COMPILED_BYTES_MAX: usize = COMPONENT_BYTES_MAX * 4;
 /// Compiled components that are kept on disk: each consumer's running version and a few before it.

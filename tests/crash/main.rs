@@ -5,6 +5,7 @@
 //! what may not be missing. `cargo xtask crash` runs it; [`scenario`] has what is under load and what is promised of it.
 
 mod arguments;
+mod bus;
 mod outbox;
 mod place;
 #[path = "../system/postgres_server.rs"]
@@ -23,7 +24,6 @@ mod stopwatch;
 
 use std::process::ExitCode;
 
-use anyhow::Result;
 use clap::Parser as _;
 
 use arguments::{Arguments, Role};
@@ -32,8 +32,12 @@ use scenario::{SCENARIOS, Scenario};
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    end_with_panics();
     let outcome = match arguments.role() {
-        Role::Child { scenario, directory, round } => load(scenario, &Place::new(directory), round),
+        // Works until it is killed.
+        Role::Child { scenario, directory, round } => {
+            scenario.load(&Place::new(directory), round, &Told::new())
+        }
         Role::Parent => run::all(&arguments),
     };
     match outcome {
@@ -45,17 +49,16 @@ fn main() -> ExitCode {
     }
 }
 
-/// The child: works until it is killed.
-fn load(scenario: &dyn Scenario, place: &Place, round: u32) -> Result<()> {
+/// Panics that belong to the load are silent. Any other ends the process, whichever thread it is in: a child's parent hears
+/// of it, and a parent takes it for a broken promise.
+fn end_with_panics() {
     let default = std::panic::take_hook();
-    // A panic that isn't on purpose ends the process, so that the parent hears of it, whichever thread it is in.
     std::panic::set_hook(Box::new(move |panic| {
         if panic.payload_as_str() != Some(scenario::ON_PURPOSE) {
             default(panic);
             std::process::abort();
         }
     }));
-    scenario.load(place, round, &Told::new())
 }
 
 /// The scenario of this name.

@@ -10,7 +10,7 @@ use tidegate::{Blocking, Bus, Random, SystemRandom};
 use crate::arguments::Arguments;
 use crate::place::Place;
 use crate::process::Process;
-use crate::scenario::{SCENARIOS, Scenario, Surroundings};
+use crate::scenario::{Account, SCENARIOS, Scenario, Surroundings};
 use crate::stopwatch::Stopwatch;
 
 /// Longest time that a child works before it is killed. Shorter times are as likely as longer ones.
@@ -21,6 +21,9 @@ const EARLY_EVERY: u64 = 6;
 
 /// One of so many others is let come to its first acknowledgement, however long that takes.
 const MOVES_EVERY: u64 = 2;
+
+/// After one of so many kills the next child is killed as well before anybody looks, where the scenario says so.
+const AGAIN_EVERY: u64 = 4;
 
 /// Within which time such a child is killed.
 const EARLY_MAX: Duration = Duration::from_millis(120);
@@ -43,9 +46,7 @@ pub fn all(arguments: &Arguments) -> Result<()> {
         let directory = tempfile::Builder::new().prefix("tidegate-crash-").tempdir()?;
         let place = Place::new(directory.path().to_owned());
         println!("{name}: seed {seed}, {} kills, in {}", arguments.kills, place.directory().display());
-        let outcome =
-            Run { scenario: *scenario, place: &place, random: SeededRandom::new(seed), opened: Vec::new() }
-                .kill_and_check(arguments.kills);
+        let outcome = Run::new(*scenario, &place, SeededRandom::new(seed)).kill_and_check(arguments.kills);
         match outcome {
             Ok(()) => {}
             Err(error) => return Err(kept(error, directory, name, arguments.kills, seed)),
@@ -68,11 +69,19 @@ struct Run<'r> {
     scenario: &'static dyn Scenario,
     place: &'r Place,
     random: SeededRandom,
+    /// Children so far: the number of the next one is one more.
+    children: u32,
+    /// Kills that nobody looked after.
+    unseen: u32,
     /// How long each opening after a kill took.
     opened: Vec<Duration>,
 }
 
-impl Run<'_> {
+impl<'r> Run<'r> {
+    fn new(scenario: &'static dyn Scenario, place: &'r Place, random: SeededRandom) -> Self {
+        Self { scenario, place, random, children: 0, unseen: 0, opened: Vec::new() }
+    }
+
     fn kill_and_check(mut self, kills: u32) -> Result<()> {
         let name = self.scenario.name();
         let _surroundings = match self.scenario.surroundings(self.place)? {
@@ -84,11 +93,14 @@ impl Run<'_> {
         };
         let mut account = self.scenario.account();
         for round in 1..=kills {
-            self.place.set_again(&account.again())?;
-            let told = self.killed(round).with_context(|| format!("before kill {round}"))?;
             let after = || format!("after kill {round}");
-            for line in &told {
-                account.take(line).with_context(after)?;
+            self.kill(account.as_mut(), round)?;
+            for _ in 1..self.scenario.kills_in_a_row() {
+                if !self.random.next_u64().is_multiple_of(AGAIN_EVERY) {
+                    break;
+                }
+                self.kill(account.as_mut(), round)?;
+                self.unseen += 1;
             }
             let bus = self.open().with_context(after)?;
             account.check(&bus).with_context(after)?;
@@ -97,27 +109,34 @@ impl Run<'_> {
                 println!("{name}: {round} kills, {}", counted(&account.counts()));
             }
         }
-        let (median, max) = self.opening_times();
         let bus = Bus::open(self.place.bus())?.blocking();
         account.settle(&bus).context("at the end")?;
         bus.shutdown(SHUTDOWN_MAX);
         for (what, count) in account.counts() {
             ensure!(count > 0 || kills < COUNTED_FROM, "no {what} in {kills} kills: the load does nothing");
         }
+        let opened = self.opening_times();
         println!(
-            "{name}: {kills} kills, {}, 0 disagreements; opening after a kill: median {} ms, longest {} ms",
+            "{name}: {kills} kills, {} more between two looks, {}, 0 disagreements; opening after a kill: {opened}",
+            self.unseen,
             counted(&account.counts()),
-            median.as_millis(),
-            max.as_millis(),
         );
         Ok(())
     }
 
+    /// Lets a child work and kills it, and takes in what it told.
+    fn kill(&mut self, account: &mut dyn Account, round: u32) -> Result<()> {
+        self.place.set_again(&account.again())?;
+        let told = self.killed().with_context(|| format!("before kill {round}"))?;
+        told.iter().try_for_each(|line| account.take(line)).with_context(|| format!("after kill {round}"))
+    }
+
     /// Starts a child and kills it. Returns what it told.
-    fn killed(&self, round: u32) -> Result<Vec<String>> {
-        let mut process = Process::start(self.scenario, self.place, round)?;
+    fn killed(&mut self) -> Result<Vec<String>> {
+        self.children += 1;
+        let mut process = Process::start(self.scenario, self.place, self.children)?;
         // The first one makes the data directory, which is to be there for the checks.
-        let is_early = round > 1 && self.random.next_u64().is_multiple_of(EARLY_EVERY);
+        let is_early = self.children > 1 && self.random.next_u64().is_multiple_of(EARLY_EVERY);
         if !is_early {
             process.ready()?;
             if self.random.next_u64().is_multiple_of(MOVES_EVERY) {
@@ -137,10 +156,14 @@ impl Run<'_> {
         Ok(bus.blocking())
     }
 
-    fn opening_times(&mut self) -> (Duration, Duration) {
+    /// How long opening took: the median, what 99 of 100 stayed within, and the longest.
+    fn opening_times(&mut self) -> String {
         self.opened.sort_unstable();
-        let median = self.opened.get(self.opened.len() / 2).copied().unwrap_or_default();
-        (median, self.opened.last().copied().unwrap_or_default())
+        let within = |percent: usize| {
+            let rank = (self.opened.len() * percent).div_ceil(100).max(1);
+            self.opened.get(rank - 1).map_or(0, Duration::as_millis)
+        };
+        format!("median {} ms, p99 {} ms, longest {} ms", within(50), within(99), within(100))
     }
 }
 

@@ -5,12 +5,13 @@ use std::any::Any;
 use anyhow::Result;
 use tidegate::Blocking;
 
+use crate::bus::LoadedBus;
 use crate::outbox::Outbox;
 use crate::place::{Place, Told};
 use crate::relay::{Postgres, Sqlite};
 
 /// All scenarios. Another one is a type like these and a line here.
-pub const SCENARIOS: [&dyn Scenario; 3] = [&Outbox, &Sqlite, &Postgres];
+pub const SCENARIOS: [&dyn Scenario; 4] = [&LoadedBus, &Outbox, &Sqlite, &Postgres];
 
 /// What panics say that belong to the load.
 pub const ON_PURPOSE: &str = "on purpose";
@@ -31,6 +32,12 @@ pub trait Scenario: Sync {
     /// In the child: opens what is under load, tells [`READY`](crate::place::READY), works until it is killed, and tells of
     /// each thing after its acknowledgement. Returns only with an error.
     fn load(&self, place: &Place, round: u32, told: &Told) -> Result<()>;
+
+    /// Most kills in a row, each of the process that the one before made necessary, until somebody looks. A process that
+    /// follows upon a kill looks out for a delivery that kills its process; one that follows upon a look doesn't.
+    fn kills_in_a_row(&self) -> u32 {
+        1
+    }
 
     /// In the parent: what keeps account of the children's work.
     fn account(&self) -> Box<dyn Account>;

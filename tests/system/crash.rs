@@ -21,6 +21,11 @@ fn assert_survives(scenario: &str) {
 }
 
 #[test]
+fn kills_lose_nothing_repeat_no_effect_and_keep_the_order_of_plugins_that_are_replaced() {
+    assert_survives("bus");
+}
+
+#[test]
 fn kills_leave_the_applications_table_and_the_log_in_agreement() {
     assert_survives("outbox");
 }

@@ -17,6 +17,7 @@ mod durability;
 mod endpoint;
 mod exactly_once;
 mod examples;
+mod hostile;
 mod house;
 mod isolation;
 mod library;
@@ -38,3 +39,5 @@ mod sequences;
 mod shutdown;
 mod tidy;
 mod transactions;
+#[path = "../../host/src/plugin/tests/guest.rs"]
+mod written_guest;

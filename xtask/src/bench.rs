@@ -9,6 +9,8 @@ use crate::{plugins, process::run, workspace::Workspace};
 /// `--smoke` only shows that all of them still run. Its figures mean nothing, so it takes the profile of the tests, whose
 /// libraries are there; compiling the WebAssembly runtime with optimizations takes minutes.
 pub fn run_with(workspace: &Workspace, args: &[String]) -> Result<()> {
+    // Some measure plugins.
+    plugins::build(workspace)?;
     let target = workspace.target();
     let mut build = workspace.cargo();
     let is_smoke = args.iter().any(|arg| arg == "--smoke");

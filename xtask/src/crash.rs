@@ -6,6 +6,8 @@ use crate::{plugins, process::run, workspace::Workspace};
 
 /// Builds what is killed and what kills it, and runs it; `args` go to it.
 pub fn run_with(workspace: &Workspace, args: &[String]) -> Result<()> {
+    // Some of what is killed runs them.
+    plugins::build(workspace)?;
     run_built(workspace, "crash", args)
 }
 

@@ -7,6 +7,7 @@ mod crash;
 mod debian;
 mod demo;
 mod features;
+mod hostile;
 mod mutants;
 mod nats;
 mod plugins;
@@ -34,6 +35,8 @@ cargo xtask TASK
   letters       fill a dead-letter queue (--count N, a million) and measure the memory of working on it
   mutants       break a copy of the code in one place at a time, and see that a proof finds it; --help lists them
   crash [ARGS]  kill a process under load at random moments and check what it leaves; see `crash --help`
+  hostile       run the tests of hostile plugins, then measure whether their neighbours keep their pace; --rounds N and
+                --smoke go to the measurement
   bench [ARGS]  measure beside limits and peers, into target/bench.json; see `bench --help`
   plugins       build the plugins and the test guests into target/plugins
   help          this text
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
         (Some("lint"), []) => checks::lint(&workspace),
         (Some("api"), rest) => api::api(&workspace, rest),
         (Some("crash"), rest) => crash::run_with(&workspace, rest),
+        (Some("hostile"), rest) => hostile::run_with(&workspace, rest),
         (Some("bench"), rest) => bench::run_with(&workspace, rest),
         (Some("mutants"), rest) => mutants::run_with(&workspace, rest),
         (Some(proof @ ("fixture" | "fuzz" | "letters" | "sim" | "sync-points")), rest) => {

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::{rates, waits};
+use super::{hostile, rates, waits};
 use crate::row::Row;
 use crate::scale::Scale;
 
@@ -16,7 +16,7 @@ pub struct Bench {
 }
 
 /// All benchmarks, in the order in which they run.
-pub const BENCHES: [Bench; 4] = [
+pub const BENCHES: [Bench; 5] = [
     Bench {
         id: "transaction-flood",
         about: "how long a transaction waits while 64 publishers flood the bus",
@@ -36,5 +36,10 @@ pub const BENCHES: [Bench; 4] = [
         id: "sequence-cost",
         about: "publishing to a topic that numbers its keys, beside one that doesn't",
         run: rates::sequence_cost,
+    },
+    Bench {
+        id: "hostile-neighbours",
+        about: "how long events wait for their effects beside plugins that burn what they can get",
+        run: hostile::hostile_neighbours,
     },
 ];

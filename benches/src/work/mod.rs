@@ -1,6 +1,7 @@
 //! The benchmarks.
 
 mod bus;
+mod hostile;
 mod list;
 mod rates;
 mod waits;

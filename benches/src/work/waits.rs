@@ -136,7 +136,7 @@ fn publishes(measured: &Measured, publisher: usize, count: usize) -> Result<Wait
 }
 
 /// The waits of some threads together.
-fn joined<'s>(threads: impl IntoIterator<Item = ScopedJoinHandle<'s, Result<Waits>>>) -> Result<Waits> {
+pub fn joined<'s>(threads: impl IntoIterator<Item = ScopedJoinHandle<'s, Result<Waits>>>) -> Result<Waits> {
     let mut all = Waits::default();
     for thread in threads {
         all.extend(thread.join().map_err(|_| anyhow!("a thread panicked; it says why above"))??);

@@ -470,7 +470,8 @@ impl Drop for Inner {
 }
 
 fn threads() -> io::Result<Runtime> {
-    let count = std::thread::available_parallelism().map_or(1, usize::from).min(BUS_THREADS_MAX);
+    // At least two, so that a plugin that spins leaves one to others.
+    let count = std::thread::available_parallelism().map_or(1, usize::from).clamp(2, BUS_THREADS_MAX);
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(count)
         .max_blocking_threads(BUS_THREADS_MAX)

@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
 use super::lane::{Control, LaneTask, Shared};
+use super::pace::Paced;
 use super::status::{Board, LaneState, LaneStatus, Report, stored};
 use crate::config::ConsumerConfig;
 use crate::effects::{Authority, ContextOwner};
@@ -23,6 +24,8 @@ pub(crate) struct Lanes {
     log: Arc<Log>,
     runtime: Handle,
     stepper: Option<Stepper>,
+    /// What the lanes of plugins take turns with, once they have used up their share of the threads.
+    turns: Arc<Semaphore>,
     /// The lanes that have run since the log was opened. A mark that one of them left is not of a process before.
     started: Mutex<HashSet<LaneId>>,
 }
@@ -50,7 +53,9 @@ pub(crate) struct Setup {
 impl Lanes {
     /// Lanes on `log` that run on `runtime`, in steps where there is something to step them with.
     pub(crate) fn new(log: Arc<Log>, runtime: Handle, stepper: Option<Stepper>) -> Self {
-        Self { log, runtime, stepper, started: Mutex::default() }
+        // A thread is left for those that have little to do.
+        let turns = runtime.metrics().num_workers().saturating_sub(1).max(1);
+        Self { log, runtime, stepper, turns: Arc::new(Semaphore::new(turns)), started: Mutex::default() }
     }
 
     /// Starts a consumer's lanes, a task each.
@@ -78,9 +83,16 @@ impl Lanes {
             let lane = LaneId { consumer: setup.id, partition };
             let may_have_crashed = started.insert(lane) && self.log.was_unclean();
             let task = LaneTask::new(Arc::clone(&shared), lane, control.subscribe(), may_have_crashed);
-            match &self.stepper {
-                None => self.runtime.spawn(task.run()),
-                Some(stepper) => stepper.spawn(task.run()),
+            if let Some(stepper) = &self.stepper {
+                return stepper.spawn(task.run());
+            }
+            match &*shared.owner.authority {
+                // It is part of the application, and may block its thread: it is not kept waiting for others that do.
+                Authority::Native => self.runtime.spawn(task.run()),
+                Authority::Granted(_) => {
+                    let clock = Arc::clone(self.log.clock());
+                    self.runtime.spawn(Paced::new(task.run(), clock, Arc::clone(&self.turns)))
+                }
             }
         });
         Consumer { id: setup.id, partitions: setup.partitions, tasks: tasks.collect(), control, shared }

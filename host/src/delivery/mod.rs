@@ -12,6 +12,7 @@ mod lane;
 mod machine;
 mod merge;
 mod native;
+mod pace;
 mod panics;
 mod retry;
 mod status;

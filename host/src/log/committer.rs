@@ -1,5 +1,6 @@
 //! The one writer: it drains what waits into one commit after another.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +15,8 @@ use super::schema::Tables;
 use super::shared::{Health, Shared};
 use super::transaction::Ran;
 use super::txn::{After, Txn, Verdict, Windows};
-use crate::limits::{BALLAST_BYTES, COMMIT_BYTES_MAX};
+use crate::clock::Timestamp;
+use crate::limits::{BALLAST_BYTES, COMMIT_BYTES_MAX, LARGE_COMMIT_SHARE, LARGE_COMMIT_WAIT_MAX};
 
 /// How long the committer waits before it tries again to open a database that failed, while items may still come in
 /// and be refused.
@@ -81,6 +83,14 @@ pub(super) struct Committer {
     waiting: Waiting,
     /// Disconnected when it is to end.
     end: Receiver<Never>,
+    /// Large batches that wait for their turn, within the bounds of the queue that they come from.
+    large: VecDeque<Admitted>,
+    /// Whether the last commit has taken one.
+    had_large: bool,
+    /// When the next one may go, as far as others are held up by it.
+    large_after: Timestamp,
+    /// When there was last anything else.
+    others_at: Timestamp,
     windows: Windows,
     commit_last: u64,
     /// Whether the ballast is there, or can't be.
@@ -97,7 +107,19 @@ impl Committer {
         windows: Windows,
         commit_last: u64,
     ) -> Self {
-        Self { shared, waiting, end, windows, commit_last, ballast_settled: false, is_failing: false }
+        Self {
+            shared,
+            waiting,
+            end,
+            large: VecDeque::new(),
+            had_large: false,
+            large_after: Timestamp(0),
+            others_at: Timestamp(0),
+            windows,
+            commit_last,
+            ballast_settled: false,
+            is_failing: false,
+        }
     }
 
     /// Works until it is told to end and the queues are empty, and then closes the database. The queues alone don't tell: a
@@ -114,11 +136,21 @@ impl Committer {
 
     /// Does what waits, without waiting for more: one commit, or one try to open the database anew.
     pub fn step(&mut self) -> Step {
+        self.step_once(false)
+    }
+
+    /// Does what waits to the end, and then closes the database.
+    pub fn finish(mut self) -> Closing {
+        while self.step_once(true) == Step::Worked {}
+        self.close()
+    }
+
+    fn step_once(&mut self, is_ending: bool) -> Step {
+        let group = self.fill(Group::default(), None, is_ending);
         if self.is_failing {
-            self.fill(Group::default()).finish(&self.shared, &Verdict::Reopening);
+            group.finish(&self.shared, &Verdict::Reopening);
             return if self.try_reopen() { Step::Worked } else { Step::Failing };
         }
-        let group = self.fill(Group::default());
         if group.is_empty() {
             return Step::Idle;
         }
@@ -126,40 +158,70 @@ impl Committer {
         Step::Worked
     }
 
-    /// Does what waits to the end, and then closes the database.
-    pub fn finish(mut self) -> Closing {
-        while self.step() == Step::Worked {}
-        self.close()
-    }
-
     /// All that waits, as far as one commit takes it, as soon as there is something; `None` at the end.
-    fn next(&self) -> Option<Group> {
-        let mut group = Group::default();
-        select! {
-            recv(self.waiting.items) -> item => group.items.extend(item),
-            recv(self.waiting.closures) -> closure => group.closure = closure.ok(),
-            recv(self.end) -> _ => {}
+    fn next(&mut self) -> Option<Group> {
+        let mut is_ending = false;
+        loop {
+            let mut group = Group::default();
+            let mut first = None;
+            let wait = if self.large.is_empty() { Duration::MAX } else { self.large_wait() };
+            if !wait.is_zero() && !is_ending {
+                select! {
+                    recv(self.waiting.items) -> item => first = item.ok(),
+                    recv(self.waiting.closures) -> closure => group.closure = closure.ok(),
+                    recv(self.end) -> _ => is_ending = true,
+                    default(wait) => {}
+                }
+            }
+            let group = self.fill(group, first, is_ending);
+            if !group.is_empty() {
+                return Some(group);
+            }
+            if is_ending {
+                return None;
+            }
         }
-        let group = self.fill(group);
-        (!group.is_empty()).then_some(group)
     }
 
     /// Adds what waits, as far as one commit takes it.
     ///
     /// A commit takes a closure if one waits, and items whether or not one does. So a flood of transactions holds back
     /// nobody who publishes for longer than one closure takes, and a flood of events no transaction for longer than one
-    /// commit.
-    fn fill(&self, mut group: Group) -> Group {
+    /// commit. Large batches of lanes take turns: each commit has at most one, and where anybody else is about they get
+    /// a part of the committer's time alone. So consumers that write much hold up the others for one batch, now and then,
+    /// however many they are.
+    fn fill(&mut self, mut group: Group, mut first: Option<Admitted>, is_ending: bool) -> Group {
         if group.closure.is_none() {
             group.closure = self.waiting.closures.try_recv().ok();
         }
-        let mut bytes: usize = group.items.iter().map(|item| item.change.bytes()).sum();
+        let mut bytes = 0;
         while bytes < COMMIT_BYTES_MAX {
-            let Ok(next) = self.waiting.items.try_recv() else { break };
-            bytes += next.change.bytes();
-            group.items.push(next);
+            let Some(next) = first.take().or_else(|| self.waiting.items.try_recv().ok()) else { break };
+            if next.change.takes_turns() {
+                self.large.push_back(next);
+            } else {
+                bytes += next.change.bytes();
+                group.items.push(next);
+            }
+        }
+        let is_due = is_ending || self.large_wait().is_zero();
+        if !group.is_empty() {
+            self.others_at = self.shared.clock.now();
+        }
+        self.had_large = !self.large.is_empty() && is_due && (group.is_empty() || !self.had_large);
+        if self.had_large {
+            group.items.extend(self.large.pop_front());
         }
         group
+    }
+
+    /// How long the next large batch has to wait.
+    fn large_wait(&self) -> Duration {
+        let now = self.shared.clock.now();
+        if now.since(self.others_at) > LARGE_COMMIT_WAIT_MAX {
+            return Duration::ZERO;
+        }
+        self.large_after.since(now)
     }
 
     /// Commits a group and answers all of it.
@@ -175,8 +237,13 @@ impl Committer {
             }
         };
         let full = self.refuse_without_space(&mut group);
+        let begun = self.shared.clock.now();
         let result = self.write(&database, &mut group, full);
         drop(database);
+        if self.had_large {
+            let now = self.shared.clock.now();
+            self.large_after = now.after((now.since(begun) * LARGE_COMMIT_SHARE).min(LARGE_COMMIT_WAIT_MAX));
+        }
         let verdict = match result {
             Ok(()) => Verdict::Durable,
             Err(fault) => {

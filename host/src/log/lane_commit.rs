@@ -6,7 +6,7 @@ use super::error::{CommitError, StorageFault};
 use super::lane_rows::LaneCommit;
 use super::schema::{self, meta};
 use super::txn::{Change, Txn, Verdict};
-use crate::limits::COMMIT_BYTES_MAX;
+use crate::limits::{COMMIT_BYTES_MAX, LANE_COMMIT_LARGE};
 
 /// What a row of bookkeeping weighs, in bytes, beside what a delivery wrote: its key, its numbers, redb's own.
 const ROW_BYTES: usize = 64;
@@ -42,6 +42,11 @@ impl Change for CommitLane {
 
     fn adds(&self) -> bool {
         !self.commit.effects.events.is_empty()
+    }
+
+    /// A lane waits for its answer before it goes on, so no other commit of it is overtaken.
+    fn takes_turns(&self) -> bool {
+        self.bytes() >= LANE_COMMIT_LARGE
     }
 
     fn apply(&mut self, txn: &mut Txn<'_>) -> Result<(), StorageFault> {

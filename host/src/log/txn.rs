@@ -30,6 +30,11 @@ pub(super) trait Change: Send {
     /// Whether it adds to the log, which a full disk refuses. What frees space must not.
     fn adds(&self) -> bool;
 
+    /// Whether it is so large that it waits for its turn, and nobody minds what goes before it.
+    fn takes_turns(&self) -> bool {
+        false
+    }
+
     /// Writes its part.
     ///
     /// # Errors

@@ -2,7 +2,8 @@
 
 use super::bindings::exports::tidegate::plugin::plugin::Description as Described;
 use super::load::{LoadError, LoadOptions};
-use crate::limits::{NAME_BYTES_MAX, PLUGIN_TOPICS_MAX, PLUGIN_VERSION_BYTES_MAX};
+use crate::config;
+use crate::limits::{PLUGIN_TOPICS_MAX, PLUGIN_VERSION_BYTES_MAX};
 
 /// A plugin's description, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,14 +48,10 @@ impl Description {
     }
 }
 
+/// A name is in metrics and log lines, and a topic's in the configuration: both follow the grammar of names, so that neither
+/// holds a path or a control character.
 fn check_name(what: &str, name: &str) -> Result<(), LoadError> {
-    if name.is_empty() || name.len() > NAME_BYTES_MAX {
-        return problem(format!("a {what} of {} bytes; 1 to {NAME_BYTES_MAX} are allowed", name.len()));
-    }
-    if let Some(found) = name.chars().find(|c| c.is_control()) {
-        return problem(format!("a {what} with the control character U+{:04X}", u32::from(found)));
-    }
-    Ok(())
+    config::check_name(name).or_else(|error| problem(format!("a wrong {what}: {error}")))
 }
 
 /// The form of Semantic Versioning 2.0.0: three numbers, then perhaps a pre-release and a build.

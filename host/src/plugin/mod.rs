@@ -16,6 +16,7 @@ mod failure;
 mod host;
 mod imports;
 mod instance;
+mod joins;
 mod limiter;
 mod line;
 mod load;

@@ -84,9 +84,7 @@ impl Account for OutboxAccount {
         bus.subscribe(AUDIT, audit_config(), handler_fn(audit))?;
         bus.caught_up(AUDIT)?;
         bus.unsubscribe(AUDIT)?;
-        self.seen = Seen::default();
-        self.fresh = Fresh { kept: 0, batches: 0, plain: self.plain.keys().cloned().collect() };
-        self.check(bus)?;
+        self.check_all(bus)?;
         self.seen.is_all_audited().context("the consumer has caught up")
     }
 
@@ -104,6 +102,13 @@ impl Account for OutboxAccount {
 }
 
 impl OutboxAccount {
+    /// Checks all of it from the start.
+    pub fn check_all(&mut self, bus: &Blocking) -> Result<()> {
+        self.seen = Seen::default();
+        self.fresh = Fresh { kept: 0, batches: 0, plain: self.plain.keys().cloned().collect() };
+        self.check(bus)
+    }
+
     fn take_plain(&mut self, id: &str, spot: Spot, is_duplicate: bool) -> Result<()> {
         if let Some(first) = self.plain.get(id) {
             ensure!(

@@ -32,58 +32,108 @@ pub fn until_killed(place: &Place, round: u32, told: &Told) -> Result<()> {
     create_topics(&bus)?;
     bus.subscribe(AUDIT, audit_config(), handler_fn(audit))?;
     told.tell(READY)?;
-    for id in place.again()? {
-        publish(&bus, &id, told)?;
-    }
-    thread::scope(|scope| {
-        for worker in 0..TRANSACTORS {
-            let bus = &bus;
-            scope.spawn(move || or_end(transact(bus, round, worker, told)));
-        }
-        for worker in 0..PUBLISHERS {
-            let bus = &bus;
-            scope.spawn(move || or_end(flood(bus, round, worker, told)));
-        }
-        for worker in 0..BATCHERS {
-            let bus = &bus;
-            scope.spawn(move || or_end(flood_batches(bus, round, worker, told)));
-        }
-    });
+    publish_again(&bus, place, told)?;
+    let load = Load { bus: &bus, round, told, pace: &|_| Ok(()) };
+    thread::scope(|scope| load.start(scope));
     bail!("the load came to an end");
 }
 
+/// What a client does that got no answer: it publishes again.
+pub fn publish_again(bus: &Blocking, place: &Place, told: &Told) -> Result<()> {
+    place.again()?.iter().try_for_each(|id| publish(bus, id, told))
+}
+
+/// What one of those who publish does, by its number.
+type Work<'l> = fn(Load<'l>, u64) -> Result<()>;
+
+/// All who publish.
+#[derive(Clone, Copy)]
+pub struct Load<'l> {
+    pub bus: &'l Blocking,
+    pub round: u32,
+    pub told: &'l Told,
+    /// What each of them does after each of its calls, of which it is told how many came before.
+    pub pace: &'l (dyn Fn(u64) -> Result<()> + Sync),
+}
+
+impl<'l> Load<'l> {
+    /// Starts a thread for each. They never end.
+    pub fn start<'scope>(self, scope: &'scope thread::Scope<'scope, '_>)
+    where
+        'l: 'scope,
+    {
+        let works = [
+            (TRANSACTORS, Self::transact as Work<'l>),
+            (PUBLISHERS, Self::flood),
+            (BATCHERS, Self::flood_batches),
+        ];
+        for (workers, work) in works {
+            for worker in 0..workers {
+                scope.spawn(move || or_end(work(self, worker)));
+            }
+        }
+    }
+
+    fn transact(self, worker: u64) -> Result<()> {
+        let Self { bus, round, told, pace } = self;
+        let random = SeededRandom::new(spread(&format!("{round}/{worker}")));
+        for n in 0_u64.. {
+            let fate = match random.next_u64() % 16 {
+                0 | 1 => Fate::Refuse,
+                2 => Fate::Panic,
+                _ => Fate::Keep,
+            };
+            let name = format!("r{round}-t{worker}-{n}-{}", fate.word());
+            let events = usize::try_from(1 + random.next_u64() % EVENTS_MAX)?;
+            let own = name.clone();
+            let outcome = bus.transaction(move |transaction| place_order(transaction, &own, events, fate));
+            match (fate, outcome) {
+                (Fate::Keep, Ok(number)) => told.tell(format_args!("kept {number} {name}"))?,
+                (Fate::Refuse, Err(TransactionError::Refused(why))) if why.to_string() == ON_PURPOSE => {
+                    told.tell("refused")?;
+                }
+                (Fate::Panic, Err(TransactionError::Panicked(why))) if why == ON_PURPOSE => {
+                    told.tell("panicked")?;
+                }
+                (_, outcome) => bail!("transaction {name} came to {outcome:?}"),
+            }
+            pace(n)?;
+        }
+        Ok(())
+    }
+
+    fn flood(self, worker: u64) -> Result<()> {
+        let Self { bus, round, told, pace } = self;
+        for n in 0_u64.. {
+            publish(bus, &format!("r{round}-p{worker}-{n}"), told)?;
+            pace(n)?;
+        }
+        Ok(())
+    }
+
+    fn flood_batches(self, worker: u64) -> Result<()> {
+        let Self { bus, round, told, pace } = self;
+        for n in 0_u64.. {
+            let name = format!("r{round}-b{worker}-{n}");
+            let mut events = Vec::new();
+            for index in 0..BATCH_EVENTS {
+                let id = format!("{name}/{index}");
+                events.push((plain_topic(&id), plain(&id)?));
+            }
+            bus.publish_all(events)?;
+            told.tell(format_args!("batch {name}"))?;
+            pace(n)?;
+        }
+        Ok(())
+    }
+}
+
 /// A thread that fails ends the process: the parent takes that for a broken promise.
-fn or_end(result: Result<()>) {
+pub fn or_end(result: Result<()>) {
     if let Err(error) = result {
         eprintln!("crash: {error:#}");
         std::process::exit(1);
     }
-}
-
-fn transact(bus: &Blocking, round: u32, worker: u64, told: &Told) -> Result<()> {
-    let random = SeededRandom::new(spread(&format!("{round}/{worker}")));
-    for n in 0_u64.. {
-        let fate = match random.next_u64() % 16 {
-            0 | 1 => Fate::Refuse,
-            2 => Fate::Panic,
-            _ => Fate::Keep,
-        };
-        let name = format!("r{round}-t{worker}-{n}-{}", fate.word());
-        let events = usize::try_from(1 + random.next_u64() % EVENTS_MAX)?;
-        let own = name.clone();
-        let outcome = bus.transaction(move |transaction| place_order(transaction, &own, events, fate));
-        match (fate, outcome) {
-            (Fate::Keep, Ok(number)) => told.tell(format_args!("kept {number} {name}"))?,
-            (Fate::Refuse, Err(TransactionError::Refused(why))) if why.to_string() == ON_PURPOSE => {
-                told.tell("refused")?;
-            }
-            (Fate::Panic, Err(TransactionError::Panicked(why))) if why == ON_PURPOSE => {
-                told.tell("panicked")?;
-            }
-            (_, outcome) => bail!("transaction {name} came to {outcome:?}"),
-        }
-    }
-    Ok(())
 }
 
 /// The closure: a row with the next number, and its events.
@@ -115,31 +165,10 @@ fn place_order(transaction: &mut Transaction<'_>, name: &str, events: usize, fat
     }
 }
 
-fn flood(bus: &Blocking, round: u32, worker: u64, told: &Told) -> Result<()> {
-    for n in 0_u64.. {
-        publish(bus, &format!("r{round}-p{worker}-{n}"), told)?;
-    }
-    Ok(())
-}
-
 fn publish(bus: &Blocking, id: &str, told: &Told) -> Result<()> {
     let topic = plain_topic(id);
     let at = bus.publish(topic, plain(id)?)?;
     told.tell(format_args!("plain {topic} {} {} {} {id}", at.partition, at.offset, u8::from(at.duplicate)))
-}
-
-fn flood_batches(bus: &Blocking, round: u32, worker: u64, told: &Told) -> Result<()> {
-    for n in 0_u64.. {
-        let name = format!("r{round}-b{worker}-{n}");
-        let mut events = Vec::new();
-        for index in 0..BATCH_EVENTS {
-            let id = format!("{name}/{index}");
-            events.push((plain_topic(&id), plain(&id)?));
-        }
-        bus.publish_all(events)?;
-        told.tell(format_args!("batch {name}"))?;
-    }
-    Ok(())
 }
 
 /// The consumer: counts in state and publishes, and sometimes fails after that.

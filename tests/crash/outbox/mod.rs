@@ -1,11 +1,11 @@
 //! Transactions of an application's own tables and of events, beside plain publishers and a consumer.
 
-mod account;
+pub mod account;
 mod audit;
-mod load;
+pub mod load;
 mod orders;
 mod scenario;
 mod seen;
-mod work;
+pub mod work;
 
 pub use scenario::Outbox;

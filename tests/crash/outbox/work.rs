@@ -144,8 +144,43 @@ pub fn successor(id: &str) -> Result<String> {
     Ok(format!("{before}-{}", number.parse::<u64>()? + 1))
 }
 
+/// What goes wrong with an event in a consumer that goes by its type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    None,
+    /// The first attempts fail.
+    Transient,
+    /// The first attempt traps.
+    Trap,
+    /// It can't be handled at all.
+    Permanent,
+}
+
+impl Trouble {
+    /// Of an event, from its id.
+    pub fn of(id: &str) -> Self {
+        match spread(id) % 64 {
+            2..=4 => Self::Transient,
+            5 => Self::Trap,
+            7 => Self::Permanent,
+            _ => Self::None,
+        }
+    }
+
+    /// The type of such events.
+    pub fn kind(self) -> &'static str {
+        match self {
+            Self::None => "Crash.v1",
+            Self::Transient => "Flaky.v1",
+            Self::Trap => "Trap.v1",
+            Self::Permanent => "Poison.v1",
+        }
+    }
+}
+
 fn event(id: &str) -> tidegate::EventBuilder {
-    Event::new(id, SOURCE, "Crash.v1").extension("partitionkey", format!("k{}", spread(id) % KEYS))
+    Event::new(id, SOURCE, Trouble::of(id).kind())
+        .extension("partitionkey", format!("k{}", spread(id) % KEYS))
 }
 
 /// A number that is another one for most names.

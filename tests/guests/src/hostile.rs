@@ -24,7 +24,7 @@ impl Default for HostileSettings {
 }
 
 /// What to do. As JSON: `{"act": "log-flood", "count": 1000}`.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(tag = "act", rename_all = "kebab-case")]
 pub enum Act {
     /// Nothing: the delivery goes well.
@@ -63,8 +63,16 @@ pub enum Act {
     },
     /// Publishes an event with an attribute whose name isn't allowed.
     PublishBadAttribute,
-    /// Publishes to the topic `forbidden`.
-    PublishForbidden,
+    /// Publishes to a topic of this name.
+    PublishTo {
+        /// The name.
+        topic: String,
+    },
+    /// Publishes an event with this id.
+    PublishAs {
+        /// The id.
+        id: String,
+    },
     /// Sets so many keys to values of so many bytes each.
     State {
         /// Keys.
@@ -76,6 +84,11 @@ pub enum Act {
     StateKey {
         /// Bytes.
         bytes: u32,
+    },
+    /// Sets this key.
+    StateAt {
+        /// The key.
+        key: String,
     },
     /// Scans all of the state in one call, with the largest limit.
     Scan,
@@ -104,7 +117,7 @@ impl Consumer for Hostile {
     /// Errors of the host become permanent failures with the SDK's codes, so a test sees them in the dead letter.
     fn handle(&mut self, delivery: &Delivery<Act>, host: &mut dyn Host) -> Result<(), Failure> {
         let HostileSettings { topic } = host.settings()?;
-        match delivery.event.data {
+        match delivery.event.data.clone() {
             Act::Behave => {}
             Act::Fault { fault } => return Err(commit(fault, delivery.attempt, host)),
             Act::LogFlood { count } => {
@@ -123,9 +136,13 @@ impl Consumer for Hostile {
             Act::PublishBadAttribute => {
                 host.publish(&topic, Outgoing::new("Hostile.v1").extension("Not allowed!", true))?;
             }
-            Act::PublishForbidden => host.publish("forbidden", Outgoing::new("Hostile.v1"))?,
+            Act::PublishTo { topic } => host.publish(&topic, Outgoing::new("Hostile.v1"))?,
+            Act::PublishAs { id } => {
+                host.publish(&topic, Outgoing { id: Some(id), ..Outgoing::new("Hostile.v1") })?;
+            }
             Act::State { count, bytes } => state(host, count, bytes)?,
             Act::StateKey { bytes } => host.set(text(bytes).as_bytes(), b"value")?,
+            Act::StateAt { key } => host.set(key.as_bytes(), b"value")?,
             Act::Scan => drop(host.scan(&[], None, u32::MAX)?),
             Act::Random { bytes } => drop(host.random(bytes)),
             Act::FailBytes { bytes } => return Err(Failure::permanent(&text(bytes), text(bytes))),

@@ -6,14 +6,14 @@ use crate::config::Grants;
 use crate::handler::{FailureKind, Program};
 use crate::plugin::LoadError;
 
-async fn refused(bytes: Vec<u8>) -> LoadError {
+pub async fn refused(bytes: Vec<u8>) -> LoadError {
     match runtime(None).load(bytes.into(), options(Grants::nothing())).await {
         Ok(_) => panic!("it was loaded"),
         Err(error) => error,
     }
 }
 
-async fn refused_text(text: &str) -> LoadError {
+pub async fn refused_text(text: &str) -> LoadError {
     refused(wat::parse_str(text).unwrap()).await
 }
 
