@@ -110,6 +110,8 @@ pub struct Life<'w> {
     calls: Vec<Begun>,
     death: Option<Death>,
     observed: Timestamp,
+    /// Whether bits of its file were flipped: from then on the model only says what must not be.
+    is_rotten: bool,
 }
 
 impl World {
@@ -189,7 +191,7 @@ impl World {
             self.note(format_args!("bit {bit} is flipped"));
         }
         let outcome = self.live(async |life| {
-            // From here on the model only says what must not be.
+            life.is_rotten = true;
             life.death = Some(Death::Killed);
             for plan in &PLANS {
                 let (bus, config, script) =
@@ -263,6 +265,7 @@ impl World {
                 calls: Vec::new(),
                 death: None,
                 observed: Timestamp(0),
+                is_rotten: false,
             };
             let outcome = work(&mut life).await;
             let death = life.death;
@@ -465,7 +468,7 @@ impl Life<'_> {
     /// One commit. Before time enough has passed for an event to be removed, it has been seen.
     fn step(&mut self) -> Result<Step, String> {
         let now = self.world.clock.now();
-        if now.since(self.observed) > KEPT_AT_MOST / 2 && self.death.is_none() {
+        if now.since(self.observed) > KEPT_AT_MOST / 2 && !self.is_rotten {
             if unless_unreadable(self.world.model.observe(&self.bus))? {
                 self.observed = now;
             }
