@@ -56,3 +56,16 @@ impl Drop for OpenDatabase {
         drop(catch_unwind(AssertUnwindSafe(|| drop(database))));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_of_the_database_is_an_error_of_the_call_that_met_it() {
+        let read = reading(|| -> Result<(), ReadError> { panic!("a page makes no sense") });
+        assert!(matches!(read, Err(ReadError::Storage(_))), "{read:?}");
+        let stored = storing(|| -> Result<(), StorageFault> { panic!("a page makes no sense") });
+        assert!(stored.unwrap_err().to_string().contains("panicked"));
+    }
+}

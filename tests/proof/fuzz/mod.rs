@@ -102,7 +102,7 @@ pub fn run(words: &[&str]) -> Result<String, String> {
     for name in TARGETS.into_iter().filter(|name| options.target.is_none_or(|target| target == *name)) {
         if name == "file" && options.input.is_none() && !options.is_alone {
             let ended = child::fuzz(name, Duration::from_secs(options.seconds), options.seed)?;
-            write!(counts, "{name} as said above and {ended} ends by redb, ")
+            write!(counts, "{name} as said above and {ended} ends by the database, ")
                 .map_err(|error| error.to_string())?;
             continue;
         }
