@@ -46,14 +46,15 @@ fn main() -> ExitCode {
             print!("{HELP}");
             return ExitCode::SUCCESS;
         }
-        ["sim", options @ ..] => match numbers(options, [("--from", 0), ("--seeds", 1000), ("--verbose", 0)])
-        {
-            Ok([from, seeds, verbose]) => sim::run(from, seeds, verbose > 0),
-            Err(wrong) => {
-                eprint!("sim: {wrong}\n\n{HELP}");
-                return ExitCode::from(2);
+        ["sim", options @ ..] => {
+            match numbers(options, [("--from", 0), ("--seeds", 1000), ("--verbose", 0), ("--alone", 0)]) {
+                Ok([from, seeds, verbose, alone]) => sim::run(from, seeds, verbose > 0, alone > 0),
+                Err(wrong) => {
+                    eprint!("sim: {wrong}\n\n{HELP}");
+                    return ExitCode::from(2);
+                }
             }
-        },
+        }
         ["sync-points", options @ ..] => {
             match numbers(options, [("--from", 0), ("--stride", 1), ("--seed", 1)]) {
                 Ok([from, stride, seed]) => {

@@ -7,20 +7,21 @@ mod script;
 mod world;
 
 use std::path::Path;
+use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use tempfile::TempDir;
 
-use world::{Counts, World};
+use world::{Counts, World, rots};
 
 /// Runs so many seeds, on all cores.
 ///
 /// # Errors
 ///
 /// The first promise that is broken, with the command that repeats it.
-pub fn run(from: u64, seeds: u64, verbose: bool) -> Result<String, String> {
+pub fn run(from: u64, seeds: u64, verbose: bool, alone: bool) -> Result<String, String> {
     silence_panics_on_purpose();
     let next = AtomicU64::new(from);
     let counts = Mutex::new(Counts::default());
@@ -35,7 +36,12 @@ pub fn run(from: u64, seeds: u64, verbose: bool) -> Result<String, String> {
                     if seed >= from + seeds || broken.lock().is_ok_and(|broken| broken.is_some()) {
                         return;
                     }
-                    match twice_where_asked(seed, from, folder.path(), verbose) {
+                    let outcome = if rots(seed) && !alone {
+                        in_a_process(seed, verbose)
+                    } else {
+                        twice_where_asked(seed, from, folder.path(), verbose)
+                    };
+                    match outcome {
                         Ok(of_seed) => counts.lock().expect("nobody panics with it").merge(&of_seed),
                         Err(why) => {
                             let mut broken = broken.lock().expect("nobody panics with it");
@@ -54,8 +60,43 @@ pub fn run(from: u64, seeds: u64, verbose: bool) -> Result<String, String> {
         ));
     }
     let counts = counts.into_inner().expect("nobody panicked with it");
-    Ok(format!("sim: {seeds} seeds from {from}: {counts}; 0 promises broken"))
+    Ok(format!("{}{counts}{KEPT}", begins(seeds, from)))
 }
+
+/// How the line of counts begins and ends.
+fn begins(seeds: u64, from: u64) -> String {
+    format!("sim: {seeds} seeds from {from}: ")
+}
+
+const KEPT: &str = "; 0 promises broken";
+
+/// Plays a seed in a process of its own. Where a bit of its bookkeeping is flipped, the database may panic while it unwinds
+/// from a panic, and nobody can keep that from ending the process.
+fn in_a_process(seed: u64, verbose: bool) -> Result<Counts, String> {
+    let program = std::env::current_exe().map_err(|error| error.to_string())?;
+    let (from, verbose) = (seed.to_string(), u64::from(verbose).to_string());
+    let arguments = ["sim", "--seeds", "1", "--from", &from, "--alone", "1", "--verbose", &verbose];
+    let output = Command::new(program).args(arguments).output().map_err(|error| error.to_string())?;
+    let (told, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    if verbose != "0" {
+        eprint!("{errors}");
+    }
+    match output.status.code() {
+        Some(0) => {
+            let counts = told.trim().strip_prefix(&begins(1, seed)).and_then(|told| told.strip_suffix(KEPT));
+            counts.ok_or_else(|| format!("its process said {told}"))?.parse()
+        }
+        None if errors.contains(ABORTED) => {
+            let mut counts = Counts::default();
+            counts.add("processes ended by the database", 1);
+            Ok(counts)
+        }
+        _ => Err(errors.trim().to_owned()),
+    }
+}
+
+/// What Rust says before it ends a process for a panic within a panic.
+const ABORTED: &str = "panic in a destructor during cleanup";
 
 /// Plays a seed. The first one is played twice: a failure is worth little if its seed doesn't repeat it.
 fn twice_where_asked(seed: u64, first: u64, folder: &Path, verbose: bool) -> Result<Counts, String> {
@@ -80,11 +121,13 @@ fn play(seed: u64, folder: &Path, verbose: bool) -> Result<(Counts, u64), String
     Ok((world.counts, trace))
 }
 
-/// Panics that are part of a script are no news.
+/// Panics that are part of a script are no news, nor are those of the database on a damaged file. Sources of the workspace have
+/// relative paths.
 fn silence_panics_on_purpose() {
     let default = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        if panic.payload_as_str() != Some(script::ON_PURPOSE) {
+        let is_ours = panic.location().is_none_or(|location| Path::new(location.file()).is_relative());
+        if is_ours && panic.payload_as_str() != Some(script::ON_PURPOSE) {
             default(panic);
         }
     }));
