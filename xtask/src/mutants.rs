@@ -348,9 +348,9 @@ fn update(from: &Path, to: &Path) -> Result<()> {
         let entry = entry?;
         if !from.join(entry.file_name()).exists() {
             if entry.path().is_dir() {
-                fs::remove_dir_all(entry.path())?
+                fs::remove_dir_all(entry.path())?;
             } else {
-                fs::remove_file(entry.path())?
+                fs::remove_file(entry.path())?;
             }
         }
     }

@@ -1,5 +1,10 @@
 //! What a client asks of the bus, and what follows from the answer.
 
+#![allow(
+    clippy::unnecessary_wraps,
+    reason = "all that make a call have one type, and some have none to make"
+)]
+
 use std::fmt;
 use std::pin::Pin;
 
@@ -26,10 +31,13 @@ pub struct Begun {
     task: JoinHandle<Done>,
 }
 
+/// The places of events by their ids; or why there are none, with the ids.
+type Answer<E> = Result<Vec<(String, Published)>, (E, Vec<String>)>;
+
 /// What became of one.
 pub enum Done {
-    Published(Result<Vec<(String, Published)>, (PublishError, Vec<String>)>),
-    Transacted(Result<Vec<(String, Published)>, (TransactionError<PublishError>, Vec<String>)>),
+    Published(Answer<PublishError>),
+    Transacted(Answer<TransactionError<PublishError>>),
     /// A transaction that was to be refused.
     Refused(Result<(), TransactionError<PublishError>>),
     /// Something that changes no event.
@@ -90,7 +98,7 @@ impl Done {
     ///
     /// The answer is one that must not be.
     pub fn settle(self, world: &mut World) -> Result<(), String> {
-        let (error, ids) = match self {
+        let refused = match self {
             Self::Published(Ok(places)) | Self::Transacted(Ok(places)) => {
                 for (id, place) in places {
                     world.counts.add("acknowledged", 1);
@@ -107,35 +115,30 @@ impl Done {
                 PublishError::Reopening
                 | PublishError::DiskFull { .. }
                 | PublishError::Closed
-                | PublishError::VersionConflict { .. } => (error.to_string(), ids),
+                | PublishError::VersionConflict { .. } => ids,
                 other => return Err(other.to_string()),
             },
             Self::Transacted(Err((error, ids))) => match error {
                 TransactionError::Reopening
                 | TransactionError::DiskFull { .. }
                 | TransactionError::Closed
-                | TransactionError::Refused(PublishError::Storage(_) | PublishError::DiskFull { .. }) => {
-                    (error.to_string(), ids)
-                }
+                | TransactionError::Refused(PublishError::Storage(_) | PublishError::DiskFull { .. }) => ids,
                 other => return Err(other.to_string()),
             },
             Self::Refused(outcome) => {
-                return match outcome {
-                    Ok(()) => Err("a transaction that failed was kept".to_owned()),
-                    Err(_) => {
-                        world.counts.add("undone transactions", 1);
-                        Ok(())
-                    }
-                };
+                world.counts.add("undone transactions", 1);
+                return outcome
+                    .err()
+                    .map(drop)
+                    .ok_or_else(|| "a transaction that failed was kept".to_owned());
             }
             Self::Administered(outcome) => return administered(outcome),
             Self::CutOff => return Ok(()),
         };
         world.counts.add("refused calls", 1);
-        for id in ids {
+        for id in refused {
             world.model.refuse(&id);
         }
-        drop(error);
         Ok(())
     }
 }
@@ -169,12 +172,11 @@ pub fn publish(world: &mut World, bus: &Bus) -> Option<Call> {
     for _ in 0..=world.draw(4) {
         let chance = world.draw(u64::MAX);
         let again = if world.draw(4) == 0 { world.model.any_spec(chance) } else { None };
-        let (topic, event) = match again {
-            Some((topic, event)) => (topic, event.clone()),
-            None => {
-                let topic = ["a", "b", "f"][usize::try_from(world.draw(5)).unwrap_or(0).min(2)];
-                (topic, world.new_event(topic))
-            }
+        let (topic, event) = if let Some((topic, event)) = again {
+            (topic, event.clone())
+        } else {
+            let topic = ["a", "b", "f"][usize::try_from(world.draw(5)).unwrap_or(0).min(2)];
+            (topic, world.new_event(topic))
         };
         if !events.iter().any(|(_, other)| other.id() == event.id()) {
             events.push((topic, event));

@@ -513,8 +513,7 @@ impl Model {
         let was_discarded = self.discarded.contains(&(plan.name, id.to_owned()));
         let ends = [effects > 0, letter.is_some(), is_in_gap].into_iter().filter(|is| *is).count();
         match (is_done, ends, effects) {
-            (false, 0, 0) => {}
-            (true, 1, 0 | 1) => {}
+            (false, 0, 0) | (true, 1, 0 | 1) => {}
             (true, 0, 0) if was_discarded => {}
             _ => {
                 return Err(format!(

@@ -492,10 +492,9 @@ impl Life<'_> {
     /// One commit. Before time enough has passed for an event to be removed, it has been seen.
     fn step(&mut self) -> Result<Step, String> {
         let now = self.world.clock.now();
-        if now.since(self.observed) > KEPT_AT_MOST / 2 && !self.is_rotten {
-            if unless_unreadable(self.world.model.observe(&self.bus))? {
-                self.observed = now;
-            }
+        let is_due = now.since(self.observed) > KEPT_AT_MOST / 2 && !self.is_rotten;
+        if is_due && unless_unreadable(self.world.model.observe(&self.bus))? {
+            self.observed = now;
         }
         Ok(self.stepper.commit())
     }
