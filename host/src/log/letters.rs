@@ -13,7 +13,8 @@ use super::schema::{self, DEAD_LETTERS};
 use super::shared::Shared;
 use super::txn::Txn;
 use crate::clock::Timestamp;
-use crate::ids::{ConsumerId, LaneId};
+use crate::handler::{Failure, FailureKind, ProgramVersion};
+use crate::ids::{ConsumerId, LaneId, TopicId};
 use crate::limits::{COMMIT_BYTES_MAX, REDRIVEN_BYTES_MAX, REDRIVEN_MAX};
 
 /// At most `limit` letters of a consumer with ids above `after`, in ascending order, and about as many bytes as one commit
@@ -36,7 +37,7 @@ pub(super) fn list(
         if bytes > COMMIT_BYTES_MAX && !letters.is_empty() {
             break;
         }
-        letters.push(schema::decode(key.value(), row.value(), || what(key.value().1))?);
+        letters.push(read(key.value(), row.value()));
     }
     Ok(letters)
 }
@@ -51,7 +52,31 @@ pub(super) fn get(
     let Some(row) = table.get((consumer.0, letter))? else {
         return Ok(None);
     };
-    schema::decode((consumer.0, letter), row.value(), || what(letter)).map(Some)
+    Ok(Some(read((consumer.0, letter), row.value())))
+}
+
+/// The letter of this row. Damage costs the letter alone: it stands in the list as one that has no event, and can be
+/// discarded.
+fn read(key: (u32, u64), row: &[u8]) -> DeadLetter {
+    schema::decode(key, row, || what(key.1)).unwrap_or_else(|error| DeadLetter {
+        id: key.1,
+        at: Timestamp(0),
+        topic: String::new(),
+        topic_id: TopicId(0),
+        partition: 0,
+        offset: 0,
+        offset_last: 0,
+        commit: 0,
+        appended: Timestamp(0),
+        event: None,
+        reason: Failure::new(FailureKind::Damaged, "damaged", error.to_string()),
+        attempts: Vec::new(),
+        first_attempt: Timestamp(0),
+        version: ProgramVersion::default(),
+        redriven: false,
+        key: 0,
+        parked: None,
+    })
 }
 
 /// How many letters a consumer has.
@@ -86,7 +111,7 @@ pub(super) fn settle(txn: &mut Txn<'_>, consumer: &str, letters: &[u64], fate: F
     let mut bytes = 0;
     for letter in letters {
         match find(txn, id, *letter)? {
-            Ok(Some(letter)) => {
+            Some(letter) => {
                 bytes += letter.event.as_ref().map_or(0, |event| event.size());
                 if bytes > COMMIT_BYTES_MAX && !found.is_empty() {
                     return Ok(Err(AdminError::TooMany {
@@ -96,13 +121,12 @@ pub(super) fn settle(txn: &mut Txn<'_>, consumer: &str, letters: &[u64], fate: F
                 }
                 found.push(letter);
             }
-            Ok(None) => {
+            None => {
                 return Ok(Err(AdminError::UnknownDeadLetter {
                     consumer: consumer.to_owned(),
                     letter: *letter,
                 }));
             }
-            Err(error) => return Ok(Err(error)),
         }
     }
     if fate == Fate::Redrive
@@ -152,12 +176,9 @@ fn without_room(
     Ok(None)
 }
 
-fn find(txn: &Txn<'_>, consumer: ConsumerId, letter: u64) -> AdminResult<Option<DeadLetter>> {
-    let Some(row) = txn.tables.dead_letters.get((consumer.0, letter))? else {
-        return Ok(Ok(None));
-    };
-    let found = schema::decode((consumer.0, letter), row.value(), || what(letter));
-    Ok(found.map(Some).map_err(AdminError::from))
+fn find(txn: &Txn<'_>, consumer: ConsumerId, letter: u64) -> Result<Option<DeadLetter>, StorageFault> {
+    let key = (consumer.0, letter);
+    Ok(txn.tables.dead_letters.get(key)?.map(|row| read(key, row.value())))
 }
 
 fn settle_one(

@@ -32,6 +32,8 @@ mod store;
 mod tests;
 mod topics;
 mod transaction;
+#[cfg(test)]
+mod turns_tests;
 mod txn;
 mod watcher;
 mod window;

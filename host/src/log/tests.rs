@@ -314,6 +314,38 @@ fn redriving_letters_of_which_one_is_not_there_redrives_none() {
 }
 
 #[test]
+fn a_damaged_dead_letter_costs_itself_alone_and_can_be_discarded() {
+    let disk = MemoryMedium::new();
+    let log = open(&disk);
+    let (t, lane) = consumer(&log);
+    append(&log, "t", &["a", "b"]);
+    let mut commit = lane_commit(&log, lane, 2, t);
+    commit.dead_letters.extend([letter(t, 0, None), letter(t, 1, None)]);
+    block_on(log.commit(commit)).unwrap();
+    let id = log.dead_letters(lane.consumer, 0, 10).unwrap()[0].id;
+    log.close();
+    let database = disk.open(&redb::Builder::new()).unwrap();
+    let transaction = database.begin_write().unwrap();
+    {
+        let mut letters = transaction.open_table(schema::DEAD_LETTERS).unwrap();
+        let mut row = letters.remove((lane.consumer.0, id)).unwrap().unwrap().value().to_vec();
+        *row.last_mut().unwrap() ^= 1;
+        letters.insert((lane.consumer.0, id), row.as_slice()).unwrap();
+    }
+    transaction.commit().unwrap();
+    drop(database);
+    let log = open(&disk);
+    let letters = log.dead_letters(lane.consumer, 0, 10).unwrap();
+    let kinds: Vec<_> = letters.iter().map(|letter| letter.reason.kind).collect();
+    assert_eq!(kinds, [FailureKind::Damaged, FailureKind::Permanent]);
+    assert_eq!(log.dead_letter(lane.consumer, id).unwrap().as_ref(), Some(&letters[0]));
+    let refused = block_on(log.redrive("c", vec![id]));
+    assert!(matches!(refused, Err(AdminError::NothingToRedrive { kind: FailureKind::Damaged, .. })));
+    block_on(log.discard("c", vec![id])).unwrap();
+    assert_eq!(log.dead_letters(lane.consumer, 0, 10).unwrap(), letters[1..]);
+}
+
+#[test]
 fn retention_removes_the_oldest_batches_but_never_what_a_consumer_has_not_finished() {
     let log = open(&MemoryMedium::new());
     let config = TopicConfig::new(1).retention(Retention::keep_bytes(1));
