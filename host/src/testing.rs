@@ -3,10 +3,10 @@
 
 pub mod probe;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 pub use crate::bus::{DurableHold, DurableLane};
 use crate::clock::{BoxFuture, Clock, Random, Reading, Timestamp};
@@ -16,30 +16,39 @@ pub use crate::stepper::Stepper;
 /// A clock that moves when it is told to.
 #[derive(Debug)]
 pub struct ManualClock {
-    now: watch::Sender<Timestamp>,
+    /// Read without a lock, so that whoever moves it again and again keeps nobody from reading it.
+    now: AtomicI64,
+    moved: Notify,
 }
 
 impl ManualClock {
     /// A clock that stands at `now`.
     #[must_use]
     pub fn new(now: Timestamp) -> Self {
-        Self { now: watch::Sender::new(now) }
+        Self { now: AtomicI64::new(now.0), moved: Notify::new() }
     }
 
     /// Moves the clock forward, and wakes who slept until a moment that has come.
     pub fn advance(&self, time: Duration) {
-        self.now.send_modify(|now| *now = now.after(time));
+        self.change(|now| now.after(time));
     }
 
     /// Moves the clock to `moment`, unless it is past it.
     pub fn advance_to(&self, moment: Timestamp) {
-        self.now.send_modify(|now| *now = moment.max(*now));
+        self.change(|now| moment.max(now));
+    }
+
+    fn change(&self, change: impl Fn(Timestamp) -> Timestamp) {
+        let moved = |now| Some(change(Timestamp(now)).0);
+        // It always changes to something.
+        let _ = self.now.fetch_update(Ordering::AcqRel, Ordering::Acquire, moved);
+        self.moved.notify_waiters();
     }
 }
 
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
-        *self.now.borrow()
+        Timestamp(self.now.load(Ordering::Acquire))
     }
 
     fn not_before(&self, floor: Timestamp) {
@@ -51,10 +60,15 @@ impl Clock for ManualClock {
     }
 
     fn sleep_until(&self, moment: Timestamp) -> BoxFuture<'_, ()> {
-        let mut now = self.now.subscribe();
         Box::pin(async move {
-            // The sender is borrowed for as long as this waits, so it can't be gone.
-            drop(now.wait_for(|now| *now >= moment).await);
+            loop {
+                // Made before the look, so that no move after it is missed.
+                let moved = self.moved.notified();
+                if self.now() >= moment {
+                    return;
+                }
+                moved.await;
+            }
         })
     }
 }

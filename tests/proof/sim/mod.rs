@@ -16,6 +16,9 @@ use tempfile::TempDir;
 
 use world::{Counts, World, rots};
 
+/// After so many seeds a line says how far it is.
+const TOLD_EVERY: u64 = 1000;
+
 /// Runs so many seeds, on all cores.
 ///
 /// # Errors
@@ -41,6 +44,10 @@ pub fn run(from: u64, seeds: u64, verbose: bool, alone: bool) -> Result<String, 
                     } else {
                         twice_where_asked(seed, from, folder.path(), verbose)
                     };
+                    let count = seed + 1 - from;
+                    if count.is_multiple_of(TOLD_EVERY) && count < seeds {
+                        eprintln!("sim: {count} of {seeds} seeds begun");
+                    }
                     match outcome {
                         Ok(of_seed) => counts.lock().expect("nobody panics with it").merge(&of_seed),
                         Err(why) => {
