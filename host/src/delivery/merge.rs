@@ -145,12 +145,14 @@ impl Merge {
 
 impl Feed {
     /// Records what lies between the last event that was read and this offset as gone. Offsets are dense, so only
-    /// retention that was forced leaves such a gap.
+    /// retention that was forced leaves such a gap, and damage that hides batches.
     fn skip_to(&mut self, offset: u64) {
         let first = self.next.unwrap_or(offset);
         if first < offset {
-            let message =
-                format!("retention removed the events from {first} to {} before they were read", offset - 1);
+            let message = format!(
+                "the events from {first} to {} are gone: retention was forced, or the file is damaged",
+                offset - 1
+            );
             let failure = Failure::new(FailureKind::Gap, "gap", message);
             self.items.push_back(Item::Missing { offset: first, offset_last: offset - 1, failure });
             self.next = Some(offset);

@@ -1,5 +1,6 @@
 //! Opening the database, at the start and after a failure: what memory needs of it.
 
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ use super::schema::{
 use super::shared::{LogOptions, Shared};
 use super::topics::{Ends, Topic};
 use super::txn::Windows;
-use super::window::Window;
+use super::window::{self, Window};
 use crate::clock::{Random, Timestamp};
 use crate::config::CommitMode;
 use crate::ids::{ConsumerId, TopicId};
@@ -189,10 +190,21 @@ pub(super) fn load(shared: &Shared, database: &Database) -> Result<(Windows, u64
             ends.push(ends_of(&batches, id, partition, floor)?);
         }
         let mut window = Window::default();
+        let mut beyond = vec![BTreeSet::new(); ends.len()];
         for row in identities.range((id.0, 0)..=(id.0, u64::MAX))? {
-            window.load(row?.1.value());
+            let row = row?.1;
+            window.load(row.value());
+            for place in window::places(row.value()) {
+                let at = place.partition as usize;
+                if ends.get(at).is_some_and(|ends| place.offset >= ends.next) {
+                    beyond[at].insert(place.offset);
+                }
+            }
         }
         windows.insert(id, window);
+        for (partition, (ends, beyond)) in ends.iter_mut().zip(&beyond).enumerate() {
+            go_beyond(ends, beyond, id, partition);
+        }
         put_topic(shared, id, row, &ends);
     }
     let mut consumers = std::collections::BTreeMap::new();
@@ -209,6 +221,20 @@ pub(super) fn load(shared: &Shared, database: &Database) -> Result<(Windows, u64
         shared.clock.not_before(Timestamp(i64::from_le_bytes(time)));
     }
     Ok((windows, commit_last))
+}
+
+/// Moves the end of a partition behind events whose batches are not there, though the window knows them: damage of the tree
+/// hides them. So their offsets aren't given out again, and consumers are told of the gap.
+fn go_beyond(ends: &mut Ends, known: &BTreeSet<u64>, topic: TopicId, partition: usize) {
+    let first = ends.next;
+    // One number that makes no sense is damage of the window's row, and moves nothing.
+    while known.contains(&ends.next) {
+        ends.next += 1;
+    }
+    if ends.next > first {
+        let last = ends.next - 1;
+        tracing::error!(%topic, partition, first, last, "the last batches of a partition are not there");
+    }
 }
 
 /// Makes the topic known, or brings a known one, which lanes may hold, up to what is durable.

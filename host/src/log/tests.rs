@@ -314,6 +314,28 @@ fn redriving_letters_of_which_one_is_not_there_redrives_none() {
 }
 
 #[test]
+fn the_offsets_of_events_that_damage_hides_are_not_given_out_again() {
+    let disk = MemoryMedium::new();
+    let log = open(&disk);
+    let t = topic(&log, "t", TopicConfig::new(1));
+    for id in ["a", "b", "c"] {
+        append(&log, "t", &[id]);
+    }
+    log.close();
+    let database = disk.open(&redb::Builder::new()).unwrap();
+    let transaction = database.begin_write().unwrap();
+    for hidden in [1, 2] {
+        transaction.open_table(schema::BATCHES).unwrap().remove((t.0, 0, hidden)).unwrap().unwrap();
+    }
+    transaction.commit().unwrap();
+    drop(database);
+    let log = open(&disk);
+    assert!(append(&log, "t", &["c"])[0].duplicate);
+    assert_eq!(append(&log, "t", &["d"])[0].offset, 3);
+    assert_eq!(ids(&log, t, 0, 0), [(0, "a".to_owned()), (3, "d".to_owned())]);
+}
+
+#[test]
 fn a_damaged_dead_letter_costs_itself_alone_and_can_be_discarded() {
     let disk = MemoryMedium::new();
     let log = open(&disk);

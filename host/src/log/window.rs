@@ -137,6 +137,11 @@ pub(super) fn row(appended: Timestamp, entries: &[(Identity, Place)]) -> Vec<u8>
     row
 }
 
+/// The places that a row of identities tells of.
+pub(super) fn places(row: &[u8]) -> impl Iterator<Item = Place> {
+    entries(row).map(|(_, place)| place)
+}
+
 fn appended(row: &[u8]) -> Timestamp {
     row.first_chunk().map_or(Timestamp(0), |bytes| Timestamp(i64::from_le_bytes(*bytes)))
 }
