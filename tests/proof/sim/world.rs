@@ -647,8 +647,11 @@ impl Life<'_> {
             self.take(&what, done)?;
         }
         self.world.note(format_args!("{drained}"));
-        if drained.storage == StorageEnd::Pending {
-            return Err("a shutdown doesn't end".to_owned());
+        match drained.storage {
+            StorageEnd::Pending => return Err("a shutdown doesn't end".to_owned()),
+            // The next start takes it as one after a crash, and what was cut off as cut off by it.
+            StorageEnd::Failed { .. } => self.world.model.crashes += 1,
+            _ => {}
         }
         self.death.get_or_insert(Death::Shutdown);
         Ok(())
