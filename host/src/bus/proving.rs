@@ -22,8 +22,6 @@ pub struct DurableLane {
 /// What is durable of a held event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DurableHold {
-    /// Failed attempts.
-    pub attempts: usize,
     /// Whether an operator put it back to work.
     pub redriven: bool,
     /// Whether it is the place of a dead letter.
@@ -40,11 +38,7 @@ impl Bus {
         let name = |topic| log.topic_name(topic).map_or_else(String::new, |name| name.to_string());
         let next = lane.progress.next.into_iter().map(|(topic, offset)| (name(topic), offset));
         let held = lane.held.into_values().map(|held| {
-            let hold = DurableHold {
-                attempts: held.attempts.len(),
-                redriven: held.redriven,
-                is_letter: held.wait == Wait::Operator,
-            };
+            let hold = DurableHold { redriven: held.redriven, is_letter: held.wait == Wait::Operator };
             ((name(held.topic), held.offset), hold)
         });
         Ok(DurableLane { next: next.collect(), held: held.collect() })

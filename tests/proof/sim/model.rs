@@ -28,11 +28,11 @@ const ERRORS_MAX: u64 = 200;
 
 /// An event that was handed in.
 #[derive(Clone, Debug)]
-pub struct Spec {
-    pub topic: &'static str,
-    pub event: Event,
+struct Spec {
+    topic: &'static str,
+    event: Event,
     /// Whether a row of the application was written with it.
-    pub has_row: bool,
+    has_row: bool,
     /// Calls that may have made it durable.
     possible: u32,
     /// Where it was acknowledged.
@@ -64,8 +64,6 @@ pub struct Model {
     redriven: BTreeSet<(&'static str, String)>,
     /// How often the bus ended without a shutdown.
     pub crashes: u32,
-    last_commit: u64,
-    last_appended: Timestamp,
 }
 
 /// What is durable of a consumer.
@@ -327,8 +325,6 @@ impl Model {
                     return Err(format!("{} is {is:?} and was {was:?}", what()));
                 }
             }
-            self.last_commit = self.last_commit.max(record.commit);
-            self.last_appended = self.last_appended.max(record.appended);
             if record.appended > now {
                 return Err(format!("{} was appended at {}, and it is {now}", what(), record.appended));
             }
