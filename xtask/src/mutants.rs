@@ -313,10 +313,7 @@ impl Mutant {
         match output.status.code() {
             Some(0) => Ok(false),
             Some(1) => {
-                println!(
-                    "{}",
-                    said.lines().next_back().map_or("", |_| said.lines().next().unwrap_or_default())
-                );
+                println!("{}", said.lines().next().unwrap_or_default());
                 Ok(true)
             }
             _ => bail!("mutant `{}`: the proof ended with {}: {said}", self.name, output.status),

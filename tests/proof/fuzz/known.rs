@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use tidegate::config::{BusConfig, CommitMode, ConsumerConfig, RetryPolicy, TopicConfig};
 use tidegate::testing::{ManualClock, MemoryMedium, SeededRandom};
 use tidegate::{
-    Blocking, Bus, Clock, Event, Failure, Handler, Options, Outgoing, Position, ReadError, Timestamp,
+    Blocking, Bus, Clock, Event, Failure, Handler, Options, Outgoing, Position, ReadError, Record, Timestamp,
     handler_fn,
 };
 
@@ -128,6 +128,31 @@ impl Base {
         Ok(format!("{} events, {}", "+".repeat(found.events.min(3)), found.words.join("; ")))
     }
 
+    /// Reads to the end, over what is damaged. Returns how many events there were.
+    fn read_all(
+        &self,
+        topic: &str,
+        found: &mut Found,
+        mut next: impl FnMut() -> Result<Option<Record>, ReadError>,
+    ) -> Result<usize, String> {
+        let mut events = 0;
+        for _ in 0..EVENTS_MAX {
+            match next() {
+                Ok(Some(record)) => {
+                    events += 1;
+                    self.same(topic, record.partition, record.offset, &record.event)?;
+                }
+                Ok(None) => break,
+                Err(error @ ReadError::Damaged { .. }) => found.error("damaged", &error),
+                Err(error) => {
+                    found.error("read", &error);
+                    break;
+                }
+            }
+        }
+        Ok(events)
+    }
+
     fn read(&self, bus: &Blocking, found: &mut Found) -> Result<(), String> {
         for topic in bus.bus().topics() {
             let mut reader = match bus.bus().read(&topic.name, None, Position::Earliest) {
@@ -137,35 +162,10 @@ impl Base {
                     continue;
                 }
             };
-            for _ in 0..EVENTS_MAX {
-                match reader.try_next() {
-                    Ok(Some(record)) => {
-                        found.events += 1;
-                        self.same(&topic.name, record.partition, record.offset, &record.event)?;
-                    }
-                    Ok(None) => break,
-                    Err(error @ ReadError::Damaged { .. }) => found.error("damaged", &error),
-                    Err(error) => {
-                        found.error("read", &error);
-                        break;
-                    }
-                }
-            }
+            found.events += self.read_all(&topic.name, found, || reader.try_next())?;
             for key in ["k0", "k1"] {
                 let Ok(mut reader) = bus.bus().read_key(&topic.name, key, 0) else { continue };
-                for _ in 0..EVENTS_MAX {
-                    match reader.try_next() {
-                        Ok(Some(record)) => {
-                            self.same(&topic.name, record.partition, record.offset, &record.event)?;
-                        }
-                        Ok(None) => break,
-                        Err(error @ ReadError::Damaged { .. }) => found.error("damaged", &error),
-                        Err(error) => {
-                            found.error("read", &error);
-                            break;
-                        }
-                    }
-                }
+                self.read_all(&topic.name, found, || reader.try_next())?;
             }
         }
         match bus.bus().state("c", 0).and_then(|state| state.scan(b"", None, 1000)) {
