@@ -102,6 +102,18 @@ fn reading_begins_and_ends_where_it_is_told() {
     assert!(outcome.err.contains("topic `in` has 2 partitions, so there is no partition 2"), "{outcome:?}");
 }
 
+#[test]
+fn data_with_line_breaks_is_printed_on_one_line() {
+    in_both_ways("[topics.in]\npartitions = 1\n", |directory| {
+        let event = line("a", "k", "[1,\r2]");
+        let published = directory.run_with(&["publish", "in", "-"], &event);
+        assert_eq!(published.code, 0, "{published:?}");
+        let out = directory.done(&["read", "in", "--json"]);
+        assert!(out.ends_with('\n') && !out.trim_end().contains(['\n', '\r']), "{out:?}");
+        assert!(out.contains("[1, 2]"), "{out:?}");
+    });
+}
+
 const NUMBERED: &str = "[topics.in]\npartitions = 2\nsequence = true\n[topics.plain]\npartitions = 1\n";
 
 /// What holds on a running bus, through its socket, and on one that isn't.

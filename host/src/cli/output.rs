@@ -30,10 +30,13 @@ impl Output {
         writeln!(self.out, "{line}").map_err(failed)
     }
 
-    /// Prints a value as JSON on one line.
+    /// Prints a value as JSON on one line. An event's data may have line breaks between its values: each becomes a space.
     pub fn json(&mut self, value: &impl Serialize) -> Result<(), CliError> {
-        serde_json::to_writer(&mut self.out, value).map_err(|error| failed(error.into()))?;
-        writeln!(self.out).map_err(failed)
+        let mut line = serde_json::to_vec(value).map_err(|error| failed(error.into()))?;
+        // Within a JSON string a line break is always escaped.
+        line.iter_mut().filter(|byte| matches!(byte, b'\n' | b'\r')).for_each(|byte| *byte = b' ');
+        line.push(b'\n');
+        self.out.write_all(&line).map_err(failed)
     }
 
     /// Shows what was printed: for output that someone waits for.

@@ -353,7 +353,8 @@ impl Refusal {
     }
 }
 
-/// An event that travels in the JSON format of `CloudEvents`, to the byte. Only JSON carries it.
+/// An event that travels in the JSON format of `CloudEvents`, to the byte: with the line breaks that its data may have between
+/// its values. Only JSON carries it.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -369,7 +370,7 @@ pub struct EventJson(pub Arc<Event>);
 
 impl Serialize for EventJson {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let raw = RawValue::from_string(self.0.to_json_line()).map_err(serde::ser::Error::custom)?;
+        let raw = RawValue::from_string(self.0.to_json()).map_err(serde::ser::Error::custom)?;
         raw.serialize(serializer)
     }
 }
@@ -535,14 +536,15 @@ mod tests {
     #[test]
     fn an_event_travels_to_the_byte() {
         let text =
-            r#"{"specversion":"1.0","id":"1","source":"/s","type":"t","data":{"mag": 2.30, "é":"\u0000"}}"#;
+            r#"{"specversion":"1.0","id":"1","source":"/s","type":"t","data":{"mag": 2.30,@ "é":"\u0000"}}"#
+                .replace('@', "\r\n");
         let request = Request::Publish {
             topic: "quakes".to_owned(),
-            events: vec![EventJson(Arc::new(Event::from_json(text, 1000).unwrap()))],
+            events: vec![EventJson(Arc::new(Event::from_json(&text, 1000).unwrap()))],
             expected: None,
         };
         let json = serde_json::to_string(&request).unwrap();
-        assert!(json.contains(text), "{json}");
+        assert!(json.contains(&text), "{json}");
         let Request::Publish { events, .. } = serde_json::from_str(&json).unwrap() else { panic!("{json}") };
         assert_eq!(events[0].0.to_json(), text);
     }

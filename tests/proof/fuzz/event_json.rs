@@ -58,22 +58,28 @@ impl Target for Events {
     fn run(&mut self, input: &[u8]) -> Result<String, String> {
         let one = match Event::from_json(input, EVENT_BYTES_MAX) {
             Ok(event) => again(&event)?,
-            Err(error) => error.to_string(),
+            Err(error) => line(&error),
         };
         let mut line_before = 0;
-        let mut outcome = String::new();
-        for (line, event) in EventLines::new(input, EVENT_BYTES_MAX) {
-            if line <= line_before {
-                return Err(format!("line {line} comes after line {line_before}"));
+        let mut outcome = one;
+        for (number, event) in EventLines::new(input, EVENT_BYTES_MAX) {
+            if number <= line_before {
+                return Err(format!("line {number} comes after line {line_before}"));
             }
-            line_before = line;
+            line_before = number;
+            outcome += "\n";
             outcome += &match event {
                 Ok(event) => again(&event)?,
-                Err(error) => error.to_string(),
+                Err(error) => line(&error),
             };
         }
-        Ok(one + &outcome)
+        Ok(outcome)
     }
+}
+
+/// An error in one line, whatever it quotes.
+fn line(error: &impl ToString) -> String {
+    error.to_string().replace('\n', " ")
 }
 
 /// What was read is the same when it is written, in JSON and as a record, and read again.
@@ -99,7 +105,7 @@ fn again(event: &Event) -> Result<String, String> {
     }
     Ok(format!(
         "event with {} extensions, {:?}",
-        "+".repeat(event.extensions().len().min(9)),
+        "e".repeat(event.extensions().len().min(9)),
         event.data().map(std::mem::discriminant)
     ))
 }

@@ -45,8 +45,8 @@ const TARGETS: [&str; 6] = ["record", "event-json", "config", "socket", "plugin"
 /// Inputs that led somewhere new and are changed further, beside the seeds. More would make each of them rare.
 const POOL_MAX: usize = 512;
 
-/// Bytes of an outcome that tell it from others.
-const OUTCOME_BYTES: usize = 160;
+/// Bytes of a line of an outcome that tell it from others.
+const LINE_BYTES: usize = 160;
 
 /// A place where the bus reads bytes.
 trait Target {
@@ -73,7 +73,7 @@ trait Target {
         input.to_vec()
     }
 
-    /// Reads an input. Says in a few words what came of it, by which inputs are told apart.
+    /// Reads an input. Says what came of it, a line for each thing: an input leads somewhere new if one of its lines does.
     ///
     /// # Errors
     ///
@@ -182,7 +182,7 @@ impl Fuzzing {
         let mut seen = HashSet::new();
         let (mut runs, mut kept) = (0, 0);
         for input in &pool {
-            seen.insert(class(&self.run(input)?));
+            is_new(&self.run(input)?, &mut seen);
             runs += 1;
         }
         let seeds = pool.len();
@@ -191,7 +191,7 @@ impl Fuzzing {
             self.target.change(&self.chance, &mut input, &pool);
             let outcome = self.run(&input)?;
             runs += 1;
-            if seen.insert(class(&outcome)) {
+            if is_new(&outcome, &mut seen) {
                 kept += 1;
                 if pool.len() < seeds + POOL_MAX {
                     pool.push(input);
@@ -216,16 +216,24 @@ impl Fuzzing {
     }
 }
 
-/// What an outcome is known by: its words, without those that have digits and without what it quotes of the input.
-fn class(outcome: &str) -> u64 {
+/// Whether a line of the outcome was never seen; it is now.
+fn is_new(outcome: &str, seen: &mut HashSet<u64>) -> bool {
+    // Each line is looked at: several may be new.
+    outcome.lines().filter(|line| seen.insert(class(line))).count() > 0
+}
+
+/// What a line is known by: its words outside of what it quotes, without those that have digits. What is quoted comes from
+/// the input, with quotes of its own, so all from the first quote to the last one is left out.
+fn class(line: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
-    let cut = outcome.floor_char_boundary(OUTCOME_BYTES);
-    for (at, part) in outcome[..cut].split(['"', '`']).enumerate() {
-        if at % 2 == 1 {
-            continue;
-        }
-        for word in part.split(|c: char| !c.is_ascii_alphanumeric()) {
-            if !word.bytes().any(|byte| byte.is_ascii_digit()) {
+    let quotes = ['"', '`'];
+    let (before, after) = match (line.find(quotes), line.rfind(quotes)) {
+        (Some(first), Some(last)) => (&line[..first], &line[last..]),
+        _ => (line, ""),
+    };
+    for part in [before, after] {
+        for word in part[..part.floor_char_boundary(LINE_BYTES)].split(|c: char| !c.is_ascii_alphanumeric()) {
+            if !word.is_empty() && !word.bytes().any(|byte| byte.is_ascii_digit()) {
                 word.hash(&mut hasher);
             }
         }

@@ -85,6 +85,7 @@ impl Target for Records {
                 Ok(events) => {
                     let mut outcome = "batch".to_owned();
                     for event in events {
+                        outcome += "\n";
                         outcome += &match event {
                             Ok(event) => again(&event)?,
                             Err(error) => error,
@@ -108,7 +109,7 @@ fn again(event: &Event) -> Result<String, String> {
     match probe::record(&written) {
         Ok(read) if read == *event => {
             let data = event.data().map(std::mem::discriminant);
-            Ok(format!("{data:?} {}", "+".repeat(event.extensions().len().min(9))))
+            Ok(format!("{data:?} {}", "e".repeat(event.extensions().len().min(9))))
         }
         Ok(read) => Err(format!("{event:?} is {read:?} when it is written and read")),
         Err(error) => Err(format!("{event:?} can't be read back: {error}")),
