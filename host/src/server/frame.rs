@@ -1,7 +1,7 @@
 //! Frames on the control socket: the length in four bytes, the lowest first, and so many bytes of JSON.
 //!
 //! JSON, not `MessagePack`: events have a JSON format of their own and travel in it to the byte, what `--json` prints is
-//! what came, and a person can read the traffic. The socket is not the fast way to publish; the library is.
+//! what came, on one line, and a person can read the traffic. The socket is not the fast way to publish; the library is.
 
 use std::io::{self, Read, Write};
 

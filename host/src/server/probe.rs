@@ -7,8 +7,8 @@ use crate::log::block_on;
 /// Most messages of one input that are read.
 const MESSAGES_MAX: usize = 64;
 
-/// Reads bytes as the server reads what a client sends, and says what it took them for, a line for each message. A request that is read has to be
-/// the same after it was written and read again.
+/// Reads bytes as the server reads what a client sends, and says what it took them for, a line for each message. A request
+/// that is read has to be the same after it was written and read again.
 pub fn requests(mut bytes: &[u8]) -> Result<String, String> {
     block_on(async {
         let mut said = match frame::receive::<Hello>(&mut bytes).await {

@@ -56,12 +56,11 @@ impl Target for Events {
     }
 
     fn run(&mut self, input: &[u8]) -> Result<String, String> {
-        let one = match Event::from_json(input, EVENT_BYTES_MAX) {
+        let mut outcome = match Event::from_json(input, EVENT_BYTES_MAX) {
             Ok(event) => again(&event)?,
             Err(error) => line(&error),
         };
         let mut line_before = 0;
-        let mut outcome = one;
         for (number, event) in EventLines::new(input, EVENT_BYTES_MAX) {
             if number <= line_before {
                 return Err(format!("line {number} comes after line {line_before}"));
