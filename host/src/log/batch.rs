@@ -11,6 +11,12 @@
 //! other, and a batch that damage has moved elsewhere is none. In the same way the checksums of each record begin with its
 //! place (`topic u32, partition u32, offset u64`). Version 1, of formats 1 and 2, leaves both out. `bytes_before` is what the partition's batches before
 //! this one took since the partition began: the size of what is retained follows from the first and the last batch.
+//!
+//! Where opening finds events missing, this takes their place:
+//!
+//! ```text
+//! lost := version u8 = 3, 0 u8, 0 u16, 0 u32, count u64, bytes_before u64, crc u32 (of all before it, and the row's key)
+//! ```
 
 use thiserror::Error;
 
@@ -22,6 +28,10 @@ use crate::event::Event;
 const VERSION: u8 = 2;
 /// The version whose checksum doesn't cover the row's key.
 const VERSION_WITHOUT_KEY: u8 = 1;
+/// The version of a row in the place of events that are missing.
+const VERSION_LOST: u8 = 3;
+/// The size of such a row.
+pub(super) const LOST_BYTES: usize = 28;
 const FIXED: usize = 1 + 1 + 2 + 4 + 8 + 8 + 4 + 8;
 
 /// The key of a batch's row: topic, partition, first offset.
@@ -42,6 +52,36 @@ pub(super) enum BatchError {
     /// Compressed or encrypted in a way that this version doesn't know.
     #[error("the batch uses codec {0}, which this tidegate doesn't know")]
     Codec(u8),
+    /// Opening has found that events are missing, or may be.
+    #[error("damage of the file hides what was here, up to {count} events")]
+    Lost {
+        /// How many at most.
+        count: u64,
+        /// Bytes of the partition's batches before them.
+        bytes_before: u64,
+    },
+}
+
+/// The row of this key that takes the place of events which are missing.
+pub(super) fn lost(key: BatchKey, count: u64, bytes_before: u64) -> [u8; LOST_BYTES] {
+    let mut row = [0; LOST_BYTES];
+    row[0] = VERSION_LOST;
+    row[8..16].copy_from_slice(&count.to_le_bytes());
+    row[16..24].copy_from_slice(&bytes_before.to_le_bytes());
+    let crc = checksum(VERSION_LOST, &row[..24], key);
+    row[24..].copy_from_slice(&crc.to_le_bytes());
+    row
+}
+
+/// Reads such a row: what it says is an error whatever it is.
+fn parse_lost(key: BatchKey, row: &[u8]) -> BatchError {
+    let Some(fixed) = row.first_chunk::<LOST_BYTES>() else { return BatchError::Short };
+    let (count, bytes_before) = (u64::from_le_bytes(field(fixed, 8)), u64::from_le_bytes(field(fixed, 16)));
+    if row == lost(key, count, bytes_before) {
+        BatchError::Lost { count, bytes_before }
+    } else {
+        BatchError::Checksum
+    }
 }
 
 /// Records on their way into a batch.
@@ -103,13 +143,14 @@ pub(super) struct Batch<'a> {
     pub appended: Timestamp,
     /// Bytes of the partition's batches before this one.
     pub bytes_before: u64,
-    /// The row's own size.
-    pub row_bytes: u64,
 }
 
 impl<'a> Batch<'a> {
     /// Reads the header of the row of this key.
     pub fn parse(key: BatchKey, row: &'a [u8]) -> Result<Self, BatchError> {
+        if row.first() == Some(&VERSION_LOST) {
+            return Err(parse_lost(key, row));
+        }
         let fixed: &[u8; FIXED] = row.first_chunk().ok_or(BatchError::Short)?;
         if ![VERSION, VERSION_WITHOUT_KEY].contains(&fixed[0]) {
             return Err(BatchError::Version(fixed[0]));
@@ -136,7 +177,6 @@ impl<'a> Batch<'a> {
             commit: u64::from_le_bytes(field(fixed, 8)),
             appended: Timestamp(i64::from_le_bytes(field(fixed, 16))),
             bytes_before: u64::from_le_bytes(field(fixed, 28)),
-            row_bytes: row.len() as u64,
         })
     }
 
@@ -186,7 +226,7 @@ pub(super) fn seal(key: BatchKey, row: &mut [u8]) {
 }
 
 /// `N` bytes of the header from `at` on.
-fn field<const N: usize>(fixed: &[u8; FIXED], at: usize) -> [u8; N] {
+fn field<const N: usize, const M: usize>(fixed: &[u8; M], at: usize) -> [u8; N] {
     let mut bytes = [0; N];
     bytes.copy_from_slice(&fixed[at..at + N]);
     bytes

@@ -10,6 +10,8 @@ use redb::Database;
 use super::admission::{Admitted, AdmittedClosure, Waiting};
 use super::error::{ReadError, StorageFault};
 use super::guard::storing;
+use super::last_commit::LastCommit;
+use super::load::Loaded;
 use super::open;
 use super::schema::Tables;
 use super::shared::{Health, Shared};
@@ -92,7 +94,7 @@ pub(super) struct Committer {
     /// When there was last anything else.
     others_at: Timestamp,
     windows: Windows,
-    commit_last: u64,
+    last: LastCommit,
     /// Whether the ballast is there, or can't be.
     ballast_settled: bool,
     /// Whether the database has failed and is to be opened anew.
@@ -100,13 +102,7 @@ pub(super) struct Committer {
 }
 
 impl Committer {
-    pub fn new(
-        shared: Arc<Shared>,
-        waiting: Waiting,
-        end: Receiver<Never>,
-        windows: Windows,
-        commit_last: u64,
-    ) -> Self {
+    pub fn new(shared: Arc<Shared>, waiting: Waiting, end: Receiver<Never>, loaded: Loaded) -> Self {
         Self {
             shared,
             waiting,
@@ -115,8 +111,8 @@ impl Committer {
             had_large: false,
             large_after: Timestamp(0),
             others_at: Timestamp(0),
-            windows,
-            commit_last,
+            windows: loaded.windows,
+            last: loaded.last,
             ballast_settled: false,
             is_failing: false,
         }
@@ -320,12 +316,11 @@ impl Committer {
         full: Option<(u64, u64)>,
         with_closure: bool,
     ) -> Result<Attempt, StorageFault> {
-        let commit = self.commit_last + 1;
-        let (shared, windows) = (&self.shared, &self.windows);
+        let (shared, windows, last) = (&self.shared, &self.windows, self.last);
         // A panic within redb poisons its transaction: it counts as a failed commit, and the database is opened anew.
-        let attempt = storing(|| {
+        let (attempt, last) = storing(|| {
             let transaction = open::begin_write(database, shared.options.commit)?;
-            let mut txn = Txn::new(Tables::open(&transaction)?, shared, windows, commit);
+            let mut txn = Txn::new(Tables::open(&transaction)?, shared, windows, last);
             let mut is_idle = true;
             if let Some(AdmittedClosure { closure, .. }) = group.closure.as_mut().filter(|_| with_closure) {
                 let (ran, returned) = closure.run(txn, &transaction, full);
@@ -335,7 +330,7 @@ impl Committer {
                     Ran::Undo => {
                         drop(returned);
                         transaction.abort()?;
-                        return Ok(Attempt::Undone);
+                        return Ok((Attempt::Undone, last));
                     }
                     Ran::Failed(fault) => return Err(fault),
                 }
@@ -345,17 +340,15 @@ impl Committer {
                 item.change.apply(&mut txn)?;
             }
             is_idle = is_idle && txn.idle() == group.items.len();
-            let after = txn.complete()?;
+            let (after, this) = txn.complete()?;
             if is_idle {
                 transaction.abort()?;
-                return Ok(Attempt::Done(Vec::new()));
+                return Ok((Attempt::Done(Vec::new()), last));
             }
             transaction.commit()?;
-            Ok(Attempt::Done(after))
+            Ok((Attempt::Done(after), this))
         })?;
-        if let Attempt::Done(_) = attempt {
-            self.commit_last = commit;
-        }
+        self.last = last;
         Ok(attempt)
     }
 
@@ -391,8 +384,8 @@ impl Committer {
                 return false;
             }
         };
-        self.windows = opened.windows;
-        self.commit_last = opened.commit_last;
+        self.windows = opened.loaded.windows;
+        self.last = opened.loaded.last;
         // Before anybody can read: what a lane reads from here on belongs to its new epoch.
         self.shared.change_all_lanes();
         self.shared.put_database(opened.database);

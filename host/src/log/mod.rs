@@ -10,10 +10,14 @@ mod committer;
 mod error;
 mod guard;
 mod hash;
+#[cfg(test)]
+mod hidden_tests;
 mod keys;
 mod lane_commit;
 mod lane_rows;
+mod last_commit;
 mod letters;
+mod load;
 mod medium;
 mod memory_medium;
 mod open;

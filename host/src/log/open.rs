@@ -1,26 +1,20 @@
-//! Opening the database, at the start and after a failure: what memory needs of it.
+//! Opening the database, at the start and after a failure.
 
-use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use redb::{Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, WriteTransaction};
-
-use super::batch::Batch;
-use super::error::{OpenError, ReadError, StorageFault};
-use super::guard::{OpenDatabase, misplaced};
-use super::medium::Medium;
-use super::schema::{
-    BATCHES, CONSUMERS, ConsumerRow, FLOORS, FORMAT, IDENTITIES, META, TOPICS, Tables, TopicRow, decode,
-    meta, number,
+use redb::{
+    Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, TableHandle, WriteTransaction,
 };
+
+use super::error::{OpenError, StorageFault};
+use super::guard::{self, OpenDatabase};
+use super::load::{self, Loaded};
+use super::medium::Medium;
+use super::schema::{self, FORMAT, META, Tables, meta};
 use super::shared::{LogOptions, Shared};
-use super::topics::{Ends, Topic};
-use super::txn::Windows;
-use super::window::{self, Window};
-use crate::clock::{Random, Timestamp};
+use crate::clock::Random;
 use crate::config::CommitMode;
-use crate::ids::{ConsumerId, TopicId};
 
 /// The database and what belongs to all of it.
 pub(super) struct Opened {
@@ -34,8 +28,7 @@ pub(super) struct Opened {
 /// The database after a failure, with what the committer forgot on purpose.
 pub(super) struct Reopened {
     pub database: OpenDatabase,
-    pub windows: Windows,
-    pub commit_last: u64,
+    pub loaded: Loaded,
 }
 
 /// Opens the database, makes one where there is none, and marks it as open.
@@ -46,9 +39,9 @@ pub(super) fn open(
 ) -> Result<Opened, OpenError> {
     let database = open_database(options, medium)?;
     let storage = |source: StorageFault| OpenError::Storage { path: medium.path().to_owned(), source };
-    guarded(medium, || check_format(&database, medium))??;
+    let is_new = guarded(medium, || check_format(&database, medium))??;
     let mut opened = Opened { database, seed: 0, hash_key: [0; 16], unclean: false };
-    guarded(medium, || prepare(&mut opened, options, random))?.map_err(storage)?;
+    guarded(medium, || prepare(&mut opened, is_new, options, random))?.map_err(storage)?;
     Ok(opened)
 }
 
@@ -58,10 +51,9 @@ pub(super) fn reopen(shared: &Shared) -> Result<Reopened, OpenError> {
     let path = || shared.medium.path().to_owned();
     let marked = guarded(&*shared.medium, || mark(&database, shared.options.commit, true))?;
     marked.map_err(|source| OpenError::Storage { path: path(), source })?;
-    let loaded = guarded(&*shared.medium, || load(shared, &database))?;
-    let (windows, commit_last) =
-        loaded.map_err(|error| OpenError::Damaged { path: path(), reason: error.to_string() })?;
-    Ok(Reopened { database, windows, commit_last })
+    let loaded = guarded(&*shared.medium, || load::load(shared, &database))?;
+    let loaded = loaded.map_err(|error| OpenError::Damaged { path: path(), reason: error.to_string() })?;
+    Ok(Reopened { database, loaded })
 }
 
 fn open_database(options: &LogOptions, medium: &dyn Medium) -> Result<OpenDatabase, OpenError> {
@@ -110,34 +102,50 @@ fn means_damage(error: &std::io::Error) -> bool {
     matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::InvalidData | ErrorKind::InvalidInput)
 }
 
-/// Refuses what this build doesn't read, before anything is written.
-fn check_format(database: &Database, medium: &dyn Medium) -> Result<(), OpenError> {
+/// Refuses what this build doesn't read and what isn't whole, before anything is written. Returns whether the database is
+/// new.
+fn check_format(database: &Database, medium: &dyn Medium) -> Result<bool, OpenError> {
     let path = || medium.path().to_owned();
     let storage = |source: StorageFault| OpenError::Storage { path: path(), source };
-    let format = stored_format(database).map_err(storage)?;
+    let damaged = |reason: String| OpenError::Damaged { path: path(), reason };
+    let (format, tables) = stored_format(database).map_err(storage)?;
     match format {
         Some(found) if found > FORMAT => Err(OpenError::NewerFormat { path: path(), found, known: FORMAT }),
-        _ => Ok(()),
+        Some(format) => match schema::names(format).find(|name| !tables.iter().any(|table| table == name)) {
+            Some(missing) => Err(damaged(format!("table `{missing}` is missing"))),
+            None => Ok(false),
+        },
+        // A database gets its format and all its tables at once.
+        None if !tables.is_empty() => Err(damaged("its format is missing".to_owned())),
+        None => Ok(true),
     }
 }
 
-fn stored_format(database: &Database) -> Result<Option<u32>, StorageFault> {
+/// The format, where there is one, and the names of the tables.
+fn stored_format(database: &Database) -> Result<(Option<u32>, Vec<String>), StorageFault> {
     let read = database.begin_read()?;
+    let tables = read.list_tables()?.map(|table| table.name().to_owned()).collect();
     let table = match read.open_table(META) {
         Ok(table) => table,
-        Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
+        Err(redb::TableError::TableDoesNotExist(_)) => return Ok((None, tables)),
         Err(error) => return Err(error.into()),
     };
     let row = table.get(meta::FORMAT)?;
-    Ok(row.and_then(|row| row.value().first_chunk().map(|bytes| u32::from_le_bytes(*bytes))))
+    Ok((row.and_then(|row| row.value().first_chunk().map(|bytes| u32::from_le_bytes(*bytes))), tables))
 }
 
-/// Makes the tables and the bus's own numbers where there are none, and marks the database as open.
-fn prepare(opened: &mut Opened, options: &LogOptions, random: &dyn Random) -> Result<(), StorageFault> {
+/// Makes the tables and the bus's own numbers where the database is new, and marks it as open.
+fn prepare(
+    opened: &mut Opened,
+    is_new: bool,
+    options: &LogOptions,
+    random: &dyn Random,
+) -> Result<(), StorageFault> {
     let transaction = begin_write(&opened.database, options.commit)?;
     {
         let mut tables = Tables::open(&transaction)?;
         tables.meta.insert(meta::FORMAT, FORMAT.to_le_bytes().as_slice())?;
+        let random = Some(random).filter(|_| is_new);
         opened.seed = u128::from_le_bytes(drawn_once(&mut tables, meta::SEED, random)?);
         opened.hash_key = drawn_once(&mut tables, meta::HASH_KEY, random)?;
         let before = tables.meta.insert(meta::OPEN, [1].as_slice())?;
@@ -147,21 +155,27 @@ fn prepare(opened: &mut Opened, options: &LogOptions, random: &dyn Random) -> Re
     Ok(())
 }
 
-/// Sixteen random bytes that are drawn when the database is made and stay the same.
+/// Sixteen random bytes that are drawn when the database is made, if that is now, and stay the same. Their row ends with a
+/// checksum; formats 1 to 3 had none.
 fn drawn_once(
     tables: &mut Tables<'_>,
     name: &'static str,
-    random: &dyn Random,
+    random: Option<&dyn Random>,
 ) -> Result<[u8; 16], StorageFault> {
-    if let Some(row) = tables.meta.get(name)?
-        && let Some(bytes) = row.value().first_chunk()
-    {
-        return Ok(*bytes);
-    }
-    let mut bytes = [0; 16];
-    bytes[..8].copy_from_slice(&random.next_u64().to_le_bytes());
-    bytes[8..].copy_from_slice(&random.next_u64().to_le_bytes());
-    tables.meta.insert(name, bytes.as_slice())?;
+    let stored = tables.meta.get(name)?.map(|row| row.value().to_vec());
+    let bytes = match (stored, random) {
+        (Some(row), _) => match row.split_first_chunk::<16>() {
+            Some((bytes, crc)) if crc == crc32fast::hash(bytes).to_le_bytes() => return Ok(*bytes),
+            Some((bytes, [])) => *bytes,
+            _ => return Err(guard::meta_row(name, "has a wrong checksum")),
+        },
+        (None, Some(random)) => {
+            (u128::from(random.next_u64()) | u128::from(random.next_u64()) << 64).to_le_bytes()
+        }
+        (None, None) => return Err(guard::meta_row(name, "is missing")),
+    };
+    let row = [bytes.as_slice(), &crc32fast::hash(&bytes).to_le_bytes()].concat();
+    tables.meta.insert(name, row.as_slice())?;
     Ok(bytes)
 }
 
@@ -171,123 +185,4 @@ pub(super) fn mark(database: &Database, mode: CommitMode, open: bool) -> Result<
     transaction.open_table(META)?.insert(meta::OPEN, [u8::from(open)].as_slice())?;
     transaction.commit()?;
     Ok(())
-}
-
-/// Reads topics, consumers and deduplication windows into memory. Returns the windows and the last commit.
-pub(super) fn load(shared: &Shared, database: &Database) -> Result<(Windows, u64), ReadError> {
-    let read = database.begin_read()?;
-    let batches = read.open_table(BATCHES)?;
-    let floors = read.open_table(FLOORS)?;
-    let identities = read.open_table(IDENTITIES)?;
-    let mut windows = Windows::new();
-    for row in read.open_table(TOPICS)?.iter()? {
-        let (id, row) = row?;
-        let id = TopicId(id.value());
-        let row: TopicRow = decode(id.0, row.value(), || format!("the row of topic {id}"))?;
-        let mut ends = Vec::with_capacity(row.config.partitions as usize);
-        for partition in 0..row.config.partitions {
-            let floor = floors.get((id.0, partition))?.map_or(0, |floor| floor.value());
-            ends.push(ends_of(&batches, id, partition, floor)?);
-        }
-        let mut window = Window::default();
-        let mut beyond = vec![BTreeSet::new(); ends.len()];
-        for row in identities.range((id.0, 0)..=(id.0, u64::MAX))? {
-            let row = row?.1;
-            window.load(row.value());
-            for place in window::places(row.value()) {
-                let at = place.partition as usize;
-                if ends.get(at).is_some_and(|ends| place.offset >= ends.next) {
-                    beyond[at].insert(place.offset);
-                }
-            }
-        }
-        windows.insert(id, window);
-        for (partition, (ends, beyond)) in ends.iter_mut().zip(&beyond).enumerate() {
-            go_beyond(ends, beyond, id, partition);
-        }
-        put_topic(shared, id, row, &ends);
-    }
-    let mut consumers = std::collections::BTreeMap::new();
-    for row in read.open_table(CONSUMERS)?.iter()? {
-        let (id, row) = row?;
-        let id = ConsumerId(id.value());
-        let row: ConsumerRow = decode(id.0, row.value(), || format!("the row of consumer {id}"))?;
-        consumers.insert(id, row);
-    }
-    *shared.consumers_mut() = consumers;
-    let last = read.open_table(META)?.get(meta::COMMIT)?;
-    let commit_last = last.as_ref().map_or(0, |row| number(row.value()));
-    if let Some(time) = last.and_then(|row| row.value().get(8..16)?.first_chunk().copied()) {
-        shared.clock.not_before(Timestamp(i64::from_le_bytes(time)));
-    }
-    Ok((windows, commit_last))
-}
-
-/// Moves the end of a partition behind events whose batches are not there, though the window knows them: damage of the tree
-/// hides them. So their offsets aren't given out again, and consumers are told of the gap.
-fn go_beyond(ends: &mut Ends, known: &BTreeSet<u64>, topic: TopicId, partition: usize) {
-    let first = ends.next;
-    // One number that makes no sense is damage of the window's row, and moves nothing.
-    while known.contains(&ends.next) {
-        ends.next += 1;
-    }
-    if ends.next > first {
-        let last = ends.next - 1;
-        tracing::error!(%topic, partition, first, last, "the last batches of a partition are not there");
-    }
-}
-
-/// Makes the topic known, or brings a known one, which lanes may hold, up to what is durable.
-fn put_topic(shared: &Shared, id: TopicId, row: TopicRow, ends: &[Ends]) {
-    let mut topics = shared.topics_mut();
-    if let Some(topic) = topics.get(id) {
-        topic.set_config(row.config);
-        for (partition, ends) in topic.partitions.iter().zip(ends) {
-            partition.trim(ends.low, ends.bytes_before);
-            partition.advance(ends.next, ends.bytes_after);
-        }
-    } else {
-        topics.insert(Arc::new(Topic::new(id, row.name, row.created, row.config, ends.to_vec())));
-    }
-}
-
-/// How far a partition goes, from its first and its last batch.
-pub(super) fn ends_of(
-    batches: &impl ReadableTable<(u32, u32, u64), &'static [u8]>,
-    topic: TopicId,
-    partition: u32,
-    floor: u64,
-) -> Result<Ends, ReadError> {
-    let mut rows = batches.range((topic.0, partition, 0)..=(topic.0, partition, u64::MAX))?;
-    let Some(first) = rows.next() else {
-        return Ok(Ends { low: floor, next: floor, ..Ends::default() });
-    };
-    let (key, row) = first?;
-    let low = key.value().2;
-    // A first batch that can't be read makes the partition look larger than it is, and costs nothing else.
-    let bytes_before = Batch::parse(key.value(), row.value()).map_or(0, |batch| batch.bytes_before);
-    let (last, bytes) = match rows.next_back() {
-        Some(last) => {
-            let (key, row) = last?;
-            (key.value(), row.value().to_vec())
-        }
-        None => (key.value(), row.value().to_vec()),
-    };
-    let offset = last.2;
-    if [key.value(), last].iter().any(|row| (row.0, row.1) != (topic.0, partition)) {
-        return Err(misplaced("batches").into());
-    }
-    let (next, bytes_after) = match Batch::parse(last, &bytes) {
-        Ok(last) => {
-            (offset.saturating_add(u64::from(last.count)), last.bytes_before.saturating_add(last.row_bytes))
-        }
-        Err(error) => {
-            tracing::error!(%topic, partition, offset, %error, "the last batch of a partition is damaged");
-            // It can't have had more events than its bytes could hold: no offset is given out twice.
-            let bytes = bytes.len() as u64;
-            (offset.saturating_add(bytes), bytes_before.saturating_add(bytes))
-        }
-    };
-    // The floor is a row of its own, and may be damaged in its own way.
-    Ok(Ends { low: low.max(floor).min(next), next, bytes_after, bytes_before })
 }

@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use redb::{ReadOnlyTable, ReadableTable};
+use redb::{ReadOnlyTable, ReadTransaction, ReadableTable};
 
-use super::batch::Batch;
+use super::batch::{Batch, BatchError};
 use super::error::{ReadError, StorageFault};
 use super::guard::{misplaced, reading};
 use super::hash::{self, key_hash};
 use super::keys;
 use super::lane_rows::{Lane, Progress};
-use super::schema::{self, BATCHES, HELD, KEYS, LANES, STATE};
+use super::schema::{self, BATCHES, FLOORS, HELD, KEYS, LANES, STATE};
 use super::shared::Shared;
 use super::topics::{Ends, Partition, Topic};
 use super::window::Place;
@@ -85,8 +85,7 @@ pub(super) fn events(
     if from >= ends.next {
         return Ok(Vec::new());
     }
-    let table = shared.begin_read()?.open_table(BATCHES)?;
-    events_in(&table, (topic, partition), ends, from, events_max, bytes_max)
+    events_in(&shared.begin_read()?, (topic, partition), ends, from, events_max, bytes_max)
 }
 
 /// How far a partition goes now.
@@ -94,9 +93,9 @@ fn ends(shared: &Shared, topic: TopicId, partition: u32) -> Option<Ends> {
     Some(shared.topic(topic)?.partitions.get(partition as usize)?.ends())
 }
 
-/// As [`events`], of one partition as a table has it that goes so far.
+/// As [`events`], of one partition as a transaction sees it, or a moment before that, when it went so far.
 pub(super) fn events_in(
-    table: &impl ReadableTable<(u32, u32, u64), &'static [u8]>,
+    read: &ReadTransaction,
     (topic, partition): (TopicId, u32),
     ends: Ends,
     from: u64,
@@ -110,6 +109,7 @@ pub(super) fn events_in(
     if next >= ends.next {
         return Ok(entries);
     }
+    let table = read.open_table(BATCHES)?;
     let key = |offset: u64| (topic.0, partition, offset);
     // The batch that `next` lies in begins at it or before it.
     let start =
@@ -119,6 +119,7 @@ pub(super) fn events_in(
     while let Some(row) = rows.next() {
         let (row_key, row) = row?;
         let first = row_key.value().2;
+        hidden(read, (topic, partition), &mut next, first, &mut entries)?;
         let after = match rows.peek() {
             Some(Ok((key, _))) => key.value().2,
             _ => ends.next,
@@ -150,7 +151,37 @@ pub(super) fn events_in(
             entries.push(entry);
         }
     }
+    hidden(read, (topic, partition), &mut next, ends.next, &mut entries)?;
     Ok(entries)
+}
+
+/// Adds what lies between `next` and the offset at which a batch has been found, or the partition ends. Offsets are dense, so
+/// it was there once: damage hides it, unless retention has removed it.
+fn hidden(
+    read: &ReadTransaction,
+    (topic, partition): (TopicId, u32),
+    next: &mut u64,
+    found: u64,
+    entries: &mut Vec<Entry>,
+) -> Result<(), ReadError> {
+    if *next < found {
+        *next = floor(&read.open_table(FLOORS)?, topic, partition)?.clamp(*next, found);
+    }
+    if *next < found {
+        let reason = BatchError::Lost { count: found - *next, bytes_before: 0 }.to_string();
+        entries.push(Entry::Damaged { offset: *next, offset_last: found - 1, reason });
+        *next = found;
+    }
+    Ok(())
+}
+
+/// The first offset of a partition that retention has left.
+pub(super) fn floor(
+    floors: &ReadOnlyTable<(u32, u32), u64>,
+    topic: TopicId,
+    partition: u32,
+) -> Result<u64, ReadError> {
+    Ok(floors.get((topic.0, partition))?.map_or(0, |floor| floor.value()))
 }
 
 fn entry(batch: &Batch<'_>, first: u64, index: u64) -> Entry {
@@ -232,17 +263,12 @@ pub(super) fn key_events(
 ) -> Result<Vec<Numbered>, ReadError> {
     let partition = hash::partition_of(key_hash(key), topic.partition_count());
     let ends = topic.partitions.get(partition as usize).map(Partition::ends).unwrap_or_default();
-    let read = shared.begin_read()?;
-    let tables = (read.open_table(KEYS)?, read.open_table(BATCHES)?);
-    key_events_in((&tables.0, &tables.1), (topic.id, partition), ends, (shared.hash_key, key), after)
+    key_events_in(&shared.begin_read()?, (topic.id, partition), ends, (shared.hash_key, key), after)
 }
 
-/// As [`key_events`], of a partition as tables have it that goes so far.
+/// As [`key_events`], of a partition as a transaction sees it, or a moment before that, when it went so far.
 pub(super) fn key_events_in(
-    (keys, batches): (
-        &impl ReadableTable<keys::RowKey, &'static [u8]>,
-        &impl ReadableTable<(u32, u32, u64), &'static [u8]>,
-    ),
+    read: &ReadTransaction,
     (topic, partition): (TopicId, u32),
     ends: Ends,
     (hash_key, key): ([u8; 16], &str),
@@ -251,13 +277,12 @@ pub(super) fn key_events_in(
     let identity = hash::key_identity(hash_key, topic, key);
     let mut events = Vec::new();
     let mut bytes = 0;
-    for (number, offset) in keys::next(keys, topic, identity, after, ends.low)? {
+    for (number, offset) in keys::next(&read.open_table(KEYS)?, topic, identity, after, ends.low)? {
         // What has become durable since the ends were looked at belongs to a later call.
         if offset >= ends.next || bytes >= READ_BYTES_MAX {
             break;
         }
-        let entry =
-            events_in(batches, (topic, partition), ends, offset, 1, READ_BYTES_MAX)?.into_iter().next();
+        let entry = events_in(read, (topic, partition), ends, offset, 1, READ_BYTES_MAX)?.into_iter().next();
         // Retention may have removed it since the ends were looked at: what is read then is another one.
         let Some(entry) = entry.filter(|entry| entry.covers(offset)) else { continue };
         if let Entry::Event(stored) = &entry {

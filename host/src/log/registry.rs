@@ -123,7 +123,9 @@ pub(super) fn register(
         Err(refused) => return Ok(Err(refused)),
     };
     let ids: Vec<TopicId> = topics.iter().map(|topic| topic.id).collect();
-    let (id, row) = if let Some((id, row)) = known(txn, name)? {
+    let known = known(txn, name)?;
+    let is_new = known.is_none();
+    let (id, row) = if let Some((id, row)) = known {
         if let Err(refused) = same_partitions(name, &row, partitions) {
             return Ok(Err(refused));
         }
@@ -146,6 +148,10 @@ pub(super) fn register(
     for partition in 0..partitions {
         let lane = LaneId { consumer: id, partition };
         let stored = match stored_progress(txn, lane)? {
+            Ok(None) if !is_new => {
+                let reason = "it is missing".to_owned();
+                return Ok(Err(ReadError::Damaged { what: lane_row(lane), reason }.into()));
+            }
             Ok(stored) => stored,
             Err(error) => return Ok(Err(error)),
         };
@@ -339,13 +345,16 @@ fn put_consumer(txn: &mut Txn<'_>, id: ConsumerId, row: ConsumerRow) -> Result<(
     Ok(())
 }
 
+fn lane_row(lane: LaneId) -> String {
+    format!("the row of lane {} of consumer {}", lane.partition, lane.consumer)
+}
+
 fn stored_progress(txn: &Txn<'_>, lane: LaneId) -> AdminResult<Option<Progress>> {
     let key = (lane.consumer.0, lane.partition);
     let Some(row) = txn.tables.lanes.get(key)? else {
         return Ok(Ok(None));
     };
-    let what = || format!("the row of lane {} of consumer {}", lane.partition, lane.consumer);
-    Ok(schema::decode(key, row.value(), what).map(Some).map_err(AdminError::from))
+    Ok(schema::decode(key, row.value(), || lane_row(lane)).map(Some).map_err(AdminError::from))
 }
 
 fn put_progress(txn: &mut Txn<'_>, lane: LaneId, progress: &Progress) -> Result<(), StorageFault> {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use redb::{ReadableTable, Table, TableDefinition, WriteTransaction};
+use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata, Table, TableDefinition, WriteTransaction};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +13,7 @@ use crate::handler::ProgramVersion;
 use crate::ids::{ConsumerId, TopicId};
 
 /// The newest format that this build reads, and the one that it writes.
-pub(super) const FORMAT: u32 = 3;
+pub(super) const FORMAT: u32 = 4;
 
 /// Single values, by name.
 pub(super) const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
@@ -38,6 +38,50 @@ pub(super) const DEAD_LETTERS: TableDefinition<(u32, u64), &[u8]> = TableDefinit
 /// Consumer (4 bytes, big-endian), partition (4 bytes, big-endian), key → value: a lane's state.
 pub(super) const STATE: TableDefinition<&[u8], &[u8]> = TableDefinition::new("state");
 
+/// How many tables each commit counts the rows of: all but [`META`], in the order of [`NAMES`].
+pub(super) const COUNTED: usize = 10;
+
+/// The names of the tables that are counted. Their order is part of the format.
+const NAMES: [&str; COUNTED] = [
+    "topics",
+    "batches",
+    "floors",
+    "identities",
+    "keys",
+    "consumers",
+    "lanes",
+    "held",
+    "dead_letters",
+    "state",
+];
+
+/// The names of the tables that a database of this format has.
+pub(super) fn names(format: u32) -> impl Iterator<Item = &'static str> {
+    // Format 1 had no index of keys.
+    NAMES.into_iter().chain(["meta"]).filter(move |name| format > 1 || *name != "keys")
+}
+
+/// Names the first table that doesn't have as many rows as the last commit says, with both numbers.
+pub(super) fn miscounted(
+    read: &ReadTransaction,
+    said: [u64; COUNTED],
+) -> Result<Option<(&'static str, u64, u64)>, ReadError> {
+    let found = [
+        read.open_table(TOPICS)?.len()?,
+        read.open_table(BATCHES)?.len()?,
+        read.open_table(FLOORS)?.len()?,
+        read.open_table(IDENTITIES)?.len()?,
+        read.open_table(KEYS)?.len()?,
+        read.open_table(CONSUMERS)?.len()?,
+        read.open_table(LANES)?.len()?,
+        read.open_table(HELD)?.len()?,
+        read.open_table(DEAD_LETTERS)?.len()?,
+        read.open_table(STATE)?.len()?,
+    ];
+    let mut tables = NAMES.into_iter().zip(said).zip(found);
+    Ok(tables.find(|((_, said), found)| said != found).map(|((name, said), found)| (name, said, found)))
+}
+
 /// Names in [`META`].
 pub(super) mod meta {
     /// The file's format: u32, little-endian.
@@ -46,7 +90,7 @@ pub(super) mod meta {
     pub(in crate::log) const SEED: &str = "seed";
     /// The key that identities are hashed under: 16 bytes.
     pub(in crate::log) const HASH_KEY: &str = "hash-key";
-    /// The last commit sequence and its time: u64 and i64, little-endian.
+    /// The last commit, see `last_commit`.
     pub(in crate::log) const COMMIT: &str = "commit";
     /// Whether a process has it open, or ended without closing it: one byte.
     pub(in crate::log) const OPEN: &str = "open";
@@ -125,6 +169,22 @@ impl<'t> Tables<'t> {
             dead_letters: transaction.open_table(DEAD_LETTERS)?,
             state: transaction.open_table(STATE)?,
         })
+    }
+
+    /// How many rows they have, in the order of [`NAMES`].
+    pub fn rows(&self) -> Result<[u64; COUNTED], StorageFault> {
+        Ok([
+            self.topics.len()?,
+            self.batches.len()?,
+            self.floors.len()?,
+            self.identities.len()?,
+            self.keys.len()?,
+            self.consumers.len()?,
+            self.lanes.len()?,
+            self.held.len()?,
+            self.dead_letters.len()?,
+            self.state.len()?,
+        ])
     }
 
     /// Takes the next number of a counter that never comes near 32 bits.

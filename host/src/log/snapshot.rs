@@ -11,7 +11,7 @@ use super::error::ReadError;
 use super::guard::{OpenDatabase, reading};
 use super::hash::{self, key_hash};
 use super::keys;
-use super::open::ends_of;
+use super::load::ends_of;
 use super::read::{self, Entry, Numbered};
 use super::schema::{BATCHES, FLOORS, KEYS};
 use super::shared::Shared;
@@ -102,8 +102,8 @@ impl LogSnapshot {
         bytes_max: usize,
     ) -> Result<Vec<Entry>, ReadError> {
         reading(|| {
-            let Partition { batches, ends } = self.partition(topic, partition)?;
-            read::events_in(&batches, (topic, partition), ends, from, events_max, bytes_max)
+            let Partition { ends, .. } = self.partition(topic, partition)?;
+            read::events_in(self.read()?, (topic, partition), ends, from, events_max, bytes_max)
         })
     }
 
@@ -126,16 +126,15 @@ impl LogSnapshot {
         reading(|| {
             let topic: Arc<Topic> = self.shared.sequenced(topic)?;
             let partition = hash::partition_of(key_hash(key), topic.partition_count());
-            let Partition { batches, ends } = self.partition(topic.id, partition)?;
-            let keys = self.read()?.open_table(KEYS)?;
+            let Partition { ends, .. } = self.partition(topic.id, partition)?;
             let key = (self.shared.hash_key, key);
-            read::key_events_in((&keys, &batches), (topic.id, partition), ends, key, after)
+            read::key_events_in(self.read()?, (topic.id, partition), ends, key, after)
         })
     }
 
     fn partition(&self, topic: TopicId, partition: u32) -> Result<Partition, ReadError> {
         let read = self.read()?;
-        let floor = read.open_table(FLOORS)?.get((topic.0, partition))?.map_or(0, |floor| floor.value());
+        let floor = read::floor(&read.open_table(FLOORS)?, topic, partition)?;
         let batches = read.open_table(BATCHES)?;
         let ends = ends_of(&batches, topic, partition, floor)?;
         Ok(Partition { batches, ends })

@@ -16,6 +16,7 @@ use super::hash;
 use super::lane_commit::CommitLane;
 use super::lane_rows::{DeadLetter, Lane, LaneCommit};
 use super::letters::{self, Fate};
+use super::load;
 use super::medium::Medium;
 use super::open;
 use super::publish::{self, Publish, Published};
@@ -115,17 +116,17 @@ impl Log {
             opened.database,
         ));
         let loaded = shared.database().and_then(|database| {
-            let loaded = open::guarded(&*shared.medium, || open::load(&shared, &database));
+            let loaded = open::guarded(&*shared.medium, || load::load(&shared, &database));
             loaded.map_err(|error| ReadError::Damaged {
                 what: "the database".to_owned(),
                 reason: error.to_string(),
             })?
         });
-        let (windows, commit_last) =
+        let loaded =
             loaded.map_err(|error| OpenError::Damaged { path: path.clone(), reason: error.to_string() })?;
         let (admission, waiting) = admission::queues();
         let (end, ended) = crossbeam_channel::bounded(0);
-        let committer = Committer::new(Arc::clone(&shared), waiting, ended, windows, commit_last);
+        let committer = Committer::new(Arc::clone(&shared), waiting, ended, loaded);
         let worker = if let Some(steps) = steps {
             steps.put(committer);
             Worker::Steps(steps)

@@ -9,6 +9,7 @@ use super::error::StorageFault;
 use super::guard;
 use super::hash;
 use super::keys::StagedKeys;
+use super::last_commit::LastCommit;
 use super::read;
 use super::schema::{Tables, meta};
 use super::shared::Shared;
@@ -76,6 +77,8 @@ pub(super) struct Txn<'t> {
     pub now: Timestamp,
     /// The commit's number, if it adds events.
     pub commit: u64,
+    /// How many offsets all partitions have given out, see [`LastCommit`].
+    offsets: u64,
     staged: BTreeMap<(TopicId, u32), StagedPartition>,
     identities: BTreeMap<TopicId, StagedIdentities>,
     pub keys: StagedKeys,
@@ -117,13 +120,15 @@ pub(super) struct Appended {
 }
 
 impl<'t> Txn<'t> {
-    pub fn new(tables: Tables<'t>, shared: &'t Shared, windows: &'t Windows, commit: u64) -> Self {
+    /// The one after `last`.
+    pub fn new(tables: Tables<'t>, shared: &'t Shared, windows: &'t Windows, last: LastCommit) -> Self {
         Self {
             tables,
             shared,
             windows,
             now: shared.clock.now(),
-            commit,
+            commit: last.number + 1,
+            offsets: last.offsets,
             staged: BTreeMap::new(),
             identities: BTreeMap::new(),
             keys: StagedKeys::default(),
@@ -171,6 +176,7 @@ impl<'t> Txn<'t> {
         into.batch.push((topic.id.0, partition, place.offset), event, sequence);
         // Only a damaged row can say that there were so many.
         into.next = into.next.checked_add(1).ok_or_else(guard::exhausted)?;
+        self.offsets = self.offsets.saturating_add(1);
         if let Some(identity) = identity
             && let Some(staged) = self.identities.get_mut(&topic.id)
         {
@@ -255,8 +261,8 @@ impl<'t> Txn<'t> {
         self.after.push(Box::new(after));
     }
 
-    /// Writes what is staged. Returns what memory has to do once it is durable.
-    pub fn complete(mut self) -> Result<Vec<After>, StorageFault> {
+    /// Writes what is staged. Returns what memory has to do once it is durable, and what the commit says of itself.
+    pub fn complete(mut self) -> Result<(Vec<After>, LastCommit), StorageFault> {
         for ((topic, partition), mut staged) in std::mem::take(&mut self.staged) {
             staged.write(&mut self.tables, partition, self.commit, self.now)?;
             let (next, bytes) = (staged.next, staged.bytes);
@@ -271,11 +277,10 @@ impl<'t> Txn<'t> {
         }
         self.keys.complete(&mut self.tables.keys)?;
         // Whatever it writes may tell of this moment, before which the clock doesn't go back after a restart.
-        let mut row = [0; 16];
-        row[..8].copy_from_slice(&self.commit.to_le_bytes());
-        row[8..].copy_from_slice(&self.now.0.to_le_bytes());
-        self.tables.meta.insert(meta::COMMIT, row.as_slice())?;
-        Ok(self.after)
+        let rows = Some(self.tables.rows()?);
+        let last = LastCommit { number: self.commit, time: self.now, offsets: self.offsets, rows };
+        self.tables.meta.insert(meta::COMMIT, last.encode().as_slice())?;
+        Ok((self.after, last))
     }
 
     /// Adds identities to a topic's window, and lets the oldest go.

@@ -75,7 +75,10 @@ impl Target for Files {
     fn run(&mut self, input: &[u8]) -> Result<String, String> {
         let lasting = self.lasting(input);
         let Some((number, image)) = lasting.split_first() else { return Ok("nothing".to_owned()) };
-        self.base(*number).check(image.to_vec())
+        let base = self.base(*number);
+        // The header says which moment the file is of.
+        let is_of_last = base.images.last().and_then(|last| last.get(..PAGE)) == image.get(..PAGE);
+        base.check(image.to_vec(), is_of_last && changes_bytes_alone(input))
     }
 }
 
@@ -83,6 +86,13 @@ impl Files {
     fn base(&self, number: u8) -> &Base {
         &self.bases[usize::from(number) % self.bases.len()]
     }
+}
+
+/// Whether an input puts no page of another place or of an older moment into the file.
+fn changes_bytes_alone(input: &[u8]) -> bool {
+    let Some((_, changes)) = input.split_first() else { return false };
+    let changes = changes.as_chunks::<CHANGE>().0;
+    input.len() <= 1 + 6 * CHANGE && changes.iter().all(|change| !(7..=9).contains(&(change[0] % 12)))
 }
 
 /// Makes one change. Pages are counted among those that hold something.

@@ -1,6 +1,6 @@
 //! What was written to the files that are damaged, and whether what is read of them is that.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -45,6 +45,9 @@ struct Found {
     words: Vec<String>,
     events: usize,
     errors: usize,
+    /// What was read, and the topics of which something was told as damaged.
+    read: HashSet<Place>,
+    told: HashSet<String>,
 }
 
 impl Found {
@@ -107,8 +110,8 @@ impl Base {
     }
 
     /// Opens a file and reads all of it, lets its consumer go on, publishes, and closes it. What comes is an error, or what
-    /// was written.
-    pub fn check(&self, image: Vec<u8>) -> Result<String, String> {
+    /// was written. Unless pages of an older moment stand in it, which are whole, what is gone has to be told.
+    pub fn check(&self, image: Vec<u8>, is_all_told: bool) -> Result<String, String> {
         let folder = TempDir::new().map_err(|error| error.to_string())?;
         let disk = MemoryMedium::new();
         disk.set_image(image);
@@ -119,6 +122,9 @@ impl Base {
         };
         let mut found = Found::default();
         self.read(&bus, &mut found)?;
+        if is_all_told {
+            self.all_told(&bus, &found)?;
+        }
         self.consume(&bus, &clock, &mut found)?;
         if let Err(error) = bus.publish("mails", full_event_of("new")) {
             found.error("publish", &error);
@@ -140,11 +146,16 @@ impl Base {
             match next() {
                 Ok(Some(record)) => {
                     events += 1;
+                    found.read.insert((topic.to_owned(), record.partition, record.offset));
                     self.same(topic, record.partition, record.offset, &record.event)?;
                 }
                 Ok(None) => break,
-                Err(error @ ReadError::Damaged { .. }) => found.error("damaged", &error),
+                Err(error @ ReadError::Damaged { .. }) => {
+                    found.told.insert(topic.to_owned());
+                    found.error("damaged", &error);
+                }
                 Err(error) => {
+                    found.told.insert(topic.to_owned());
                     found.error("read", &error);
                     break;
                 }
@@ -153,11 +164,24 @@ impl Base {
         Ok(events)
     }
 
+    /// Whether each topic is there, and each event was read or its topic said to be damaged.
+    fn all_told(&self, bus: &Blocking, found: &Found) -> Result<(), String> {
+        let topics = bus.bus().topics();
+        if let Some(gone) = TOPICS.iter().find(|name| !topics.iter().any(|topic| topic.name == **name)) {
+            return Err(format!("topic {gone} is gone, and nothing was told"));
+        }
+        match self.events.keys().find(|place| !found.read.contains(place) && !found.told.contains(&place.0)) {
+            Some(place) => Err(format!("{place:?} is gone, and nothing was told")),
+            None => Ok(()),
+        }
+    }
+
     fn read(&self, bus: &Blocking, found: &mut Found) -> Result<(), String> {
         for topic in bus.bus().topics() {
             let mut reader = match bus.bus().read(&topic.name, None, Position::Earliest) {
                 Ok(reader) => reader,
                 Err(error) => {
+                    found.told.insert(topic.name.clone());
                     found.error("reader", &error);
                     continue;
                 }
