@@ -106,24 +106,32 @@ pub const READ_BYTES_MAX: usize = 1 << 20;
 
 /// Deliveries whose effects a lane commits at once.
 pub const LANE_BATCH_DELIVERIES: usize = 256;
-/// Bytes of effects after which a lane commits.
-pub const LANE_BATCH_BYTES: usize = 1 << 20;
+/// Bytes of effects after which a lane commits: so few that a batch is large, see below, only by a delivery that is.
+pub const LANE_BATCH_BYTES: usize = 128 << 10;
 /// Time after which a lane commits what it has, however little.
 pub const LANE_BATCH_TIME: Duration = Duration::from_millis(20);
 /// A lane's share of a thread is one in so many: a plugin's lane that uses more is worked on in turn with others like it, so
 /// that those below find a thread.
 pub const LANE_SHARE: u32 = 4;
-/// Time that a lane may use over its share before that: some slices of a plugin, or a batch.
-pub const LANE_BURST: Duration = Duration::from_millis(20);
+/// Time that a lane may use over its share before that: some slices of a plugin.
+pub const LANE_BURST: Duration = Duration::from_millis(4);
+/// Time after which a lane that gives up its thread lets other threads have the core first: about a slice of a plugin.
+pub const LANE_SLICE: Duration = Duration::from_micros(500);
 /// Most that is counted over its share, so that a lane has made up for it after a second of rest.
 pub const LANE_DEBT_MAX: Duration = Duration::from_millis(250);
-/// Bytes from which on a lane's batch is large, and takes turns with others like it: each commit has one at most. A batch of
-/// small events stays below it.
+/// A lane rests so many times as long as the attempt took in which its program trapped, or went over a limit. The rest doubles
+/// with each trap that follows without a success between them: a program that does nothing else costs its neighbours little.
+pub const TRAP_REST: u32 = 9;
+/// How often it doubles.
+pub const TRAP_DOUBLED_MAX: u32 = 10;
+/// Longest such rest.
+pub const TRAP_REST_MAX: Duration = Duration::from_secs(4);
+/// Bytes from which on a lane's batch is large, and takes turns with others like it: each commit has one at most.
 pub const LANE_COMMIT_LARGE: usize = 256 << 10;
-/// After a commit with a large batch the next one waits so many times as long as that took, where anybody else is about.
-pub const LARGE_COMMIT_SHARE: u32 = 7;
-/// Longest such wait, and how long somebody who has published counts as being about.
-pub const LARGE_COMMIT_WAIT_MAX: Duration = Duration::from_secs(1);
+/// What large batches add to the wait of others, on average: so small a part of what a commit takes, one in so many.
+pub const LARGE_COMMIT_DELAY: u32 = 100;
+/// Longest that a large batch waits for that, and how long somebody who has published counts as being about.
+pub const LARGE_COMMIT_WAIT_MAX: Duration = Duration::from_secs(2);
 /// Events that a lane holds, waiting for retries, unless told otherwise. At this bound it stops and says so.
 pub const HELD_MAX: usize = 10_000;
 /// Ceiling of the setting above: held references live in the lane's memory.
@@ -260,7 +268,7 @@ pub const PLUGIN_DEADLINE: Duration = Duration::from_secs(5);
 /// Ceiling of the setting above: a lane that waits for a plugin can't be stopped.
 pub const PLUGIN_DEADLINE_MAX: Duration = Duration::from_mins(10);
 /// Time between two ticks of the epoch: how long a spinning plugin keeps a thread from others.
-pub const EPOCH_TICK: Duration = Duration::from_millis(10);
+pub const EPOCH_TICK: Duration = Duration::from_millis(1);
 /// A guest's stack: deep recursion traps before it hurts the host.
 pub const PLUGIN_STACK_BYTES: usize = 512 << 10;
 /// Strings and lists that a guest hands to the host in one call.

@@ -190,7 +190,7 @@ impl Grants {
 pub struct PluginLimits {
     /// Linear memory of one instance, in bytes: 1 MiB to 512 MiB, by default 64 MiB. A delivery that wants more fails.
     pub memory_bytes: usize,
-    /// Time for one delivery: 10 ms to 10 minutes, by default 5 seconds. A delivery that takes more fails.
+    /// Time for one delivery: 1 ms to 10 minutes, by default 5 seconds. A delivery that takes more fails.
     pub deadline: Duration,
 }
 

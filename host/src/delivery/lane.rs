@@ -20,7 +20,7 @@ use crate::handler::{Delivery, Failure, FailureKind, Instance, LaneName, Program
 use crate::ids::{LaneId, TopicId};
 use crate::limits::{
     LANE_BATCH_BYTES, LANE_BATCH_DELIVERIES, LANE_BATCH_TIME, LANE_IDLE, MARKED_DELIVERIES,
-    STORAGE_RETRY_BASE, STORAGE_RETRY_MAX,
+    STORAGE_RETRY_BASE, STORAGE_RETRY_MAX, TRAP_DOUBLED_MAX, TRAP_REST, TRAP_REST_MAX,
 };
 use crate::log::{Log, Watcher};
 
@@ -59,6 +59,10 @@ pub(super) struct LaneTask {
     to_mark: usize,
     /// Failures of the storage in a row.
     failures: u32,
+    /// Traps in a row, with no delivery between them that succeeded.
+    traps: u32,
+    /// Until when it rests, after a trap.
+    rests_until: Option<Timestamp>,
 }
 
 /// What a lane that has nothing to do waits for.
@@ -93,6 +97,8 @@ impl LaneTask {
             may_have_crashed,
             to_mark: if may_have_crashed { MARKED_DELIVERIES } else { 0 },
             failures: 0,
+            traps: 0,
+            rests_until: None,
         }
     }
 
@@ -147,6 +153,10 @@ impl LaneTask {
             }
             self.report(LaneState::Working, Some(&desk));
             let rest = self.batch(&mut desk).await?;
+            if let Some(until) = self.rests_until.take() {
+                self.rest_from_trap(&desk, until).await;
+                continue;
+            }
             match rest {
                 Some((why, until)) => self.rest(&mut desk, why, until).await?,
                 None => tokio::task::yield_now().await,
@@ -188,7 +198,8 @@ impl LaneTask {
             let now = self.clock().now();
             let is_full = deliveries >= LANE_BATCH_DELIVERIES
                 || desk.bytes() >= LANE_BATCH_BYTES
-                || now.since(began) >= LANE_BATCH_TIME;
+                || now.since(began) >= LANE_BATCH_TIME
+                || self.rests_until.is_some();
             // What the lane is told takes effect between two deliveries, after a commit.
             if is_full || self.control.has_changed().unwrap_or(true) {
                 break None;
@@ -242,6 +253,7 @@ impl LaneTask {
         match caught(self.call(&delivery, context), panicked).await {
             Ok(()) => {
                 context.keep();
+                self.traps = 0;
                 desk.machine.succeeded(subject.target);
             }
             Err(failure) => {
@@ -249,6 +261,12 @@ impl LaneTask {
                 self.instance = None;
                 let chance = self.shared.log.random().next_u64();
                 let now = self.clock().now();
+                if matches!(failure.kind, FailureKind::Trap | FailureKind::Timeout | FailureKind::Memory) {
+                    let rest =
+                        now.since(started).saturating_mul(TRAP_REST << self.traps.min(TRAP_DOUBLED_MAX));
+                    self.rests_until = Some(now.after(rest.min(TRAP_REST_MAX)));
+                    self.traps = self.traps.saturating_add(1);
+                }
                 desk.machine.failed(subject, failure, started, now, chance);
             }
         }
@@ -262,6 +280,17 @@ impl LaneTask {
         };
         context.begin(delivery);
         instance.deliver(delivery, context).await
+    }
+
+    /// Lets others have the machine after a trap: to take an instance down and start another costs all of them, most of all
+    /// where it had much memory, and a program that traps all the time would do nothing else.
+    async fn rest_from_trap(&mut self, desk: &Desk, until: Timestamp) {
+        self.report(LaneState::Waiting { until }, Some(desk));
+        tokio::select! {
+            biased;
+            _ = self.control.changed() => {}
+            () = self.shared.log.clock().sleep_until(until) => {}
+        }
     }
 
     /// Waits until there may be something to do.

@@ -8,12 +8,13 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::thread;
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::clock::{BoxFuture, Clock, Timestamp};
-use crate::limits::{LANE_BURST, LANE_DEBT_MAX, LANE_SHARE};
+use crate::limits::{LANE_BURST, LANE_DEBT_MAX, LANE_SHARE, LANE_SLICE};
 
 /// See the module.
 pub(super) struct Paced {
@@ -69,8 +70,14 @@ impl Future for Paced {
         let begun = self.clock.now();
         let outcome = self.lane.as_mut().poll(cx);
         self.seen = self.clock.now();
-        self.debt = (self.debt + self.seen.since(begun)).min(LANE_DEBT_MAX);
+        let took = self.seen.since(begun);
+        self.debt = (self.debt + took).min(LANE_DEBT_MAX);
         drop(turn);
+        // The system lets a thread run on for some milliseconds even where others wait for its core, which those of
+        // publishers and of the committer do that a slice has woken.
+        if took >= LANE_SLICE {
+            thread::yield_now();
+        }
         outcome
     }
 }

@@ -16,9 +16,9 @@ use super::open;
 use super::schema::Tables;
 use super::shared::{Health, Shared};
 use super::transaction::Ran;
+use super::turns::Turns;
 use super::txn::{After, Txn, Verdict, Windows};
-use crate::clock::Timestamp;
-use crate::limits::{BALLAST_BYTES, COMMIT_BYTES_MAX, LARGE_COMMIT_SHARE, LARGE_COMMIT_WAIT_MAX};
+use crate::limits::{BALLAST_BYTES, COMMIT_BYTES_MAX};
 
 /// How long the committer waits before it tries again to open a database that failed, while items may still come in
 /// and be refused.
@@ -44,6 +44,8 @@ struct Group {
     /// At most one, since it can only be undone with all that is written with it. It comes first.
     closure: Option<AdmittedClosure>,
     items: Vec<Admitted>,
+    /// Whether one of the items is a large batch.
+    has_large: bool,
 }
 
 impl Group {
@@ -87,12 +89,7 @@ pub(super) struct Committer {
     end: Receiver<Never>,
     /// Large batches that wait for their turn, within the bounds of the queue that they come from.
     large: VecDeque<Admitted>,
-    /// Whether the last commit has taken one.
-    had_large: bool,
-    /// When the next one may go, as far as others are held up by it.
-    large_after: Timestamp,
-    /// When there was last anything else.
-    others_at: Timestamp,
+    turns: Turns,
     windows: Windows,
     last: LastCommit,
     /// Whether the ballast is there, or can't be.
@@ -108,9 +105,7 @@ impl Committer {
             waiting,
             end,
             large: VecDeque::new(),
-            had_large: false,
-            large_after: Timestamp(0),
-            others_at: Timestamp(0),
+            turns: Turns::default(),
             windows: loaded.windows,
             last: loaded.last,
             ballast_settled: false,
@@ -160,7 +155,8 @@ impl Committer {
         loop {
             let mut group = Group::default();
             let mut first = None;
-            let wait = if self.large.is_empty() { Duration::MAX } else { self.large_wait() };
+            let now = self.shared.clock.now();
+            let wait = if self.large.is_empty() { Duration::MAX } else { self.turns.wait(now) };
             if !wait.is_zero() && !is_ending {
                 select! {
                     recv(self.waiting.items) -> item => first = item.ok(),
@@ -183,9 +179,8 @@ impl Committer {
     ///
     /// A commit takes a closure if one waits, and items whether or not one does. So a flood of transactions holds back
     /// nobody who publishes for longer than one closure takes, and a flood of events no transaction for longer than one
-    /// commit. Large batches of lanes take turns: each commit has at most one, and where anybody else is about they get
-    /// a part of the committer's time alone. So consumers that write much hold up the others for one batch, now and then,
-    /// however many they are.
+    /// commit. Large batches of lanes take turns, see `turns`: consumers that write much hold up the others for one batch, now
+    /// and then, however many they are.
     fn fill(&mut self, mut group: Group, mut first: Option<Admitted>, is_ending: bool) -> Group {
         if group.closure.is_none() {
             group.closure = self.waiting.closures.try_recv().ok();
@@ -200,24 +195,16 @@ impl Committer {
                 group.items.push(next);
             }
         }
-        let is_due = is_ending || self.large_wait().is_zero();
+        let now = self.shared.clock.now();
         if !group.is_empty() {
-            self.others_at = self.shared.clock.now();
+            self.turns.others_are_about(now);
         }
-        self.had_large = !self.large.is_empty() && is_due && (group.is_empty() || !self.had_large);
-        if self.had_large {
+        let is_due = !self.large.is_empty() && (is_ending || self.turns.wait(now).is_zero());
+        if is_due && self.turns.takes(!group.is_empty()) {
             group.items.extend(self.large.pop_front());
+            group.has_large = true;
         }
         group
-    }
-
-    /// How long the next large batch has to wait.
-    fn large_wait(&self) -> Duration {
-        let now = self.shared.clock.now();
-        if now.since(self.others_at) > LARGE_COMMIT_WAIT_MAX {
-            return Duration::ZERO;
-        }
-        self.large_after.since(now)
     }
 
     /// Commits a group and answers all of it.
@@ -233,12 +220,13 @@ impl Committer {
             }
         };
         let full = self.refuse_without_space(&mut group);
-        let begun = self.shared.clock.now();
+        let (begun, has_closure) = (self.shared.clock.now(), group.closure.is_some());
         let result = self.write(&database, &mut group, full);
         drop(database);
-        if self.had_large {
-            let now = self.shared.clock.now();
-            self.large_after = now.after((now.since(begun) * LARGE_COMMIT_SHARE).min(LARGE_COMMIT_WAIT_MAX));
+        let now = self.shared.clock.now();
+        // How long the application's closures take says nothing of the others.
+        if group.has_large || !has_closure {
+            self.turns.has_taken(now.since(begun), group.has_large, now);
         }
         let verdict = match result {
             Ok(()) => Verdict::Durable,

@@ -36,6 +36,7 @@ mod store;
 mod tests;
 mod topics;
 mod transaction;
+mod turns;
 #[cfg(test)]
 mod turns_tests;
 mod txn;

@@ -13,6 +13,7 @@ use tidegate::{
 };
 
 use super::record::full_event;
+use super::watch;
 
 /// The time at which the files were written.
 const START: Timestamp = Timestamp(1_518_000_000_000_000);
@@ -116,7 +117,10 @@ impl Base {
         let disk = MemoryMedium::new();
         disk.set_image(image);
         let clock = Arc::new(ManualClock::new(START));
-        let bus = match open(&folder, &disk, self.mode, &clock) {
+        watch::commits(true);
+        let opened = open(&folder, &disk, self.mode, &clock);
+        watch::commits(false);
+        let bus = match opened {
             Ok(bus) => bus,
             Err(error) => return Ok(format!("not opened: {error}")),
         };
@@ -125,11 +129,13 @@ impl Base {
         if is_all_told {
             self.all_told(&bus, &found)?;
         }
+        watch::commits(true);
         self.consume(&bus, &clock, &mut found)?;
         if let Err(error) = bus.publish("mails", full_event_of("new")) {
             found.error("publish", &error);
         }
         let ended = bus.shutdown(PATIENCE);
+        watch::commits(false);
         found.words.push(format!("{:?}", ended.storage).chars().take(40).collect());
         Ok(format!("{} events, {}", "+".repeat(found.events.min(3)), found.words.join("; ")))
     }

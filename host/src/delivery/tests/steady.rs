@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use super::rig::{DEADLINE, Hanging, Journal, Rig, add_one, config};
 use crate::clock::Clock;
-use crate::config::{OnDeadLetter, Order};
+use crate::config::{OnDeadLetter, Order, RetryPolicy};
 use crate::delivery::LaneState;
 use crate::effects::Context;
 use crate::event::EventParts;
 use crate::handler::{Delivery, Failure, FailureKind, handler_fn};
 use crate::ids::LaneId;
+use crate::limits::TRAP_REST;
 use crate::log::{Position, Wait};
 
 fn busy() -> Failure {
@@ -279,4 +280,38 @@ async fn a_lane_that_is_stopped_finishes_and_one_that_hangs_is_cut_off_and_leave
     running.settles(1).await;
     running.stop().await;
     assert_eq!(journal.lines(), ["a1/1"]);
+}
+
+#[tokio::test]
+async fn a_lane_rests_after_a_trap_longer_after_each_and_a_success_ends_that() {
+    const TOOK: Duration = Duration::from_millis(10);
+    let rig = Rig::new();
+    rig.topic("t").await;
+    let (journal, clock) = (Journal::default(), Arc::clone(&rig.clock));
+    let program = rig.program(&journal, move |delivery, _| {
+        if delivery.event.id().starts_with("trap") {
+            clock.advance(TOOK);
+            panic!("it always does");
+        }
+        Ok(())
+    });
+    let ids = ["trap-1", "trap-2", "fine", "trap-3"];
+    rig.publish("t", &ids.map(|id| (id, id))).await;
+    let config = config(&["t"]).retry(RetryPolicy::default().attempts(1));
+    let running = rig.start(config, program).await;
+    let mut rests = Vec::new();
+    for _ in 0..3 {
+        running
+            .reaches(|report| matches!(report.state, LaneState::Waiting { until } if until > rig.clock.now()))
+            .await;
+        let LaneState::Waiting { until } = running.consumer.status().remove(0).state else {
+            unreachable!("it was just seen")
+        };
+        rests.push(until.since(rig.clock.now()));
+        assert_eq!(running.rows().progress.counts.dead_letters, rests.len() as u64, "its letter is durable");
+        rig.clock.advance_to(until);
+    }
+    assert_eq!(rests, [TOOK * TRAP_REST, TOOK * TRAP_REST * 2, TOOK * TRAP_REST]);
+    running.settles(4).await;
+    assert_eq!(journal.lines(), ["trap-1/1", "trap-2/1", "fine/1", "trap-3/1"]);
 }
