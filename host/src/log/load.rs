@@ -201,7 +201,7 @@ impl Found {
 /// How many events the window knows of behind a partition's last batch, one after the other: one number that makes no
 /// sense is damage of the window's row, and counts for nothing.
 fn known_beyond(ends: &Ends, known: &BTreeSet<u64>) -> u64 {
-    (ends.next..).take_while(|offset| known.contains(offset)).count() as u64
+    (ends.next..=u64::MAX).take_while(|offset| known.contains(offset)).count() as u64
 }
 
 /// The last commit, once all tables have as many rows as it says.

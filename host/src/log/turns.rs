@@ -75,7 +75,7 @@ mod tests {
     #[test]
     fn what_large_commits_add_to_the_wait_of_others_is_a_small_part_of_a_commit() {
         for (took, typical) in [(MS * 3, MS), (MS * 6, MS), (MS * 40, MS * 30), (MS * 20, MS * 10)] {
-            let excess = (took - typical).as_secs_f64();
+            let excess = took.abs_diff(typical).as_secs_f64();
             let added = excess * excess / 2.0 / rest(took, typical).as_secs_f64();
             let share = added / typical.as_secs_f64() * f64::from(LARGE_COMMIT_DELAY);
             assert!((0.99..1.01).contains(&share), "{took:?}, {typical:?}: {share}");

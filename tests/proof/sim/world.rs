@@ -490,14 +490,20 @@ impl Life<'_> {
         self.idle.notified().await;
     }
 
-    /// One commit. Before time enough has passed for an event to be removed, it has been seen.
+    /// One commit.
     fn step(&mut self) -> Result<Step, String> {
+        self.observe()?;
+        Ok(self.stepper.commit())
+    }
+
+    /// Before time enough has passed for an event to be removed, it has been seen.
+    fn observe(&mut self) -> Result<(), String> {
         let now = self.world.clock.now();
         let is_due = now.since(self.observed) > KEPT_AT_MOST / 2 && !self.is_rotten;
         if is_due && unless_unreadable(self.world.model.observe(&self.bus))? {
             self.observed = now;
         }
-        Ok(self.stepper.commit())
+        Ok(())
     }
 
     /// Takes the answers of calls that have come to their end.
@@ -638,6 +644,8 @@ impl Life<'_> {
     async fn shut_down(&mut self) -> Result<(), String> {
         self.world.note(format_args!("shutdown"));
         let deadline = Duration::from_secs(self.world.draw(3) * 400);
+        // The last commits are made by the shutdown itself.
+        self.observe()?;
         let bus = self.bus.clone();
         let drained = self.drive(async move { bus.shutdown(deadline).await }).await?;
         for call in std::mem::take(&mut self.calls) {
