@@ -97,7 +97,7 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "window-forgotten-on-open",
         breaks: "the deduplication window survives a restart",
-        file: "host/src/log/open.rs",
+        file: "host/src/log/load.rs",
         find: "            window.load(row.value());\n",
         replace: "",
         proof: SIM,
@@ -179,7 +179,7 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "ends-forgotten-on-reopening",
         breaks: "no offset is given out twice",
-        file: "host/src/log/open.rs",
+        file: "host/src/log/load.rs",
         find: "            partition.advance(ends.next, ends.bytes_after);\n",
         replace: "",
         proof: SIM,
@@ -191,7 +191,7 @@ const MUTANTS: &[Mutant] = &[
         find: "                    Ran::Undo => {
                         drop(returned);
                         transaction.abort()?;
-                        return Ok(Attempt::Undone);
+                        return Ok((Attempt::Undone, last));
                     }\n",
         replace: "                    Ran::Undo => is_idle = false,\n",
         proof: SIM,
@@ -200,8 +200,8 @@ const MUTANTS: &[Mutant] = &[
         name: "clock-goes-back",
         breaks: "the clock never goes back over a restart",
         file: "host/src/log/txn.rs",
-        find: "        row[8..].copy_from_slice(&self.now.0.to_le_bytes());\n",
-        replace: "",
+        find: "number: self.commit, time: self.now,",
+        replace: "number: self.commit, time: Timestamp::default(),",
         proof: SIM,
     },
     Mutant {
@@ -354,4 +354,20 @@ fn update(from: &Path, to: &Path) -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn the_text_of_each_mutant_is_in_its_file_once() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        for mutant in MUTANTS {
+            let text = fs::read_to_string(root.join(mutant.file)).unwrap();
+            assert_eq!(text.matches(mutant.find).count(), 1, "{} in {}", mutant.name, mutant.file);
+        }
+    }
 }
