@@ -198,6 +198,20 @@ fn the_numbers_drawn_once_have_a_checksum_and_those_of_an_older_format_get_one()
 }
 
 #[test]
+fn a_table_that_has_not_as_many_rows_as_the_last_commit_says_is_damage() {
+    let disk = MemoryMedium::new();
+    let log = open(&disk);
+    let (_, lane) = consumer(&log);
+    log.close();
+    change(&disk, |transaction| {
+        let mut lanes = transaction.open_table(schema::LANES).unwrap();
+        assert!(lanes.remove((lane.consumer.0, 0)).unwrap().is_some());
+    });
+    let refused = try_open(&disk).err().unwrap().to_string();
+    assert!(refused.contains("lanes") && refused.contains("there are 1"), "{refused}");
+}
+
+#[test]
 fn a_row_or_a_table_that_is_always_there_is_missed() {
     let disk = MemoryMedium::new();
     let log = open(&disk);

@@ -191,7 +191,7 @@ impl Found {
                 let key = (self.id.0, partition, ends.next);
                 lost.push(Lost { key, count, bytes_before: ends.bytes_after });
                 ends.next = ends.next.saturating_add(count);
-                ends.bytes_after += batch::LOST_BYTES as u64;
+                ends.bytes_after = ends.bytes_after.saturating_add(batch::LOST_BYTES as u64);
             }
         }
         lost

@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 use world::{Counts, World, rots};
 
-/// After so many seeds a line says how far it is.
+/// After so many seeds a line says how far it is, with the counts up to there.
 const TOLD_EVERY: u64 = 1000;
 
 /// Runs so many seeds, on all cores.
@@ -27,7 +27,7 @@ const TOLD_EVERY: u64 = 1000;
 pub fn run(from: u64, seeds: u64, verbose: bool, alone: bool) -> Result<String, String> {
     silence_panics_on_purpose();
     let next = AtomicU64::new(from);
-    let counts = Mutex::new(Counts::default());
+    let held = Mutex::new((0, Counts::default()));
     let broken: Mutex<Option<(u64, String)>> = Mutex::new(None);
     let cores = thread::available_parallelism().map_or(1, usize::from);
     thread::scope(|scope| {
@@ -44,12 +44,15 @@ pub fn run(from: u64, seeds: u64, verbose: bool, alone: bool) -> Result<String, 
                     } else {
                         twice_where_asked(seed, from, folder.path(), verbose)
                     };
-                    let count = seed + 1 - from;
-                    if count.is_multiple_of(TOLD_EVERY) && count < seeds {
-                        eprintln!("sim: {count} of {seeds} seeds begun");
-                    }
                     match outcome {
-                        Ok(of_seed) => counts.lock().expect("nobody panics with it").merge(&of_seed),
+                        Ok(of_seed) => {
+                            let mut held = held.lock().expect("nobody panics with it");
+                            held.0 += 1;
+                            held.1.merge(&of_seed);
+                            if held.0 % TOLD_EVERY == 0 && held.0 < seeds {
+                                eprintln!("sim: {} of {seeds} seeds from {from} held: {}", held.0, held.1);
+                            }
+                        }
                         Err(why) => {
                             let mut broken = broken.lock().expect("nobody panics with it");
                             if broken.as_ref().is_none_or(|(other, _)| *other > seed) {
@@ -61,12 +64,13 @@ pub fn run(from: u64, seeds: u64, verbose: bool, alone: bool) -> Result<String, 
             });
         }
     });
+    let (held, counts) = held.into_inner().expect("nobody panicked with it");
     if let Some((seed, why)) = broken.into_inner().expect("nobody panicked with it") {
         return Err(format!(
-            "seed {seed}: {why}\nrepeat it: cargo xtask sim --seeds 1 --from {seed} --verbose 1"
+            "seed {seed}: {why}\nrepeat it: cargo xtask sim --seeds 1 --from {seed} --verbose 1\n\
+             {held} other seeds held: {counts}"
         ));
     }
-    let counts = counts.into_inner().expect("nobody panicked with it");
     Ok(format!("{}{counts}{KEPT}", begins(seeds, from)))
 }
 
