@@ -10,7 +10,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate::config::{BusConfig, CommitMode, Retention, TopicConfig};
+use tidegate::config::{BusConfig, CommitMode, Dedup, Retention, TopicConfig};
 use tidegate::testing::{ManualClock, MemoryMedium, SeededRandom, Step, Stepper};
 use tidegate::{
     Bus, BusError, Clock, ConsumerStatus, Event, Options, Random, ReadError, StorageEnd, Timestamp,
@@ -356,7 +356,9 @@ impl World {
 impl Life<'_> {
     async fn set_up(&mut self) -> Result<(), String> {
         for (topic, partitions) in TOPICS {
-            let config = TopicConfig::new(partitions);
+            // Longer than any seed takes: the model expects whatever was published to be known.
+            let dedup = Dedup::new(Duration::from_hours(24 * 30), Dedup::default().count);
+            let config = TopicConfig::new(partitions).dedup(dedup);
             let config = match topic {
                 "a" => config.sequence(true),
                 "b" => config.retention(Retention::keep_for(KEPT)),
