@@ -183,6 +183,7 @@ impl LaneTask {
     fn adopt(&mut self, control: &Control, desk: &mut Desk) {
         if self.generation != control.generation {
             self.instance = None;
+            self.traps = 0;
             self.program = Arc::clone(&control.program);
             self.generation = control.generation;
         }

@@ -7,7 +7,6 @@ use redb::{ReadableTable, TableHandle, WriteTransaction};
 
 use super::last_commit::LastCommit;
 use super::schema::{Tables, meta};
-
 use super::tests::{append, consumer, open, topic, try_open};
 use super::*;
 use crate::config::{Dedup, Retention, TopicConfig};

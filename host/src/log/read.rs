@@ -319,7 +319,7 @@ pub(super) fn lane(shared: &Shared, lane: LaneId) -> Result<Lane, ReadError> {
     let epoch = shared.lane_epoch(lane);
     let read = shared.begin_read()?;
     let key = (lane.consumer.0, lane.partition);
-    let what = || format!("the row of lane {} of consumer {}", lane.partition, lane.consumer);
+    let what = || schema::lane_row(lane);
     let progress: Progress = match read.open_table(LANES)?.get(key)? {
         Some(row) => schema::decode(key, row.value(), what)?,
         None => return Err(ReadError::UnknownConsumer(lane.consumer.to_string())),

@@ -150,7 +150,7 @@ pub(super) fn register(
         let stored = match stored_progress(txn, lane)? {
             Ok(None) if !is_new => {
                 let reason = "it is missing".to_owned();
-                return Ok(Err(ReadError::Damaged { what: lane_row(lane), reason }.into()));
+                return Ok(Err(ReadError::Damaged { what: schema::lane_row(lane), reason }.into()));
             }
             Ok(stored) => stored,
             Err(error) => return Ok(Err(error)),
@@ -345,16 +345,12 @@ fn put_consumer(txn: &mut Txn<'_>, id: ConsumerId, row: ConsumerRow) -> Result<(
     Ok(())
 }
 
-fn lane_row(lane: LaneId) -> String {
-    format!("the row of lane {} of consumer {}", lane.partition, lane.consumer)
-}
-
 fn stored_progress(txn: &Txn<'_>, lane: LaneId) -> AdminResult<Option<Progress>> {
     let key = (lane.consumer.0, lane.partition);
     let Some(row) = txn.tables.lanes.get(key)? else {
         return Ok(Ok(None));
     };
-    Ok(schema::decode(key, row.value(), || lane_row(lane)).map(Some).map_err(AdminError::from))
+    Ok(schema::decode(key, row.value(), || schema::lane_row(lane)).map(Some).map_err(AdminError::from))
 }
 
 fn put_progress(txn: &mut Txn<'_>, lane: LaneId, progress: &Progress) -> Result<(), StorageFault> {

@@ -1,8 +1,12 @@
 //! The tables, and the rows that aren't a lane's own.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata, Table, TableDefinition, WriteTransaction};
+use redb::{
+    ReadTransaction, ReadableTable, ReadableTableMetadata, Table, TableDefinition, TableHandle,
+    WriteTransaction,
+};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +14,7 @@ use super::error::{ReadError, StorageFault};
 use crate::clock::Timestamp;
 use crate::config::TopicConfig;
 use crate::handler::ProgramVersion;
-use crate::ids::{ConsumerId, TopicId};
+use crate::ids::{ConsumerId, LaneId, TopicId};
 
 /// The newest format that this build reads, and the one that it writes.
 pub(super) const FORMAT: u32 = 4;
@@ -66,20 +70,20 @@ pub(super) fn miscounted(
     read: &ReadTransaction,
     said: [u64; COUNTED],
 ) -> Result<Option<(&'static str, u64, u64)>, ReadError> {
-    let found = [
-        read.open_table(TOPICS)?.len()?,
-        read.open_table(BATCHES)?.len()?,
-        read.open_table(FLOORS)?.len()?,
-        read.open_table(IDENTITIES)?.len()?,
-        read.open_table(KEYS)?.len()?,
-        read.open_table(CONSUMERS)?.len()?,
-        read.open_table(LANES)?.len()?,
-        read.open_table(HELD)?.len()?,
-        read.open_table(DEAD_LETTERS)?.len()?,
-        read.open_table(STATE)?.len()?,
-    ];
-    let mut tables = NAMES.into_iter().zip(said).zip(found);
-    Ok(tables.find(|((_, said), found)| said != found).map(|((name, said), found)| (name, said, found)))
+    let tables: BTreeMap<_, _> = read.list_tables()?.map(|table| (table.name().to_owned(), table)).collect();
+    for (name, said) in NAMES.into_iter().zip(said) {
+        let table = tables.get(name).map(|table| read.open_untyped_table(table.clone())).transpose()?;
+        let found = table.map_or(Ok(0), |table| table.len())?;
+        if found != said {
+            return Ok(Some((name, said, found)));
+        }
+    }
+    Ok(None)
+}
+
+/// What errors call the row of a lane.
+pub(super) fn lane_row(lane: LaneId) -> String {
+    format!("the row of lane {} of consumer {}", lane.partition, lane.consumer)
 }
 
 /// Names in [`META`].

@@ -63,7 +63,7 @@ pub(super) fn consumer(log: &Log) -> (TopicId, LaneId) {
     (topic, LaneId { consumer, partition: 0 })
 }
 
-pub(super) fn lane_commit(log: &Log, lane: LaneId, next: u64, topic: TopicId) -> LaneCommit {
+fn lane_commit(log: &Log, lane: LaneId, next: u64, topic: TopicId) -> LaneCommit {
     let mut current = log.lane(lane).unwrap();
     current.progress.next.insert(topic, next);
     LaneCommit {
@@ -76,7 +76,7 @@ pub(super) fn lane_commit(log: &Log, lane: LaneId, next: u64, topic: TopicId) ->
     }
 }
 
-pub(super) fn letter(topic: TopicId, offset: u64, parked: Option<u64>) -> DeadLetter {
+fn letter(topic: TopicId, offset: u64, parked: Option<u64>) -> DeadLetter {
     DeadLetter {
         id: 0,
         at: Timestamp(5),
@@ -365,7 +365,7 @@ fn retention_removes_the_oldest_batches_but_never_what_a_consumer_has_not_finish
     assert_eq!(block_on(log.trim()).unwrap().events, 0, "a held event is still needed");
 }
 
-pub(super) fn held_reference(topic: TopicId, offset: u64) -> Held {
+fn held_reference(topic: TopicId, offset: u64) -> Held {
     Held {
         key: 0,
         topic,
