@@ -27,14 +27,17 @@ const BAIT: u64 = 64;
 /// Time between two looks at whether it still has as many.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-/// What each turn measures: 0 is beside hostile plugins, 1 and 2 are without.
-const TURNS: [usize; 16] = [0, 1, 2, 0, 0, 2, 1, 0, 0, 1, 2, 0, 0, 2, 1, 0];
+/// Turns of each kind of company in a round, each with a turn without any after it: so short that a machine that is slow for
+/// a while is slow for both.
+const TURNS: usize = 2;
 /// Events of each neighbour before a turn is measured: hostile plugins that begin, or come to their end.
 const SETTLE: usize = 20;
 /// Longest delivery of a hostile plugin, so that it soon rests when it is to.
 const DEADLINE: Duration = Duration::from_secs(1);
-/// How many times as long neighbours may wait.
+/// How many times as long neighbours may wait beside a hostile plugin.
 const LONGER_MAX: f64 = 1.5;
+/// The same beside all of them at once.
+const LONGER_BESIDE_ALL_MAX: f64 = 2.0;
 
 /// What is told of waits.
 const QUANTILES: [(&str, f64); 2] = [("p50", 0.5), ("p99", 0.99)];
@@ -50,32 +53,60 @@ fn acts() -> [(&'static str, Value); 5] {
     ]
 }
 
-/// From the call that publishes an event until the effects of the plugin that consumes it are durable. Hostile plugins run and
-/// rest in turn, in phases so short that a machine that is slow for a while is slow for both; and what it does to phases
-/// that are alike is told too.
+/// Who runs beside the neighbours.
+struct Company {
+    name: &'static str,
+    /// The names of the hostile plugins.
+    plugins: Vec<&'static str>,
+    longer_max: f64,
+}
+
+/// Each of the hostile plugins alone, and all at once.
+fn companies() -> Vec<Company> {
+    let all: Vec<_> = acts().map(|(name, _)| name).to_vec();
+    let alone = |name| Company { name, plugins: vec![name], longer_max: LONGER_MAX };
+    let mut companies: Vec<_> = all.iter().copied().map(alone).collect();
+    companies.push(Company { name: "all", plugins: all, longer_max: LONGER_BESIDE_ALL_MAX });
+    companies
+}
+
+/// From the call that publishes an event until the effects of the plugin that consumes it are durable. What the machine does to
+/// turns that are alike is told too.
 pub fn hostile_neighbours(scale: &Scale) -> Result<Vec<Row>> {
-    let samples = (4 * scale.samples).div_ceil(TURNS.len() * NEIGHBOURS);
-    let mut rounds = [(); QUANTILES.len()].map(|()| Rounds::default());
+    let companies = companies();
+    let mut rounds: Vec<_> =
+        companies.iter().map(|_| [(); QUANTILES.len()].map(|()| Rounds::default())).collect();
     let mut noise = Rounds::default();
     for _ in 0..scale.rounds {
-        let [mut hostile, mut quiet, mut quiet_again] = Neighbours::new()?.measure(samples)?;
+        let Measured { mut beside, quiet } = Neighbours::new()?.measure(&companies, scale.samples)?;
+        let [mut quiet, mut quiet_again] = quiet;
         noise.push(quiet_again.quantile(0.99), quiet.quantile(0.99));
         quiet.extend(quiet_again);
-        for (rounds, (_, part)) in rounds.iter_mut().zip(QUANTILES) {
-            rounds.push(hostile.quantile(part), quiet.quantile(part));
+        for (rounds, waits) in rounds.iter_mut().zip(&mut beside) {
+            for (rounds, (_, part)) in rounds.iter_mut().zip(QUANTILES) {
+                rounds.push(waits.quantile(part), quiet.quantile(part));
+            }
         }
     }
-    let row = |(rounds, (name, _)): (&Rounds, (&str, f64))| {
-        let id = format!("hostile-neighbours-{name}");
-        rounds.row(id, "µs", "the same consumers without hostile ones", Goal::AtMost(LONGER_MAX))
-    };
-    let noise = noise.row(
-        "hostile-neighbours-noise",
-        "µs",
-        "p99 without hostile ones, at other times",
-        Goal::AtMost(LONGER_MAX),
-    );
-    Ok(rounds.iter().zip(QUANTILES).map(row).chain([noise]).collect())
+    let mut rows = Vec::new();
+    for (Company { name, longer_max, .. }, rounds) in companies.iter().zip(&rounds) {
+        for (rounds, (quantile, _)) in rounds.iter().zip(QUANTILES) {
+            let id = format!("hostile-neighbours-{name}-{quantile}");
+            let goal = Goal::AtMost(*longer_max);
+            rows.push(rounds.row(id, "µs", "the same consumers without hostile ones", goal));
+        }
+    }
+    let beside_name = "p99 without hostile ones, at other times";
+    rows.push(noise.row("hostile-neighbours-noise", "µs", beside_name, Goal::AtMost(LONGER_MAX)));
+    Ok(rows)
+}
+
+/// How long events waited in a round.
+struct Measured {
+    /// Beside each company.
+    beside: Vec<Waits>,
+    /// Without any, in two parts.
+    quiet: [Waits; 2],
 }
 
 /// A bus with consumers that behave, and hostile ones.
@@ -116,25 +147,32 @@ impl Neighbours {
         Ok(Self { bus, published: 0, baits: Arc::default(), _folder: folder })
     }
 
-    /// So many waits in each turn: those beside hostile plugins, and those without, in two parts.
-    fn measure(mut self, samples: usize) -> Result<[Waits; 3]> {
+    /// So many waits beside each company, and at least as many without any.
+    fn measure(mut self, companies: &[Company], samples: usize) -> Result<Measured> {
+        let samples = samples.div_ceil(TURNS * NEIGHBOURS);
+        let mut measured = Measured {
+            beside: companies.iter().map(|_| Waits::default()).collect(),
+            quiet: [(); 2].map(|()| Waits::default()),
+        };
         // What the first events bring along (a plugin's first instance, the file's first pages) isn't measured.
         self.waits(samples)?;
-        let mut waits = [(); 3].map(|()| Waits::default());
-        for turn in TURNS {
-            let is_hostile = turn == 0;
-            self.set_hostile(is_hostile)?;
-            self.waits(SETTLE)?;
-            let found = if is_hostile { self.waits_beside_hostile(samples)? } else { self.waits(samples)? };
-            waits[turn].extend(found);
+        for turn in 0..TURNS {
+            for (number, Company { plugins, .. }) in companies.iter().enumerate() {
+                self.set_hostile(plugins)?;
+                self.waits(SETTLE)?;
+                measured.beside[number].extend(self.waits_beside_hostile(plugins, samples)?);
+                self.set_hostile(&[])?;
+                self.waits(SETTLE)?;
+                measured.quiet[(turn + number) % 2].extend(self.waits(samples / 2)?);
+            }
         }
-        Ok(waits)
+        Ok(measured)
     }
 
-    /// Has the hostile plugins go on or rest, and waits until they do.
-    fn set_hostile(&self, is_hostile: bool) -> Result<()> {
+    /// Has these hostile plugins go on and all others rest, and waits until they do.
+    fn set_hostile(&self, plugins: &[&str]) -> Result<()> {
         for (name, _) in acts() {
-            if is_hostile {
+            if plugins.contains(&name) {
                 self.bus.resume(name)?;
             } else {
                 self.bus.pause(name)?;
@@ -142,21 +180,23 @@ impl Neighbours {
         }
         let rests =
             |consumer: &ConsumerStatus| consumer.lanes.iter().all(|lane| lane.state == LaneState::Paused);
-        let hostile = |consumer: &&ConsumerStatus| acts().iter().any(|(name, _)| *name == consumer.name);
-        while !is_hostile && !self.bus.bus().consumers()?.iter().filter(hostile).all(rests) {
+        let is_to = |consumer: &&ConsumerStatus| {
+            acts().iter().any(|(name, _)| *name == consumer.name && !plugins.contains(name))
+        };
+        while !self.bus.bus().consumers()?.iter().filter(is_to).all(rests) {
             thread::park_timeout(PAUSE);
         }
         Ok(())
     }
 
-    fn waits_beside_hostile(&mut self, samples: usize) -> Result<Waits> {
+    fn waits_beside_hostile(&mut self, plugins: &[&str], samples: usize) -> Result<Waits> {
         let (bus, baits) = (self.bus.clone(), Arc::clone(&self.baits));
         let measuring = &AtomicBool::new(true);
         thread::scope(|scope| {
-            bait(&bus, &baits)?;
+            bait(&bus, &baits, plugins)?;
             let feeder = scope.spawn(move || {
                 while measuring.load(Ordering::Relaxed) {
-                    bait(&bus, &baits)?;
+                    bait(&bus, &baits, plugins)?;
                     thread::park_timeout(LOOK_EVERY);
                 }
                 anyhow::Ok(())
@@ -201,10 +241,10 @@ impl Neighbours {
     }
 }
 
-/// Gives hostile plugins more to do that come to the end of what they have.
-fn bait(bus: &Blocking, baits: &AtomicU64) -> Result<()> {
+/// Gives these hostile plugins more to do that come to the end of what they have.
+fn bait(bus: &Blocking, baits: &AtomicU64, plugins: &[&str]) -> Result<()> {
     let consumers = bus.bus().consumers()?;
-    for (name, act) in acts() {
+    for (name, act) in acts().into_iter().filter(|(name, _)| plugins.contains(name)) {
         let consumer = consumers.iter().find(|consumer| consumer.name == name);
         let lag = consumer.with_context(|| format!("{name} isn't there"))?.lag_events;
         if lag < BAIT {
