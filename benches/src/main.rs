@@ -4,8 +4,9 @@
 //! while is slow for both. What counts is the ratio: its median over the rounds, with the smallest and the largest.
 
 mod arguments;
-mod bare;
 mod machine;
+mod memory;
+mod peers;
 mod report;
 mod row;
 mod scale;

@@ -25,12 +25,12 @@ impl Report {
     /// Prints the table.
     pub fn print(&self) {
         println!(
-            "{:<34} {:>11} {:>11}  {:<9} {:>7} {:>15}  {:<8} {:<4} beside it",
+            "{:<38} {:>11} {:>11}  {:<9} {:>7} {:>15}  {:<8} {:<4} beside it",
             "work", "ours", "beside", "unit", "ratio", "spread", "goal", "met"
         );
         for row in &self.rows {
             println!(
-                "{:<34} {:>11.1} {:>11.1}  {:<9} {:>7.2} {:>15}  {:<8} {:<4} {}",
+                "{:<38} {:>11.1} {:>11.1}  {:<9} {:>7.2} {:>15}  {:<8} {:<4} {}",
                 row.id,
                 row.ours,
                 row.beside,

@@ -10,16 +10,38 @@ pub struct Scale {
     pub samples: usize,
     /// Events of a benchmark that measures a rate of groups.
     pub group_events: usize,
+    /// Events of a log that has grown.
+    pub grown_events: usize,
+    /// Consumers that have nothing to do.
+    pub idle_consumers: usize,
+    /// Partitions of a topic that has many.
+    pub many_partitions: u32,
 }
 
 impl Scale {
     /// Enough to rely on: some minutes in all.
     pub fn full() -> Self {
-        Self { rounds: 5, flood_events: 100_000, samples: 1000, group_events: 200_000 }
+        Self {
+            rounds: 5,
+            flood_events: 100_000,
+            samples: 1000,
+            group_events: 200_000,
+            grown_events: 10_000_000,
+            idle_consumers: 1000,
+            many_partitions: 1000,
+        }
     }
 
     /// As little as touches everything.
     pub fn smoke() -> Self {
-        Self { rounds: 1, flood_events: 1000, samples: 30, group_events: 1000 }
+        Self {
+            rounds: 1,
+            flood_events: 1000,
+            samples: 30,
+            group_events: 1000,
+            grown_events: 20_000,
+            idle_consumers: 20,
+            many_partitions: 50,
+        }
     }
 }

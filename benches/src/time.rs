@@ -11,6 +11,20 @@ pub fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
     (outcome, begun.elapsed())
 }
 
+/// Measures how long something takes that no closure holds.
+#[derive(Clone, Copy)]
+pub struct Stopwatch(Instant);
+
+impl Stopwatch {
+    pub fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    pub fn took(&self) -> Duration {
+        self.0.elapsed()
+    }
+}
+
 /// How long each of many like operations took.
 #[derive(Default)]
 pub struct Waits {

@@ -54,9 +54,9 @@ pub const TRANSACTIONS_WAITING_MAX: usize = 1024;
 pub const TRANSACTION_TIME_MAX: Duration = Duration::from_secs(5);
 /// Age after which a snapshot gives nothing more: while it lives, the file keeps what was changed since.
 pub const SNAPSHOT_AGE_MAX: Duration = Duration::from_mins(10);
-/// A batch row is split at this size, so that reading one event never reads much more. A little under a power of two of
-/// pages wastes least of redb's allocation.
-pub const BATCH_BYTES_MAX: usize = 256 << 10;
+/// A batch row is split before it grows beyond this size, so that reading one event never reads much more. A page of redb that
+/// holds a row is a power of two, and the row shares it with its key: a little less wastes least.
+pub const BATCH_BYTES_MAX: usize = (256 << 10) - 256;
 /// Cache of the database, reads and writes together: redb's own default of 1 GiB is too much for an embedded bus.
 pub const CACHE_BYTES: usize = 64 << 20;
 /// Floor of the setting above: below it, every read goes to the disk.
@@ -105,7 +105,7 @@ pub const READ_EVENTS_MAX: usize = 1024;
 pub const READ_BYTES_MAX: usize = 1 << 20;
 
 /// Deliveries whose effects a lane commits at once.
-pub const LANE_BATCH_DELIVERIES: usize = 256;
+pub const LANE_BATCH_DELIVERIES: usize = 1024;
 /// Bytes of effects after which a lane commits: so few that a batch is large, see below, only by a delivery that is.
 pub const LANE_BATCH_BYTES: usize = 128 << 10;
 /// Time after which a lane commits what it has, however little.
@@ -126,6 +126,11 @@ pub const TRAP_REST: u32 = 9;
 pub const TRAP_DOUBLED_MAX: u32 = 10;
 /// Longest such rest.
 pub const TRAP_REST_MAX: Duration = Duration::from_secs(4);
+/// What part of a commit's time, one in so many, those that the last commit has answered are given to come back before the next
+/// one begins without them: who is there already waits no longer than for a commit that is a little slower.
+pub const COMPANY_WAIT: u32 = 8;
+/// Longest time that they are given, in which the committer keeps its core.
+pub const COMPANY_WAIT_MAX: Duration = Duration::from_millis(1);
 /// Bytes from which on a lane's batch is large, and takes turns with others like it: each commit has one at most.
 pub const LANE_COMMIT_LARGE: usize = 256 << 10;
 /// What large batches add to the wait of others, on average: so small a part of what a commit takes, one in so many.

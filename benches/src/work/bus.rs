@@ -12,7 +12,7 @@ use crate::report::target;
 const ROWS: TableDefinition<u64, &[u8]> = TableDefinition::new("rows");
 
 /// Partitions of every topic.
-const PARTITIONS: u32 = 8;
+pub const PARTITIONS: u32 = 8;
 /// Keys of events, unless said otherwise.
 pub const KEYS: usize = 1000;
 /// Bytes of an event's data, and of a row.
@@ -29,6 +29,7 @@ impl Measured {
         let folder = TempDir::new_in(target()?)?;
         let bus = Bus::open(folder.path())?.blocking();
         bus.create_topic("plain", TopicConfig::new(PARTITIONS))?;
+        bus.create_topic("single", TopicConfig::new(1))?;
         bus.create_topic("numbered", TopicConfig::new(PARTITIONS).sequence(true))?;
         Ok(Self { bus, _folder: folder })
     }

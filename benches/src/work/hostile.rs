@@ -1,17 +1,17 @@
 //! How long events wait for their effects while hostile plugins run beside their consumers.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tidegate::config::{ConsumerConfig, Grants, PluginConfig, PluginLimits, RetryPolicy, TopicConfig};
+use tidegate::config::{ConsumerConfig, Grants, PluginLimits, RetryPolicy, TopicConfig};
 use tidegate::{Blocking, Bus, ConsumerStatus, Event, LaneState};
 
+use super::consume::guest;
 use super::waits::joined;
 use crate::report::target;
 use crate::row::{Goal, Rounds, Row};
@@ -257,11 +257,4 @@ fn bait(bus: &Blocking, baits: &AtomicU64, plugins: &[&str]) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// A component of the tests.
-fn guest(name: &str) -> Result<PluginConfig> {
-    let file: PathBuf = target()?.join("plugins/guests").join(name).with_extension("wasm");
-    ensure!(file.exists(), "{} is not there: `cargo xtask plugins` builds it", file.display());
-    Ok(PluginConfig::new(file))
 }

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::{hostile, rates, waits};
+use super::{consume, flow, grow, hostile, publish, rates, waits};
 use crate::row::Row;
 use crate::scale::Scale;
 
@@ -16,7 +16,65 @@ pub struct Bench {
 }
 
 /// All benchmarks, in the order in which they run.
-pub const BENCHES: [Bench; 5] = [
+pub const BENCHES: [Bench; 19] = [
+    Bench {
+        id: "publish-groups",
+        about: "events a second in groups, beside bare redb and a plain file",
+        run: publish::publish_rate,
+    },
+    Bench {
+        id: "publish-latency",
+        about: "how long one publisher waits for each event, beside a plain file",
+        run: publish::publish_latency,
+    },
+    Bench {
+        id: "publish-64",
+        about: "64 publishers that each wait for their acknowledgement, beside NATS",
+        run: publish::publish_many,
+    },
+    Bench {
+        id: "consume-read",
+        about: "a plugin that reads the data, beside NATS",
+        run: consume::consume_read,
+    },
+    Bench {
+        id: "consume-state",
+        about: "a plugin that counts in its state, beside bare redb",
+        run: consume::consume_state,
+    },
+    Bench {
+        id: "call-cost",
+        about: "the host's cost of a delivery to a plugin, beyond a native handler's",
+        run: consume::call_cost,
+    },
+    Bench {
+        id: "end-to-end",
+        about: "10,000 events a second, from the call to durable effects, beside bare redb's commits",
+        run: flow::end_to_end,
+    },
+    Bench {
+        id: "reload",
+        about: "the longest gap in deliveries when a plugin is replaced under 20,000 events a second",
+        run: flow::reload,
+    },
+    Bench {
+        id: "grow-log",
+        about: "publishing to a log of 10 million events, and opening it",
+        run: grow::log,
+    },
+    Bench { id: "grow-partitions", about: "publishing to 1,000 partitions, beside 8", run: grow::partitions },
+    Bench { id: "grow-idle", about: "what 10,000 idle lanes take", run: grow::idle },
+    Bench {
+        id: "grow-window",
+        about: "the memory of a deduplication window of a million identities",
+        run: grow::window,
+    },
+    Bench { id: "grow-file", about: "the size of the file beside what is retained", run: grow::file },
+    Bench {
+        id: "grow-stalled",
+        about: "a consumer beside one that stands still at its bound of held events",
+        run: grow::stalled,
+    },
     Bench {
         id: "transaction-flood",
         about: "how long a transaction waits while 64 publishers flood the bus",

@@ -1,8 +1,12 @@
 //! The benchmarks.
 
 mod bus;
+mod consume;
+mod flow;
+mod grow;
 mod hostile;
 mod list;
+mod publish;
 mod rates;
 mod waits;
 

@@ -4,7 +4,7 @@ use anyhow::Result;
 use tidegate::Event;
 
 use super::bus::{KEYS, Measured, data, event};
-use crate::bare::Bare;
+use crate::peers::Bare;
 use crate::row::{Goal, Rounds, Row};
 use crate::scale::Scale;
 use crate::time::{rate, timed};

@@ -74,6 +74,11 @@ impl Lanes {
                 seed: self.log.seed(),
             },
             log: Arc::clone(&self.log),
+            names: setup
+                .topics
+                .iter()
+                .filter_map(|topic| Some((*topic, self.log.topic_name(*topic)?)))
+                .collect(),
             topics: setup.topics,
             config: Arc::new(setup.config),
             board: Board::new(setup.partitions),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::interruption::Interruption;
-use super::lane::{Shared, topic_name};
+use super::lane::Shared;
 use super::machine::{Machine, Missing, Step, Subject};
 use super::merge::{Item, Merge, Next};
 use crate::clock::Timestamp;
@@ -181,8 +181,7 @@ impl Desk {
 
     fn settle_missing(&mut self, now: Timestamp) {
         if let Some((topic, Item::Missing { offset, offset_last, failure })) = self.merge.take() {
-            let missing =
-                Missing { topic, topic_name: topic_name(&self.shared.log, topic), offset, offset_last };
+            let missing = Missing { topic, topic_name: self.shared.topic_name(topic), offset, offset_last };
             self.machine.missing(&missing, failure, now);
         }
     }
@@ -191,7 +190,7 @@ impl Desk {
         Subject {
             target: Target::Fresh(topic, event.offset),
             topic,
-            topic_name: topic_name(&self.shared.log, topic),
+            topic_name: self.shared.topic_name(topic),
             offset: event.offset,
             commit: event.commit,
             appended: event.appended,
@@ -212,7 +211,7 @@ impl Desk {
         let subject = Subject {
             target: Target::Held(id),
             topic: held.topic,
-            topic_name: topic_name(&self.shared.log, held.topic),
+            topic_name: self.shared.topic_name(held.topic),
             offset: held.offset,
             commit: held.commit,
             appended: held.appended,

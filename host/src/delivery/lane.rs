@@ -3,6 +3,7 @@
 //! It works in batches. A batch is as many deliveries as fit into its bounds, on one view of the state, with one commit
 //! at its end. Between two batches it looks at what it was told (another program, pause, stop) and lets others run.
 
+use std::collections::BTreeMap;
 use std::future::pending;
 use std::sync::Arc;
 
@@ -28,9 +29,19 @@ use crate::log::{Log, Watcher};
 pub(super) struct Shared {
     pub log: Arc<Log>,
     pub topics: Vec<TopicId>,
+    /// Their names.
+    pub names: BTreeMap<TopicId, Arc<str>>,
     pub config: Arc<ConsumerConfig>,
     pub owner: ContextOwner,
     pub board: Board,
+}
+
+impl Shared {
+    /// A topic's name. One that the log doesn't know any more goes by its number.
+    pub(super) fn topic_name(&self, topic: TopicId) -> Arc<str> {
+        let known = self.names.get(&topic).cloned().or_else(|| self.log.topic_name(topic));
+        known.unwrap_or_else(|| topic.to_string().into())
+    }
 }
 
 /// What a consumer tells its lanes.
@@ -208,7 +219,7 @@ impl LaneTask {
             match desk.next(now)? {
                 Task::Deliver(subject) => {
                     deliveries += 1;
-                    self.deliver(desk, subject).await?;
+                    self.deliver(desk, subject, now).await?;
                 }
                 Task::Settled => {}
                 Task::Rest(Step::Rest(why, due)) => {
@@ -228,8 +239,12 @@ impl LaneTask {
     }
 
     /// Makes one attempt.
-    async fn deliver(&mut self, desk: &mut Desk, subject: Subject) -> Result<(), Interruption> {
-        let started = self.clock().now();
+    async fn deliver(
+        &mut self,
+        desk: &mut Desk,
+        subject: Subject,
+        started: Timestamp,
+    ) -> Result<(), Interruption> {
         if self.to_mark > 0 || desk.machine.crashes(subject.target) > 0 {
             self.to_mark = self.to_mark.saturating_sub(1);
             desk.machine.mark(subject.target, started);
@@ -389,9 +404,4 @@ async fn sleep_until(clock: &dyn Clock, moment: Option<Timestamp>) {
         Some(moment) => clock.sleep_until(moment).await,
         None => pending().await,
     }
-}
-
-/// A topic's name. One that the log doesn't know any more goes by its number.
-pub(super) fn topic_name(log: &Log, topic: TopicId) -> Arc<str> {
-    log.topic_name(topic).unwrap_or_else(|| topic.to_string().into())
 }

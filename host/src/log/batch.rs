@@ -20,9 +20,10 @@
 
 use thiserror::Error;
 
-use super::record::{self, RecordError, bounded_u32};
+use super::record::{self, Digits, RecordError, bounded_u32};
 use crate::clock::Timestamp;
 use crate::event::Event;
+use crate::limits::BATCH_BYTES_MAX;
 
 /// The version that is written.
 const VERSION: u8 = 2;
@@ -32,6 +33,8 @@ const VERSION_WITHOUT_KEY: u8 = 1;
 const VERSION_LOST: u8 = 3;
 /// The size of such a row.
 pub(super) const LOST_BYTES: usize = 28;
+/// Bytes of a record's end.
+const END: usize = 4;
 const FIXED: usize = 1 + 1 + 2 + 4 + 8 + 8 + 4 + 8;
 
 /// The key of a batch's row: topic, partition, first offset.
@@ -85,45 +88,73 @@ fn parse_lost(key: BatchKey, row: &[u8]) -> BatchError {
 }
 
 /// Records on their way into a batch.
-#[derive(Debug, Default)]
-pub(super) struct BatchBuilder {
-    ends: Vec<u32>,
-    records: Vec<u8>,
+///
+/// They are copied once, into their row.
+pub(super) struct BatchBuilder<R> {
+    /// With their numbers among the events of their keys, where their topic keeps one.
+    records: Vec<(R, Option<u64>)>,
+    bytes: usize,
 }
 
-impl BatchBuilder {
-    /// Adds the event of this place, with its number among the events of its key where the topic keeps one.
-    pub fn push(&mut self, place: BatchKey, event: &Event, sequence: Option<u64>) {
-        record::encode(event, sequence, &place_bytes(place), &mut self.records);
-        self.ends.push(bounded_u32(self.records.len()));
+/// What a [`BatchBuilder`] makes a record of.
+pub(super) trait Unplaced {
+    /// The record, without what its place adds to it.
+    fn record(&self) -> &[u8];
+
+    /// Where its number goes, where it gets one.
+    fn digits(&self) -> Option<Digits>;
+}
+
+impl<R: Unplaced> BatchBuilder<R> {
+    /// One without records.
+    pub fn new() -> Self {
+        Self { records: Vec::new(), bytes: 0 }
+    }
+
+    /// Adds a record, with its number among the events of its key where the topic keeps one.
+    pub fn push(&mut self, record: R, number: Option<u64>) {
+        self.bytes += record.record().len();
+        self.records.push((record, number));
+    }
+
+    /// Whether the record may go into the same row. Into an empty one each may, however large.
+    pub fn has_room_for(&self, record: &R) -> bool {
+        let bytes = self.row_bytes() + END + record.record().len();
+        self.records.is_empty() || bytes <= BATCH_BYTES_MAX
     }
 
     /// How many events it has.
     pub fn count(&self) -> u32 {
-        bounded_u32(self.ends.len())
+        bounded_u32(self.records.len())
     }
 
     /// The size of the row, in bytes.
     pub fn row_bytes(&self) -> usize {
-        FIXED + 4 * self.ends.len() + 4 + self.records.len()
+        FIXED + END * self.records.len() + 4 + self.bytes
     }
 
     /// Writes the row of this key into `out`, which has [`row_bytes`](Self::row_bytes) bytes.
     pub fn write(&self, key: BatchKey, commit: u64, appended: Timestamp, bytes_before: u64, out: &mut [u8]) {
-        let mut head = Vec::with_capacity(FIXED + 4 * self.ends.len() + 4);
+        let mut head = Vec::with_capacity(FIXED + END * self.records.len() + 4);
         head.extend_from_slice(&[VERSION, 0, 0, 0]);
         head.extend_from_slice(&self.count().to_le_bytes());
         head.extend_from_slice(&commit.to_le_bytes());
         head.extend_from_slice(&appended.0.to_le_bytes());
         head.extend_from_slice(&0u32.to_le_bytes());
         head.extend_from_slice(&bytes_before.to_le_bytes());
-        for end in &self.ends {
-            head.extend_from_slice(&end.to_le_bytes());
+        let (front, mut back) = out.split_at_mut(head.capacity());
+        let mut end = 0;
+        for (offset, (record, number)) in (key.2..).zip(&self.records) {
+            let bytes = record.record();
+            let (this, rest) = std::mem::take(&mut back).split_at_mut(bytes.len());
+            this.copy_from_slice(bytes);
+            record::settle(this, &place_bytes((key.0, key.1, offset)), record.digits().zip(*number));
+            back = rest;
+            end += bytes.len();
+            head.extend_from_slice(&bounded_u32(end).to_le_bytes());
         }
         head.extend_from_slice(&checksum(VERSION, &head, key).to_le_bytes());
-        let (front, back) = out.split_at_mut(head.len());
         front.copy_from_slice(&head);
-        back.copy_from_slice(&self.records);
     }
 }
 
@@ -215,6 +246,30 @@ fn place_bytes((topic, partition, offset): BatchKey) -> [u8; 16] {
     bytes
 }
 
+/// A record by itself.
+pub(super) struct Loose {
+    record: Vec<u8>,
+}
+
+impl Loose {
+    /// An event that gets no number.
+    pub fn of(event: &Event) -> Self {
+        let mut record = Vec::new();
+        record::encode_unplaced(event, false, &mut record);
+        Self { record }
+    }
+}
+
+impl Unplaced for Loose {
+    fn record(&self) -> &[u8] {
+        &self.record
+    }
+
+    fn digits(&self) -> Option<Digits> {
+        None
+    }
+}
+
 /// Writes the checksum of the header of a row that is long enough for the header it says it has.
 pub(super) fn seal(key: BatchKey, row: &mut [u8]) {
     let Some(count) = row.get(4..).and_then(|rest| rest.first_chunk()) else { return };
@@ -239,10 +294,10 @@ mod tests {
     const KEY: BatchKey = (1, 2, 3);
 
     fn row(ids: &[&str]) -> Vec<u8> {
-        let mut builder = BatchBuilder::default();
-        for (offset, id) in (KEY.2..).zip(ids) {
+        let mut builder = BatchBuilder::new();
+        for id in ids {
             let event = Event::new(*id, "/s", "T").json_text("[1,2]").build().unwrap();
-            builder.push((KEY.0, KEY.1, offset), &event, None);
+            builder.push(Loose::of(&event), None);
         }
         let mut row = vec![0; builder.row_bytes()];
         builder.write(KEY, 7, Timestamp(99), 1234, &mut row);
@@ -299,13 +354,10 @@ mod tests {
 
     #[test]
     fn a_batch_of_an_older_format_is_read_wherever_it_is() {
-        let mut builder = BatchBuilder::default();
-        record::encode(&Event::new("a", "/s", "T").build().unwrap(), None, &[], &mut builder.records);
-        builder.ends.push(bounded_u32(builder.records.len()));
-        let mut row = vec![0; builder.row_bytes()];
-        builder.write(KEY, 7, Timestamp(99), 0, &mut row);
+        let mut row = row(&["a"]);
         row[0] = VERSION_WITHOUT_KEY;
         seal(KEY, &mut row);
+        record::seal(&[], &mut row[FIXED + END + 4..]);
         assert_eq!(Batch::parse((9, 9, 9), &row).unwrap().event(0).unwrap().id(), "a");
     }
 }

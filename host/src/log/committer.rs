@@ -8,6 +8,7 @@ use crossbeam_channel::{Receiver, select};
 use redb::Database;
 
 use super::admission::{Admitted, AdmittedClosure, Waiting};
+use super::company::Company;
 use super::error::{ReadError, StorageFault};
 use super::guard::storing;
 use super::last_commit::LastCommit;
@@ -90,6 +91,7 @@ pub(super) struct Committer {
     /// Large batches that wait for their turn, within the bounds of the queue that they come from.
     large: VecDeque<Admitted>,
     turns: Turns,
+    company: Company,
     windows: Windows,
     last: LastCommit,
     /// Whether the ballast is there, or can't be.
@@ -106,6 +108,7 @@ impl Committer {
             end,
             large: VecDeque::new(),
             turns: Turns::default(),
+            company: Company::none(),
             windows: loaded.windows,
             last: loaded.last,
             ballast_settled: false,
@@ -164,6 +167,10 @@ impl Committer {
                     recv(self.end) -> _ => is_ending = true,
                     default(wait) => {}
                 }
+            }
+            if !is_ending {
+                let (taken, waiting) = (usize::from(first.is_some()), &self.waiting);
+                self.company.gather(|| taken + waiting.items.len() + waiting.closures.len());
             }
             let group = self.fill(group, first, is_ending);
             if !group.is_empty() {
@@ -236,7 +243,9 @@ impl Committer {
                 Verdict::InDoubt(fault)
             }
         };
+        let answered = group.items.len();
         group.finish(&self.shared, &verdict);
+        self.company = Company::answered(answered, self.turns.typical());
     }
 
     /// Answers the items that a full disk refuses, and takes them out. Returns the free bytes and their floor if there are

@@ -1,9 +1,12 @@
 //! A lane's batch on its way into a commit: progress, held events, dead letters, state and events, all or nothing.
 
+use std::sync::Arc;
+
 use tokio::sync::oneshot;
 
 use super::error::{CommitError, StorageFault};
 use super::lane_rows::LaneCommit;
+use super::new_events::NewEvents;
 use super::schema::{self, meta};
 use super::txn::{Change, Txn, Verdict};
 use crate::limits::{COMMIT_BYTES_MAX, LANE_COMMIT_LARGE};
@@ -17,13 +20,15 @@ pub(super) type CommitReply = oneshot::Sender<Result<(), CommitError>>;
 /// See the module.
 pub(super) struct CommitLane {
     commit: LaneCommit,
+    /// What its deliveries have published.
+    events: Arc<NewEvents>,
     stale: bool,
     reply: CommitReply,
 }
 
 impl CommitLane {
-    pub fn new(commit: LaneCommit, reply: CommitReply) -> Self {
-        Self { commit, stale: false, reply }
+    pub fn new(commit: LaneCommit, events: NewEvents, reply: CommitReply) -> Self {
+        Self { commit, events: Arc::new(events), stale: false, reply }
     }
 }
 
@@ -41,7 +46,7 @@ impl Change for CommitLane {
     }
 
     fn adds(&self) -> bool {
-        !self.commit.effects.events.is_empty()
+        !self.events.is_empty()
     }
 
     /// A lane waits for its answer before it goes on, so no other commit of it is overtaken.
@@ -78,11 +83,8 @@ impl Change for CommitLane {
                 None => drop(txn.tables.state.remove(key.as_slice())?),
             }
         }
-        for (topic, event) in &self.commit.effects.events {
-            // Topics are never removed while a bus is open, so what was there when the plugin asked still is.
-            if let Some(topic) = txn.shared.topic(*topic) {
-                txn.append(&topic, event)?;
-            }
+        for event in self.events.iter() {
+            txn.append(event)?;
         }
         Ok(())
     }

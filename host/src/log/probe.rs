@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::batch::{Batch, BatchBuilder, BatchKey};
+use super::batch::{Batch, BatchBuilder, BatchKey, Loose};
 use super::lane_rows::{DeadLetter, Held, LaneCounts, Marked, Progress, Target, Wait};
 use super::schema::{self, ConsumerRow, TopicRow};
 use super::window::{self, Place, Window};
@@ -46,9 +46,9 @@ pub fn batch(row: &[u8]) -> Result<Vec<Result<Event, String>>, String> {
 
 /// Events as a batch.
 pub fn batch_of(events: &[Event]) -> Vec<u8> {
-    let mut builder = BatchBuilder::default();
-    for (offset, event) in (BATCH_KEY.2..).zip(events) {
-        builder.push((BATCH_KEY.0, BATCH_KEY.1, offset), event, None);
+    let mut builder = BatchBuilder::new();
+    for event in events {
+        builder.push(Loose::of(event), None);
     }
     let mut row = vec![0; builder.row_bytes()];
     builder.write(BATCH_KEY, 7, Timestamp(1_518_000_000_000_000), 0, &mut row);

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 use super::error::{PublishError, StorageFault};
+use super::new_events::NewEvents;
 use super::shared::Shared;
 use super::topics::Topic;
 use super::txn::{Appended, Change, Txn, Verdict};
@@ -44,37 +45,43 @@ pub(super) type PublishReply = oneshot::Sender<Result<Vec<Published>, PublishErr
 
 /// Events that become durable together.
 pub(super) struct Publish {
-    events: Vec<(Arc<Topic>, Event)>,
-    /// The number that the last event of the events' key has to have; they have one key, and one topic that numbers them.
-    expected: Option<u64>,
-    bytes: usize,
+    events: Arc<NewEvents>,
+    expected: Option<Expected>,
     appended: Vec<Appended>,
     /// Why nothing is appended.
     refused: Option<PublishError>,
     reply: PublishReply,
 }
 
+/// What has to hold for events of one key, and of one topic that numbers them.
+pub(super) struct Expected {
+    /// The key.
+    pub key: String,
+    /// The number of its last event.
+    pub number: u64,
+}
+
 impl Publish {
-    pub fn new(events: Vec<(Arc<Topic>, Event)>, expected: Option<u64>, reply: PublishReply) -> Self {
-        let bytes = events.iter().map(|(_, event)| event.size()).sum();
-        Self { events, expected, bytes, appended: Vec::new(), refused: None, reply }
+    pub fn new(events: NewEvents, expected: Option<Expected>, reply: PublishReply) -> Self {
+        Self { events: Arc::new(events), expected, appended: Vec::new(), refused: None, reply }
     }
 
     /// Whether somebody was faster. Events that are all there already were published by this call before, or by one like
     /// it: what has come since doesn't matter then.
     fn conflict(&self, txn: &mut Txn<'_>) -> Result<Option<PublishError>, StorageFault> {
-        let (Some(expected), Some((topic, first))) = (self.expected, self.events.first()) else {
+        let (Some(expected), Some(first)) = (&self.expected, self.events.first()) else {
             return Ok(None);
         };
+        let Some(key) = first.key() else { return Ok(None) };
         let mut is_known = true;
-        for (_, event) in &self.events {
-            is_known = is_known && txn.known(topic, event)?.is_some();
+        for event in self.events.iter() {
+            is_known = is_known && txn.known(&event)?.is_some();
         }
         if is_known {
             return Ok(None);
         }
-        let actual = txn.version(topic, first.key())?;
-        Ok(check_version(topic, first.key(), expected, actual).err())
+        let actual = txn.version(first.topic(), key)?;
+        Ok(check_version(first.topic(), &expected.key, expected.number, actual).err())
     }
 }
 
@@ -111,7 +118,7 @@ pub(super) fn check_version(
 
 impl Change for Publish {
     fn bytes(&self) -> usize {
-        self.bytes
+        self.events.bytes()
     }
 
     fn adds(&self) -> bool {
@@ -125,8 +132,8 @@ impl Change for Publish {
             return Ok(());
         }
         self.appended.reserve_exact(self.events.len());
-        for (topic, event) in &self.events {
-            self.appended.push(txn.append(topic, event)?);
+        for event in self.events.iter() {
+            self.appended.push(txn.append(event)?);
         }
         // Where the first ones are not durable yet, the item that brings them has something to write.
         if self.appended.iter().all(|appended| appended.duplicate) {

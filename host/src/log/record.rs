@@ -24,6 +24,8 @@ use crate::event::{Attribute, Data, Event, EventParts, SEQUENCE};
 const PREFIX: usize = 4 + 4 + 1 + 1 + 2 + 4 + 8 + 4;
 /// Where what `head_crc` covers begins.
 const COVERED: usize = 8;
+/// Digits of a number among the events of a key: as many as any has.
+const NUMBER_DIGITS: usize = 20;
 
 /// The record's data was erased on purpose. No writer sets this yet; a reader must not take it for damage.
 const FLAG_ERASED: u8 = 1 << 1;
@@ -47,9 +49,23 @@ pub(crate) enum RecordError {
     Meaning(&'static str),
 }
 
+/// Where the number of an event goes within its record.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Digits {
+    at: usize,
+}
+
 /// Appends an event's record to `out`, with its number among the events of its key where the topic keeps one. It is read
 /// back at this place alone, which has no bytes where a record has no place.
 pub(crate) fn encode(event: &Event, sequence: Option<u64>, place: &[u8], out: &mut Vec<u8>) {
+    let start = out.len();
+    let digits = encode_unplaced(event, sequence.is_some(), out);
+    settle(&mut out[start..], place, digits.zip(sequence));
+}
+
+/// Appends an event's record without what [`settle`] adds: its number, if it gets one, and the checksums. Says where the
+/// number goes.
+pub(crate) fn encode_unplaced(event: &Event, is_numbered: bool, out: &mut Vec<u8>) -> Option<Digits> {
     let start = out.len();
     let (kind, data) = match event.data() {
         None => (DATA_NONE, [].as_slice()),
@@ -58,12 +74,23 @@ pub(crate) fn encode(event: &Event, sequence: Option<u64>, place: &[u8], out: &m
         Some(Data::Binary(bytes)) => (DATA_BINARY, bytes.as_slice()),
     };
     out.resize(start + PREFIX, 0);
-    encode_head(event, sequence, out);
+    let digits = encode_head(event, is_numbered, out).map(|at| Digits { at: at - start });
     let head_len = out.len() - start - PREFIX;
     out.extend_from_slice(data);
     let record = &mut out[start..];
     record[COVERED + 1] = kind;
     record[PREFIX - 4..PREFIX].copy_from_slice(&bounded_u32(head_len).to_le_bytes());
+    digits
+}
+
+/// Completes a record for its place.
+pub(super) fn settle(record: &mut [u8], place: &[u8], number: Option<(Digits, u64)>) {
+    if let Some((Digits { at }, mut number)) = number {
+        for digit in record[at..at + NUMBER_DIGITS].iter_mut().rev() {
+            *digit = b'0' + (number % 10) as u8;
+            number /= 10;
+        }
+    }
     seal(place, record);
 }
 
@@ -85,7 +112,8 @@ fn checksum(place: &[u8], part: &[u8]) -> u32 {
     crc.finalize()
 }
 
-fn encode_head(event: &Event, sequence: Option<u64>, out: &mut Vec<u8>) {
+/// Returns where in `out` the number's digits are.
+fn encode_head(event: &Event, is_numbered: bool, out: &mut Vec<u8>) -> Option<usize> {
     put_bytes(out, event.id().as_bytes());
     put_bytes(out, event.source().as_bytes());
     put_bytes(out, event.kind().as_bytes());
@@ -97,18 +125,27 @@ fn encode_head(event: &Event, sequence: Option<u64>, out: &mut Vec<u8>) {
         put_bytes(out, text.as_bytes());
     }
     let extensions = event.extensions();
-    put_varint(out, (extensions.len() + usize::from(sequence.is_some())) as u64);
+    put_varint(out, (extensions.len() + usize::from(is_numbered)) as u64);
     // The names stay in ascending order.
-    let mut sequence = sequence.map(sequence_attribute);
+    let mut digits = None;
     for (name, value) in extensions {
-        if let Some(number) = sequence.take_if(|_| name > SEQUENCE) {
-            put_extension(out, SEQUENCE, &number);
+        if is_numbered && digits.is_none() && name > SEQUENCE {
+            digits = Some(put_sequence(out));
         }
         put_extension(out, name, value);
     }
-    if let Some(number) = sequence {
-        put_extension(out, SEQUENCE, &number);
+    if is_numbered && digits.is_none() {
+        digits = Some(put_sequence(out));
     }
+    digits
+}
+
+/// Makes room for a number as the attribute's value: `CloudEvents` asks for text whose alphabetical order is the order of the
+/// events.
+fn put_sequence(out: &mut Vec<u8>) -> usize {
+    put_bytes(out, SEQUENCE.as_bytes());
+    put_tagged(out, 2, &[b'0'; NUMBER_DIGITS]);
+    out.len() - NUMBER_DIGITS
 }
 
 fn put_extension(out: &mut Vec<u8>, name: &str, value: &Attribute) {
@@ -125,11 +162,6 @@ fn put_extension(out: &mut Vec<u8>, name: &str, value: &Attribute) {
         Attribute::UriReference(text) => put_tagged(out, 5, text.as_bytes()),
         Attribute::Timestamp(text) => put_tagged(out, 6, text.as_bytes()),
     }
-}
-
-/// A number as the attribute's value: `CloudEvents` asks for text whose alphabetical order is the order of the events.
-fn sequence_attribute(number: u64) -> Attribute {
-    Attribute::Text(format!("{number:020}"))
 }
 
 /// Reads the record at this place back.

@@ -18,8 +18,9 @@ use super::lane_rows::{DeadLetter, Lane, LaneCommit};
 use super::letters::{self, Fate};
 use super::load;
 use super::medium::Medium;
+use super::new_events::NewEvents;
 use super::open;
-use super::publish::{self, Publish, Published};
+use super::publish::{self, Expected, Publish, Published};
 use super::read::{self, Entry, Numbered, StateSnapshot};
 use super::registry::{self, Position};
 use super::retention::{self, Trimmed};
@@ -213,8 +214,7 @@ impl Log {
     ///
     /// See [`PublishError`].
     pub async fn append(&self, events: Vec<(&str, Event)>) -> Result<Vec<Published>, PublishError> {
-        let events = self.checked(events)?;
-        self.append_checked(events, None).await
+        self.append_checked(self.checked(events)?, None).await
     }
 
     /// Publishes events of one key on condition that the last one of the key has this number, 0 where there is to be none.
@@ -228,23 +228,22 @@ impl Log {
         expected: u64,
         events: Vec<Event>,
     ) -> Result<Vec<Published>, PublishError> {
+        let Some(key) = events.first().map(|first| first.key().to_owned()) else { return Ok(Vec::new()) };
+        let other = events.iter().find(|event| event.key() != key).map(|other| other.key().to_owned());
         let events = self.checked(events.into_iter().map(|event| (topic, event)).collect())?;
-        if let Some((topic, first)) = events.first() {
-            publish::check_sequenced(topic)?;
-            if let Some((_, other)) = events.iter().find(|(_, event)| event.key() != first.key()) {
-                return Err(PublishError::MixedKeys {
-                    first: first.key().to_owned(),
-                    other: other.key().to_owned(),
-                });
-            }
+        if let Some(first) = events.topics().next() {
+            publish::check_sequenced(first)?;
         }
-        self.append_checked(events, Some(expected)).await
+        if let Some(other) = other {
+            return Err(PublishError::MixedKeys { first: key, other });
+        }
+        self.append_checked(events, Some(Expected { key, number: expected })).await
     }
 
     async fn append_checked(
         &self,
-        events: Vec<(Arc<Topic>, Event)>,
-        expected: Option<u64>,
+        events: NewEvents,
+        expected: Option<Expected>,
     ) -> Result<Vec<Published>, PublishError> {
         if events.is_empty() {
             return Ok(Vec::new());
@@ -298,7 +297,7 @@ impl Log {
         reading(|| read::key_events(&self.shared, &*self.shared.sequenced(topic)?, key, after))
     }
 
-    fn checked(&self, events: Vec<(&str, Event)>) -> Result<Vec<(Arc<Topic>, Event)>, PublishError> {
+    fn checked(&self, events: Vec<(&str, Event)>) -> Result<NewEvents, PublishError> {
         if events.len() > PUBLISH_EVENTS_MAX {
             return Err(PublishError::TooMany {
                 what: format!("{} events", events.len()),
@@ -306,19 +305,23 @@ impl Log {
             });
         }
         let mut bytes = 0;
-        let mut checked: Vec<(Arc<Topic>, Event)> = Vec::with_capacity(events.len());
-        for (name, event) in events {
+        let mut topics: Vec<Arc<Topic>> = Vec::with_capacity(events.len());
+        for (name, event) in &events {
             // Most calls name one topic.
-            let topic = match checked.last() {
-                Some((topic, _)) if &*topic.name == name => Arc::clone(topic),
-                _ => self.topic(name).ok_or_else(|| PublishError::UnknownTopic(name.to_owned()))?,
+            let topic = match topics.last() {
+                Some(topic) if &*topic.name == *name => Arc::clone(topic),
+                _ => self.topic(name).ok_or_else(|| PublishError::UnknownTopic((*name).to_owned()))?,
             };
-            publish::check_event(&self.shared, &topic, &event)?;
+            publish::check_event(&self.shared, &topic, event)?;
             bytes += event.size();
-            checked.push((topic, event));
+            topics.push(topic);
         }
-        if checked.len() > 1 && bytes > COMMIT_BYTES_MAX {
+        if topics.len() > 1 && bytes > COMMIT_BYTES_MAX {
             return Err(PublishError::TooMany { what: format!("{bytes} bytes"), max: COMMIT_BYTES_MAX });
+        }
+        let mut checked = NewEvents::with_capacity(events.len());
+        for (topic, (_, event)) in topics.into_iter().zip(events) {
+            checked.push(self.shared.hash_key, topic, &event);
         }
         Ok(checked)
     }
@@ -328,9 +331,17 @@ impl Log {
     /// # Errors
     ///
     /// See [`CommitError`].
-    pub async fn commit(&self, commit: LaneCommit) -> Result<(), CommitError> {
+    pub async fn commit(&self, mut commit: LaneCommit) -> Result<(), CommitError> {
+        let published = std::mem::take(&mut commit.effects.events);
+        let mut events = NewEvents::with_capacity(published.len());
+        for (topic, event) in published {
+            // Topics are never removed while a bus is open, so what was there when the plugin asked still is.
+            if let Some(topic) = self.shared.topic(topic) {
+                events.push(self.shared.hash_key, topic, &event);
+            }
+        }
         let (reply, answer) = oneshot::channel();
-        let change = Box::new(CommitLane::new(commit, reply));
+        let change = Box::new(CommitLane::new(commit, events, reply));
         // Lanes run on threads of their own, so a refusal means that the log is closed.
         let admitted = async { self.admission()?.enqueue(change).await };
         admitted.await.map_err(|_| CommitError::Closed)?;

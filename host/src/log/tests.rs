@@ -181,6 +181,16 @@ fn a_batch_larger_than_a_row_is_split_and_read_from_any_offset() {
     }
     assert!(log.read(id, 0, 35, 2, 1 << 20).unwrap().is_empty());
     assert_eq!(log.read(id, 0, 0, 1000, 3 * large.len()).unwrap().len(), 3, "a read is bounded in bytes");
+    log.close();
+    let database = disk.open(&redb::Builder::new()).unwrap();
+    let batches = database.begin_read().unwrap().open_table(schema::BATCHES).unwrap();
+    let rows: Vec<_> = batches.iter().unwrap().map(|row| row.unwrap().1.value().len()).collect();
+    assert!(rows.iter().all(|bytes| *bytes <= BATCH_BYTES_MAX), "{rows:?}");
+    // The last one has what is left.
+    assert!(
+        rows[..rows.len() - 1].iter().all(|bytes| bytes + large.len() > BATCH_BYTES_MAX / 10 * 9),
+        "{rows:?}"
+    );
 }
 
 #[test]

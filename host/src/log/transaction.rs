@@ -12,6 +12,8 @@ use redb::{
 use tokio::sync::oneshot;
 
 use super::error::{PublishError, StorageFault, TransactionError};
+use super::hash;
+use super::new_events::NewEvent;
 use super::publish::{self, Published};
 use super::topics::Topic;
 use super::txn::{Txn, Verdict};
@@ -136,8 +138,8 @@ impl<'t> Transaction<'t> {
     /// or hands the error back and has all of it undone.
     #[expect(clippy::needless_pass_by_value, reason = "as everywhere, who publishes an event hands it over")]
     pub fn publish(&mut self, topic: &str, event: Event) -> Result<Published, PublishError> {
-        let topic = self.admit(topic, &event)?;
-        self.append(&topic, &event)
+        let event = self.admit(topic, &event)?;
+        self.append(event)
     }
 
     /// Publishes an event on condition that the last event of its key has this number, 0 where there is to be none: what
@@ -153,14 +155,14 @@ impl<'t> Transaction<'t> {
         expected: u64,
         event: Event,
     ) -> Result<Published, PublishError> {
-        let topic = self.admit(topic, &event)?;
-        publish::check_sequenced(&topic)?;
-        let known = self.txn.known(&topic, &event).map_err(|fault| self.fail(fault))?;
+        let new = self.admit(topic, &event)?;
+        publish::check_sequenced(new.topic())?;
+        let known = self.txn.known(&new).map_err(|fault| self.fail(fault))?;
         if known.is_none() {
-            let actual = self.txn.version(&topic, event.key()).map_err(|fault| self.fail(fault))?;
-            publish::check_version(&topic, event.key(), expected, actual)?;
+            let actual = self.last_number(new.topic(), event.key())?;
+            publish::check_version(new.topic(), event.key(), expected, actual)?;
         }
-        self.append(&topic, &event)
+        self.append(new)
     }
 
     /// The number of the last event of a key, 0 where there is none: what this transaction has published counts.
@@ -172,7 +174,7 @@ impl<'t> Transaction<'t> {
     pub fn version(&mut self, topic: &str, key: &str) -> Result<u64, PublishError> {
         let topic = self.topic(topic)?;
         publish::check_sequenced(&topic)?;
-        self.txn.version(&topic, key).map_err(|fault| self.fail(fault))
+        self.last_number(&topic, key)
     }
 
     /// The time that the commit's events get.
@@ -190,7 +192,7 @@ impl<'t> Transaction<'t> {
     }
 
     /// Checks what has to hold before anything is written.
-    fn admit(&mut self, topic: &str, event: &Event) -> Result<Arc<Topic>, PublishError> {
+    fn admit(&mut self, topic: &str, event: &Event) -> Result<NewEvent, PublishError> {
         let topic = self.topic(topic)?;
         publish::check_event(self.txn.shared, &topic, event)?;
         if let Some((free, min)) = self.full {
@@ -206,11 +208,16 @@ impl<'t> Transaction<'t> {
         }
         self.events += 1;
         self.bytes = bytes;
-        Ok(topic)
+        Ok(NewEvent::of(self.txn.shared.hash_key, topic, event))
     }
 
-    fn append(&mut self, topic: &Arc<Topic>, event: &Event) -> Result<Published, PublishError> {
-        let appended = self.txn.append(topic, event).map_err(|fault| self.fail(fault))?;
+    fn last_number(&mut self, topic: &Topic, key: &str) -> Result<u64, PublishError> {
+        let key = hash::key_identity(self.txn.shared.hash_key, topic.id, key);
+        self.txn.version(topic, key).map_err(|fault| self.fail(fault))
+    }
+
+    fn append(&mut self, event: NewEvent) -> Result<Published, PublishError> {
+        let appended = self.txn.append(event).map_err(|fault| self.fail(fault))?;
         if !appended.duplicate {
             self.is_dirty.set(true);
         }

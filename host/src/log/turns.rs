@@ -46,6 +46,11 @@ impl Turns {
         self.others_at = Some(now);
     }
 
+    /// What a commit without a large batch takes.
+    pub fn typical(&self) -> Duration {
+        self.typical
+    }
+
     /// A commit has taken this time.
     pub fn has_taken(&mut self, took: Duration, with_large: bool, now: Timestamp) {
         if with_large {

@@ -1,25 +1,23 @@
 //! One commit in the making: what the items of a group write, and what memory learns once that is durable.
 
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::batch::BatchBuilder;
 use super::error::StorageFault;
 use super::guard;
-use super::hash;
-use super::keys::StagedKeys;
+use super::keys::{KeyIdentity, StagedKeys};
 use super::last_commit::LastCommit;
+use super::new_events::NewEvent;
 use super::read;
 use super::schema::{Tables, meta};
 use super::shared::Shared;
 use super::topics::Topic;
-use super::window::{self, Identity, Place, Window};
+use super::window::{self, Identity, IdentityMap, IdentitySet, Place, Window};
 use crate::clock::Timestamp;
 use crate::config::Dedup;
-use crate::event::Event;
 use crate::ids::{LaneId, TopicId};
-use crate::limits::BATCH_BYTES_MAX;
 
 /// Something that wants to be part of a commit.
 ///
@@ -95,16 +93,16 @@ struct StagedPartition {
     first: u64,
     next: u64,
     bytes: u64,
-    batch: BatchBuilder,
+    batch: BatchBuilder<NewEvent>,
 }
 
 /// Identities on their way into a topic's window.
 struct StagedIdentities {
     bounds: Dedup,
     /// Those that leave the window with this commit.
-    expired: HashSet<Identity>,
+    expired: IdentitySet,
     /// Where they are, with their number among the events of their key.
-    places: HashMap<Identity, (Place, Option<u64>)>,
+    places: IdentityMap<(Place, Option<u64>)>,
     /// In the order in which they came.
     rows: Vec<(Identity, Place)>,
 }
@@ -150,12 +148,13 @@ impl<'t> Txn<'t> {
     }
 
     /// Appends an event to its topic, unless it is there already.
-    pub fn append(&mut self, topic: &Arc<Topic>, event: &Event) -> Result<Appended, StorageFault> {
-        let (identity, known) = self.identify(topic, event)?;
+    pub fn append(&mut self, event: NewEvent) -> Result<Appended, StorageFault> {
+        let (remembers, known) = self.identify(&event)?;
         if let Some(known) = known {
             return Ok(known);
         }
-        let partition = hash::partition_of(hash::key_hash(event.key()), topic.partition_count());
+        let (topic, partition, identity) = (event.topic(), event.partition(), event.identity());
+        let topic_id = topic.id;
         let into = self.staged.entry((topic.id, partition)).or_insert_with(|| {
             let ends = topic.partitions[partition as usize].ends();
             StagedPartition {
@@ -163,43 +162,36 @@ impl<'t> Txn<'t> {
                 first: ends.next,
                 next: ends.next,
                 bytes: ends.bytes_after,
-                batch: BatchBuilder::default(),
+                batch: BatchBuilder::new(),
             }
         });
+        if !into.batch.has_room_for(&event) {
+            into.write(&mut self.tables, partition, self.commit, self.now)?;
+        }
         let place = Place { partition, offset: into.next };
-        let sequence = if topic.sequence {
-            let key = hash::key_identity(self.shared.hash_key, topic.id, event.key());
-            Some(self.keys.push(&mut self.tables.keys, topic.id, key, place.offset)?)
-        } else {
-            None
+        let sequence = match event.key() {
+            Some(key) => Some(self.keys.push(&mut self.tables.keys, topic_id, key, place.offset)?),
+            None => None,
         };
-        into.batch.push((topic.id.0, partition, place.offset), event, sequence);
+        into.batch.push(event, sequence);
         // Only a damaged row can say that there were so many.
         into.next = into.next.checked_add(1).ok_or_else(guard::exhausted)?;
         self.offsets = self.offsets.saturating_add(1);
-        if let Some(identity) = identity
-            && let Some(staged) = self.identities.get_mut(&topic.id)
-        {
+        if remembers && let Some(staged) = self.identities.get_mut(&topic_id) {
             staged.places.insert(identity, (place, sequence));
             staged.rows.push((identity, place));
-        }
-        if into.batch.row_bytes() >= BATCH_BYTES_MAX {
-            into.write(&mut self.tables, partition, self.commit, self.now)?;
         }
         Ok(Appended { place, sequence, duplicate: false })
     }
 
     /// Where an event of the same identity is, if the topic's window knows one.
-    pub fn known(&mut self, topic: &Topic, event: &Event) -> Result<Option<Appended>, StorageFault> {
-        Ok(self.identify(topic, event)?.1)
+    pub fn known(&mut self, event: &NewEvent) -> Result<Option<Appended>, StorageFault> {
+        Ok(self.identify(event)?.1)
     }
 
-    /// What the topic's window knows the event by, if it has one, and where an event of that identity is.
-    fn identify(
-        &mut self,
-        topic: &Topic,
-        event: &Event,
-    ) -> Result<(Option<Identity>, Option<Appended>), StorageFault> {
+    /// Whether the topic remembers what it has, and where an event of the same identity is.
+    fn identify(&mut self, event: &NewEvent) -> Result<(bool, Option<Appended>), StorageFault> {
+        let (topic, identity) = (event.topic(), event.identity());
         let staged = match self.identities.entry(topic.id) {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => {
@@ -210,31 +202,29 @@ impl<'t> Txn<'t> {
                 entry.insert(StagedIdentities {
                     bounds,
                     expired: expired.into_iter().collect(),
-                    places: HashMap::new(),
+                    places: HashMap::default(),
                     rows: Vec::new(),
                 })
             }
         };
         if staged.bounds.count == 0 {
-            return Ok((None, None));
+            return Ok((false, None));
         }
-        let identity = hash::identity(self.shared.hash_key, topic.id, event);
         if let Some((place, sequence)) = staged.places.get(&identity).copied() {
-            return Ok((Some(identity), Some(Appended { place, sequence, duplicate: true })));
+            return Ok((true, Some(Appended { place, sequence, duplicate: true })));
         }
         let durable = self.windows.get(&topic.id).and_then(|window| window.get(identity));
         let Some(place) = durable.filter(|_| !staged.expired.contains(&identity)) else {
-            return Ok((Some(identity), None));
+            return Ok((true, None));
         };
         let sequence =
             if topic.sequence { read::stored_sequence(&self.tables.batches, topic.id, place)? } else { None };
-        Ok((Some(identity), Some(Appended { place, sequence, duplicate: true })))
+        Ok((true, Some(Appended { place, sequence, duplicate: true })))
     }
 
     /// The number of the key's last event, 0 where there is none: what this commit has appended counts. The topic numbers
     /// its events.
-    pub fn version(&mut self, topic: &Topic, key: &str) -> Result<u64, StorageFault> {
-        let key = hash::key_identity(self.shared.hash_key, topic.id, key);
+    pub fn version(&mut self, topic: &Topic, key: KeyIdentity) -> Result<u64, StorageFault> {
         self.keys.last(&self.tables.keys, topic.id, key)
     }
 
@@ -312,7 +302,7 @@ impl StagedPartition {
         commit: u64,
         now: Timestamp,
     ) -> Result<(), StorageFault> {
-        let batch = std::mem::take(&mut self.batch);
+        let batch = std::mem::replace(&mut self.batch, BatchBuilder::new());
         if batch.count() == 0 {
             return Ok(());
         }

@@ -4,7 +4,7 @@
 //! memory it is a map of the same. What falls out of the window is read back from its row, so that memory holds each
 //! identity once.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
 
 use redb::ReadableTable;
@@ -49,11 +49,14 @@ impl Hasher for IdentityHasher {
     }
 }
 
+pub(super) type IdentityMap<V> = HashMap<Identity, V, BuildHasherDefault<IdentityHasher>>;
+pub(super) type IdentitySet = HashSet<Identity, BuildHasherDefault<IdentityHasher>>;
+
 /// The identities that a topic remembers, as far as they are durable.
 #[derive(Default)]
 pub(super) struct Window {
     /// The partition and the two halves of the offset: 28 bytes an entry, where whole ones would be padded to 32.
-    places: HashMap<Identity, (u32, u32, u32), BuildHasherDefault<IdentityHasher>>,
+    places: IdentityMap<(u32, u32, u32)>,
 }
 
 impl Window {

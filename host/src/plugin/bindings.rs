@@ -12,4 +12,5 @@ wasmtime::component::bindgen!({
     world: "consumer",
     imports: { default: trappable },
     exports: { default: async },
+    ownership: Borrowing { duplicate_if_necessary: true },
 });

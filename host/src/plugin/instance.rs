@@ -10,9 +10,9 @@ use wasmtime::Store;
 
 use super::bindings::Consumer;
 use super::bindings::exports::tidegate::plugin::plugin::Description;
-use super::bindings::tidegate::plugin::types;
 use super::failure::{failure, timeout};
 use super::host::Host;
+use super::imports::types;
 use crate::clock::{BoxFuture, Timestamp};
 use crate::effects::Context;
 use crate::handler::{Delivery, Failure, FailureKind, Instance};
@@ -54,11 +54,12 @@ impl PluginInstance {
             ));
         }
         self.poisoned = true;
-        let record = types::Delivery::from(delivery);
+        let extensions = types::extensions(&delivery.event);
+        let record = types::delivery(delivery, &extensions);
         let lent = Lent::new(&mut self.store, delivery, context);
         let handler = self.consumer.tidegate_plugin_handler();
         let outcome = call(lent.store, delivery.now, self.deadline, async |store| {
-            handler.call_handle(store, &record).await
+            handler.call_handle(store, record).await
         })
         .await;
         drop(lent);

@@ -4,14 +4,18 @@ mod counter;
 mod fault;
 mod hostile;
 mod idle;
+mod reader;
 mod surroundings;
+mod tally;
 mod witness;
 
 pub use counter::{Count, Counter, CounterSettings, Request};
 pub use fault::Fault;
 pub use hostile::{Act, Hostile, HostileSettings};
 pub use idle::Idle;
+pub use reader::Reader;
 pub use surroundings::Surroundings;
+pub use tally::Tally;
 pub use witness::Testimony;
 
 // Of worlds other than the contract's.

@@ -5,7 +5,7 @@ mod context;
 mod logging;
 mod publisher;
 mod state;
-mod types;
+pub(super) mod types;
 
 /// A bound as the contract tells it to a guest.
 fn bound(max: usize) -> u32 {

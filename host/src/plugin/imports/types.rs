@@ -6,81 +6,83 @@ use crate::plugin::bindings::tidegate::plugin::types;
 
 impl types::Host for crate::plugin::host::Host {}
 
-impl From<&Delivery> for types::Delivery {
-    fn from(delivery: &Delivery) -> Self {
-        Self {
-            topic: delivery.topic.to_string(),
-            partition: delivery.partition,
-            offset: delivery.offset,
-            appended: delivery.appended.0,
-            attempt: delivery.attempt,
-            first_attempt: delivery.first_attempt.0,
-            redriven: delivery.redriven,
-            event: (&*delivery.event).into(),
-        }
+/// The extension attributes of an event, as [`delivery`] refers to them.
+pub(in crate::plugin) fn extensions(event: &Event) -> Vec<(&str, types::AttributeParam<'_>)> {
+    event.extensions().map(|(name, value)| (name, value.into())).collect()
+}
+
+/// A delivery as the guest gets it: it refers to the host's own, whose extension attributes these are.
+pub(in crate::plugin) fn delivery<'a>(
+    delivery: &'a Delivery,
+    extensions: &'a [(&'a str, types::AttributeParam<'a>)],
+) -> types::Delivery<'a> {
+    let event = &*delivery.event;
+    types::Delivery {
+        topic: &delivery.topic,
+        partition: delivery.partition,
+        offset: delivery.offset,
+        appended: delivery.appended.0,
+        attempt: delivery.attempt,
+        first_attempt: delivery.first_attempt.0,
+        redriven: delivery.redriven,
+        event: types::Event {
+            id: event.id(),
+            source: event.source(),
+            type_: event.kind(),
+            subject: event.subject(),
+            time: event.time(),
+            datacontenttype: event.datacontenttype(),
+            dataschema: event.dataschema(),
+            extensions,
+            data: event.data().map(types::DataParam::from),
+        },
     }
 }
 
-impl From<&Event> for types::Event {
-    fn from(event: &Event) -> Self {
-        Self {
-            id: event.id().to_owned(),
-            source: event.source().to_owned(),
-            type_: event.kind().to_owned(),
-            subject: event.subject().map(str::to_owned),
-            time: event.time().map(str::to_owned),
-            datacontenttype: event.datacontenttype().map(str::to_owned),
-            dataschema: event.dataschema().map(str::to_owned),
-            extensions: event.extensions().map(|(name, value)| (name.to_owned(), value.into())).collect(),
-            data: event.data().map(types::Data::from),
-        }
-    }
-}
-
-impl From<&Attribute> for types::Attribute {
-    fn from(value: &Attribute) -> Self {
+impl<'a> From<&'a Attribute> for types::AttributeParam<'a> {
+    fn from(value: &'a Attribute) -> Self {
         match value {
             Attribute::Boolean(value) => Self::Boolean(*value),
             Attribute::Integer(value) => Self::Integer(*value),
-            Attribute::Text(text) => Self::Text(text.clone()),
-            Attribute::Binary(bytes) => Self::Binary(bytes.clone()),
-            Attribute::Uri(uri) => Self::Uri(uri.clone()),
-            Attribute::UriReference(reference) => Self::UriReference(reference.clone()),
-            Attribute::Timestamp(time) => Self::Timestamp(time.clone()),
+            Attribute::Text(text) => Self::Text(text),
+            Attribute::Binary(bytes) => Self::Binary(bytes),
+            Attribute::Uri(uri) => Self::Uri(uri),
+            Attribute::UriReference(reference) => Self::UriReference(reference),
+            Attribute::Timestamp(time) => Self::Timestamp(time),
         }
     }
 }
 
-impl From<types::Attribute> for Attribute {
-    fn from(value: types::Attribute) -> Self {
+impl From<types::AttributeResult> for Attribute {
+    fn from(value: types::AttributeResult) -> Self {
         match value {
-            types::Attribute::Boolean(value) => Self::Boolean(value),
-            types::Attribute::Integer(value) => Self::Integer(value),
-            types::Attribute::Text(text) => Self::Text(text),
-            types::Attribute::Binary(bytes) => Self::Binary(bytes),
-            types::Attribute::Uri(uri) => Self::Uri(uri),
-            types::Attribute::UriReference(reference) => Self::UriReference(reference),
-            types::Attribute::Timestamp(time) => Self::Timestamp(time),
+            types::AttributeResult::Boolean(value) => Self::Boolean(value),
+            types::AttributeResult::Integer(value) => Self::Integer(value),
+            types::AttributeResult::Text(text) => Self::Text(text),
+            types::AttributeResult::Binary(bytes) => Self::Binary(bytes),
+            types::AttributeResult::Uri(uri) => Self::Uri(uri),
+            types::AttributeResult::UriReference(reference) => Self::UriReference(reference),
+            types::AttributeResult::Timestamp(time) => Self::Timestamp(time),
         }
     }
 }
 
-impl From<&Data> for types::Data {
-    fn from(data: &Data) -> Self {
+impl<'a> From<&'a Data> for types::DataParam<'a> {
+    fn from(data: &'a Data) -> Self {
         match data {
-            Data::Json(text) => Self::Json(text.clone()),
-            Data::Text(text) => Self::Text(text.clone()),
-            Data::Binary(bytes) => Self::Binary(bytes.clone()),
+            Data::Json(text) => Self::Json(text),
+            Data::Text(text) => Self::Text(text),
+            Data::Binary(bytes) => Self::Binary(bytes),
         }
     }
 }
 
-impl From<types::Data> for Data {
-    fn from(data: types::Data) -> Self {
+impl From<types::DataResult> for Data {
+    fn from(data: types::DataResult) -> Self {
         match data {
-            types::Data::Json(text) => Self::Json(text),
-            types::Data::Text(text) => Self::Text(text),
-            types::Data::Binary(bytes) => Self::Binary(bytes),
+            types::DataResult::Json(text) => Self::Json(text),
+            types::DataResult::Text(text) => Self::Text(text),
+            types::DataResult::Binary(bytes) => Self::Binary(bytes),
         }
     }
 }
@@ -95,30 +97,6 @@ impl From<types::Failure> for Failure {
         match reason.retry_after_ms {
             Some(ms) => failure.with_retry_after(std::time::Duration::from_millis(ms)),
             None => failure,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_kind_of_attribute_and_data_crosses_unchanged() {
-        let text = || "2024-01-01T00:00:00Z".to_owned();
-        for attribute in [
-            Attribute::Boolean(true),
-            Attribute::Integer(i32::MIN),
-            Attribute::Text(text()),
-            Attribute::Binary(vec![0, 255]),
-            Attribute::Uri(text()),
-            Attribute::UriReference(text()),
-            Attribute::Timestamp(text()),
-        ] {
-            assert_eq!(Attribute::from(types::Attribute::from(&attribute)), attribute);
-        }
-        for data in [Data::Json("1.50".to_owned()), Data::Text(text()), Data::Binary(vec![0, 255])] {
-            assert_eq!(Data::from(types::Data::from(&data)), data);
         }
     }
 }

@@ -1,0 +1,28 @@
+//! A plain file: the limit of anything durable on this disk.
+
+use std::fs::File;
+use std::io::Write as _;
+
+use anyhow::Result;
+use tempfile::TempDir;
+
+use crate::report::target;
+
+/// A file in a folder of its own that only grows.
+pub struct PlainFile {
+    file: File,
+    _folder: TempDir,
+}
+
+impl PlainFile {
+    pub fn new() -> Result<Self> {
+        let folder = TempDir::new_in(target()?)?;
+        Ok(Self { file: File::create(folder.path().join("plain"))?, _folder: folder })
+    }
+
+    /// Appends bytes and has the disk keep them: one `fdatasync`.
+    pub fn append(&mut self, bytes: &[u8]) -> Result<()> {
+        self.file.write_all(bytes)?;
+        Ok(self.file.sync_data()?)
+    }
+}

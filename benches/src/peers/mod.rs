@@ -1,0 +1,9 @@
+//! What stands beside the bus: the limits that it is built on, and a peer.
+
+mod bare;
+mod file;
+mod nats;
+
+pub use bare::Bare;
+pub use file::PlainFile;
+pub use nats::{Nats, Syncing};

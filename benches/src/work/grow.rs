@@ -1,0 +1,257 @@
+//! What the bus costs as the work grows.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use tempfile::TempDir;
+use tidegate::config::{BusConfig, ConsumerConfig, Dedup, Retention, RetryPolicy, TopicConfig};
+use tidegate::{Blocking, Bus, Event, Failure, Options, handler_fn};
+
+use super::bus::{KEYS, PARTITIONS, event};
+use super::consume::guest;
+use crate::memory;
+use crate::report::target;
+use crate::row::{Goal, Rounds, Row};
+use crate::scale::Scale;
+use crate::time::{rate, timed};
+
+/// Events that are published at a time.
+const GROUP: usize = 4096;
+/// Events of a group where partitions are many.
+const GROUP_OF_MANY: usize = 256;
+/// Seconds that opening may take, after a clean close and after a kill.
+const OPEN_MAX: f64 = 1.0;
+const OPEN_AFTER_KILL_MAX: f64 = 2.0;
+/// What 10,000 idle lanes may take: bytes of memory, and a part of a core.
+const IDLE_BYTES_MAX: f64 = 300e6;
+const IDLE_CORE_MAX: f64 = 0.01;
+/// Partitions of the topic of idle consumers.
+const IDLE_PARTITIONS: u32 = 10;
+/// How long they are watched.
+const IDLE_FOR: Duration = Duration::from_secs(5);
+/// Bytes that a window of a million identities may take.
+const WINDOW_BYTES_MAX: f64 = 64.0 * 1024.0 * 1024.0;
+/// How many times what is retained the file may take.
+const FILE_MAX: f64 = 2.0;
+/// Bytes that a topic retains while its file is watched.
+const RETAINED: u64 = 32 << 20;
+/// The file of the log.
+const DATABASE: &str = "tidegate.redb";
+/// Times that it is filled anew, and so often retention runs meanwhile.
+const REFILLS: usize = 6;
+const TRIMS: usize = 8;
+
+/// A folder of a bus that may be opened again.
+struct Place {
+    folder: TempDir,
+}
+
+impl Place {
+    fn new() -> Result<Self> {
+        Ok(Self { folder: TempDir::new_in(target()?)? })
+    }
+
+    fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn open(&self) -> Result<Blocking> {
+        Ok(Bus::open(self.path())?.blocking())
+    }
+}
+
+/// Publishes events in groups, numbered from `first`. Returns the rate.
+fn fill(bus: &Blocking, topic: &str, first: usize, count: usize, group: usize) -> Result<f64> {
+    let mut spent = Duration::ZERO;
+    for from in (first..first + count).step_by(group) {
+        let numbers = from..(from + group).min(first + count);
+        let events = numbers.map(|number| Ok((topic, event(&format!("order-{number}"), number % KEYS)?)));
+        let events: Vec<(&str, Event)> = events.collect::<Result<_>>()?;
+        let (outcome, took) = timed(|| bus.publish_all(events));
+        outcome?;
+        spent += took;
+    }
+    Ok(rate(count, spent))
+}
+
+/// A log of many events: publishing to it, and opening it. One round: it takes a minute.
+pub fn log(scale: &Scale) -> Result<Vec<Row>> {
+    let place = Place::new()?;
+    let bus = place.open()?;
+    bus.create_topic("plain", TopicConfig::new(PARTITIONS))?;
+    let part = scale.group_events.min(scale.grown_events / 4);
+    fill(&bus, "plain", 0, part / 20, GROUP)?;
+    let small = fill(&bus, "plain", part, part, GROUP)?;
+    fill(&bus, "plain", 2 * part, scale.grown_events - 2 * part, GROUP)?;
+    let large = fill(&bus, "plain", scale.grown_events, part, GROUP)?;
+    // Nothing is being written, so a copy is what a kill leaves.
+    let killed = Place::new()?;
+    for entry in fs::read_dir(place.path())? {
+        let entry = entry?;
+        if entry.file_type()?.is_file() {
+            fs::copy(entry.path(), killed.path().join(entry.file_name()))?;
+        }
+    }
+    bus.shutdown(IDLE_FOR);
+    drop(bus);
+    let opened = |place: &Place| -> Result<f64> {
+        let (bus, took) = timed(|| place.open());
+        bus?.shutdown(IDLE_FOR);
+        Ok(took.as_secs_f64())
+    };
+    let row = |id, unit, ours, beside, beside_name, goal| {
+        let mut rounds = Rounds::default();
+        rounds.push(ours, beside);
+        rounds.row(id, unit, beside_name, goal)
+    };
+    let most = Goal::AtMost(1.0);
+    Ok(vec![
+        row("grow-publish", "events/s", large, small, "the log when it was small", Goal::AtLeast(0.9)),
+        row("grow-open", "s", opened(&place)?, OPEN_MAX, "the most after a clean close", most),
+        row("grow-open-killed", "s", opened(&killed)?, OPEN_AFTER_KILL_MAX, "the most after a kill", most),
+    ])
+}
+
+/// Publishing in groups to a topic of many partitions, beside one of few.
+pub fn partitions(scale: &Scale) -> Result<Vec<Row>> {
+    let mut rounds = Rounds::default();
+    for _ in 0..scale.rounds {
+        let rate = |partitions: u32| -> Result<f64> {
+            let place = Place::new()?;
+            let bus = place.open()?;
+            bus.create_topic("plain", TopicConfig::new(partitions))?;
+            fill(&bus, "plain", 0, scale.group_events / 4, GROUP_OF_MANY)
+        };
+        let few = rate(PARTITIONS)?;
+        rounds.push(rate(scale.many_partitions)?, few);
+    }
+    let beside = "a topic of 8 partitions";
+    Ok(vec![rounds.row("grow-partitions", "events/s", beside, Goal::AtLeast(0.5))])
+}
+
+/// Many consumers that have nothing to do: what they take of memory and of a core.
+pub fn idle(scale: &Scale) -> Result<Vec<Row>> {
+    let place = Place::new()?;
+    let bus = place.open()?;
+    bus.create_topic("plain", TopicConfig::new(IDLE_PARTITIONS))?;
+    let before = memory::resident()?;
+    for number in 0..scale.idle_consumers {
+        bus.subscribe_plugin(&format!("consumer-{number}"), ConsumerConfig::new(["plain"]), guest("idle")?)?;
+    }
+    let used = memory::used()?;
+    thread::park_timeout(IDLE_FOR);
+    let core = memory::used()?.saturating_sub(used).as_secs_f64() / IDLE_FOR.as_secs_f64();
+    let row = |id, unit, ours, most, name| {
+        let mut rounds = Rounds::default();
+        rounds.push(ours, most);
+        rounds.row(id, unit, name, Goal::AtMost(1.0))
+    };
+    let grown = bytes(memory::resident()?.saturating_sub(before));
+    Ok(vec![
+        row("grow-idle-memory", "bytes", grown, IDLE_BYTES_MAX, "the most for 10,000 lanes"),
+        row("grow-idle-core", "of a core", core, IDLE_CORE_MAX, "the most for 10,000 lanes"),
+    ])
+}
+
+/// A deduplication window of many identities: the memory that opening takes for it.
+pub fn window(scale: &Scale) -> Result<Vec<Row>> {
+    let place = Place::new()?;
+    let count = scale.grown_events / 10;
+    let options = |place: &Place| {
+        // The least, so that what is measured is the window.
+        let mut config = BusConfig::default();
+        config.cache_bytes = 1 << 20;
+        Options::new(place.path()).config(config)
+    };
+    let bus = Bus::open_with(options(&place))?.blocking();
+    let dedup = Dedup::new(Duration::from_hours(1), count as u64);
+    bus.create_topic("plain", TopicConfig::new(PARTITIONS).dedup(dedup))?;
+    fill(&bus, "plain", 0, count, GROUP)?;
+    bus.shutdown(IDLE_FOR);
+    drop(bus);
+    let taken = |place: &Place| -> Result<u64> {
+        let before = memory::resident()?;
+        let bus = Bus::open_with(options(place))?;
+        let taken = memory::resident()?.saturating_sub(before);
+        bus.blocking().shutdown(IDLE_FOR);
+        Ok(taken)
+    };
+    // What any bus takes that is opened.
+    let empty = taken(&Place::new()?)?;
+    let mut rounds = Rounds::default();
+    rounds.push(bytes(taken(&place)?.saturating_sub(empty)), WINDOW_BYTES_MAX);
+    Ok(vec![rounds.row("grow-window", "bytes", "the most for a million identities", Goal::AtMost(1.0))])
+}
+
+/// The file of a topic that retains so many bytes, after it was filled anew some times.
+pub fn file(_: &Scale) -> Result<Vec<Row>> {
+    let place = Place::new()?;
+    let bus = place.open()?;
+    bus.create_topic("plain", TopicConfig::new(PARTITIONS).retention(Retention::keep_bytes(RETAINED)))?;
+    let group = event("order-0", 0)?.size();
+    let step = usize::try_from(RETAINED)? / group / TRIMS;
+    let mut rounds = Rounds::default();
+    for turn in 0..REFILLS * TRIMS {
+        fill(&bus, "plain", turn * step, step, GROUP_OF_MANY)?;
+        trim(&bus)?;
+    }
+    let topics = bus.bus().topics();
+    let retained = topics.iter().find(|topic| topic.name == "plain").context("the topic is gone")?.bytes();
+    rounds.push(bytes(allocated(&place.path().join(DATABASE))?), bytes(retained));
+    Ok(vec![rounds.row("grow-file", "bytes", "what is retained", Goal::AtMost(FILE_MAX))])
+}
+
+fn trim(bus: &Blocking) -> Result<()> {
+    super::publish::runtime()?.block_on(async {
+        while bus.bus().trim().await?.more {}
+        anyhow::Ok(())
+    })
+}
+
+/// Bytes that a file takes on the disk.
+fn allocated(file: &Path) -> Result<u64> {
+    Ok(fs::metadata(file)?.blocks() * 512)
+}
+
+/// A consumer whose lane stands still at its bound of held events, beside one that goes on.
+pub fn stalled(scale: &Scale) -> Result<Vec<Row>> {
+    let mut rounds = Rounds::default();
+    for round in 0..scale.rounds {
+        let turns = if round % 2 == 0 { [true, false] } else { [false, true] };
+        let rates = turns.map(|is_stalled| neighbour(scale, is_stalled));
+        let [first, second] = rates;
+        let (ours, beside) = if turns[0] { (first?, second?) } else { (second?, first?) };
+        rounds.push(ours, beside);
+    }
+    let beside = "the same without a stalled lane";
+    Ok(vec![rounds.row("grow-stalled", "events/s", beside, Goal::AtLeast(0.9))])
+}
+
+fn neighbour(scale: &Scale, is_stalled: bool) -> Result<f64> {
+    let place = Place::new()?;
+    let bus = place.open()?;
+    bus.create_topic("plain", TopicConfig::new(1))?;
+    if is_stalled {
+        let retry = RetryPolicy::default().backoff(Duration::from_hours(1), Duration::from_hours(1));
+        let config = ConsumerConfig::new(["plain"]).held_max(100).retry(retry);
+        let handler = handler_fn(|_, _| Err(Failure::transient("down", "what it calls is down")));
+        bus.subscribe("stalled", config, handler)?;
+    }
+    bus.subscribe("neighbour", ConsumerConfig::new(["plain"]).paused(true), handler_fn(|_, _| Ok(())))?;
+    fill(&bus, "plain", 0, scale.group_events, GROUP)?;
+    let (outcome, took) = timed(|| {
+        bus.resume("neighbour")?;
+        anyhow::Ok(bus.caught_up("neighbour")?)
+    });
+    outcome?;
+    Ok(rate(scale.group_events, took))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "some gigabytes at most")]
+fn bytes(count: u64) -> f64 {
+    count as f64
+}
