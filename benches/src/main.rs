@@ -10,6 +10,7 @@ mod peers;
 mod report;
 mod row;
 mod scale;
+mod tasks;
 mod time;
 mod work;
 

@@ -4,6 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use rustix::time::{ClockId, clock_gettime};
 
 /// Bytes of memory that are resident.
 pub fn resident() -> Result<u64> {
@@ -15,10 +16,6 @@ pub fn resident() -> Result<u64> {
 
 /// The processor time used so far, all threads together.
 pub fn used() -> Result<Duration> {
-    let mut nanos = 0;
-    for thread in fs::read_dir("/proc/self/task")? {
-        let stat = fs::read_to_string(thread?.path().join("schedstat"))?;
-        nanos += stat.split(' ').next().and_then(|time| time.parse::<u64>().ok()).unwrap_or_default();
-    }
-    Ok(Duration::from_nanos(nanos))
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    Ok(Duration::try_from(time)?)
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-use crate::time::median;
+use crate::time::{Waits, median};
 
 /// What the ratio of ours to what stands beside it is to be.
 #[derive(Clone, Copy, Debug)]
@@ -65,6 +65,11 @@ pub struct Rounds {
 }
 
 impl Rounds {
+    /// Those of a benchmark that has but one.
+    pub fn one(ours: f64, beside: f64) -> Self {
+        Self { ours: vec![ours], beside: vec![beside] }
+    }
+
     /// Adds a round.
     pub fn push(&mut self, ours: f64, beside: f64) {
         self.ours.push(ours);
@@ -95,6 +100,36 @@ impl Rounds {
                 ratios.iter().copied().fold(0.0, f64::max),
             ],
         }
+    }
+}
+
+/// What is told of waits: the part of them that stay within it.
+pub type Quantiles = &'static [(&'static str, f64)];
+pub const P50_P99: Quantiles = &[("p50", 0.5), ("p99", 0.99)];
+pub const P50_P99_MAX: Quantiles = &[("p50", 0.5), ("p99", 0.99), ("max", 1.0)];
+
+/// What the rounds of a benchmark have measured of waits: a line for each quantile.
+pub struct WaitRounds {
+    quantiles: Quantiles,
+    rounds: Vec<Rounds>,
+}
+
+impl WaitRounds {
+    pub fn new(quantiles: Quantiles) -> Self {
+        Self { quantiles, rounds: quantiles.iter().map(|_| Rounds::default()).collect() }
+    }
+
+    /// Adds a round.
+    pub fn push(&mut self, ours: &mut Waits, beside: &mut Waits) {
+        for (rounds, (_, part)) in self.rounds.iter_mut().zip(self.quantiles) {
+            rounds.push(ours.quantile(*part), beside.quantile(*part));
+        }
+    }
+
+    /// The lines, named by `id` and the quantile.
+    pub fn rows(&self, id: &str, beside_name: &'static str, goal: Goal) -> impl Iterator<Item = Row> {
+        let quantiles = self.rounds.iter().zip(self.quantiles);
+        quantiles.map(move |(rounds, (name, _))| rounds.row(format!("{id}-{name}"), "µs", beside_name, goal))
     }
 }
 

@@ -257,7 +257,8 @@ fn cut(mut text: String, bytes_max: usize) -> String {
 /// # }
 /// ```
 pub trait Handler: Send + Sync + 'static {
-    /// Handles one delivery. Past the consumer's deadline the future is dropped at its next await.
+    /// Handles one delivery. Past the consumer's deadline, which counts from its first await that has to wait, the future is
+    /// dropped at its next await.
     fn handle(
         &self,
         delivery: &Delivery,

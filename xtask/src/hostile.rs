@@ -84,7 +84,10 @@ mod tests {
     use super::*;
 
     fn report(ratios: &[(&str, f64, bool)]) -> serde_json::Value {
-        let row = |(name, ratio, met): &(&str, f64, bool)| json!({ "id": format!("hostile-neighbours-{name}"), "ratio": ratio, "goal": "<= 1.5", "met": met });
+        let row = |(name, ratio, met): &(&str, f64, bool)| {
+            let id = format!("{BENCHMARK}-{name}");
+            json!({ "id": id, "ratio": ratio, "goal": "<= 1.5", "met": met })
+        };
         json!({ "rows": ratios.iter().map(row).collect::<Vec<_>>() })
     }
 

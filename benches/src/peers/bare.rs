@@ -1,8 +1,7 @@
-//! Bare redb with the commit settings of a bus: what the bus is built on, and so a limit of it.
+//! Bare redb with the commits of a bus by default: what the bus is built on, and so a limit of it.
 
 use anyhow::Result;
 use tempfile::TempDir;
-use tidegate::config::CommitMode;
 use tidegate::redb::{Database, Durability, ReadableTable as _, TableDefinition, WriteTransaction};
 
 use crate::report::target;
@@ -20,22 +19,16 @@ const CACHE_BYTES: usize = 64 << 20;
 /// A database in a folder of its own.
 pub struct Bare {
     database: Database,
-    mode: CommitMode,
     next: u64,
     _folder: TempDir,
 }
 
 impl Bare {
-    /// One with a bus's default commits.
     pub fn new() -> Result<Self> {
-        Self::with(CommitMode::default())
-    }
-
-    pub fn with(mode: CommitMode) -> Result<Self> {
         let folder = TempDir::new_in(target()?)?;
         let file = folder.path().join("bare.redb");
         let database = Database::builder().set_cache_size(CACHE_BYTES).create(file)?;
-        Ok(Self { database, mode, next: 0, _folder: folder })
+        Ok(Self { database, next: 0, _folder: folder })
     }
 
     /// One durable transaction of a row and an event, which is a row of its own.
@@ -76,7 +69,7 @@ impl Bare {
 
     fn begin(&self) -> Result<WriteTransaction> {
         let mut transaction = self.database.begin_write()?;
-        transaction.set_quick_repair(self.mode == CommitMode::QuickRepair);
+        transaction.set_quick_repair(true);
         transaction.set_durability(Durability::Immediate)?;
         Ok(transaction)
     }

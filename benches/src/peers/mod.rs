@@ -3,6 +3,8 @@
 mod bare;
 mod file;
 mod nats;
+#[path = "../../../tests/system/nats_process.rs"]
+mod nats_process;
 
 pub use bare::Bare;
 pub use file::PlainFile;

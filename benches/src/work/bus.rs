@@ -1,5 +1,8 @@
 //! A bus to measure, and what is done to it.
 
+use std::ops::Range;
+use std::time::Duration;
+
 use anyhow::Result;
 use tempfile::TempDir;
 use tidegate::config::TopicConfig;
@@ -7,6 +10,7 @@ use tidegate::redb::TableDefinition;
 use tidegate::{Blocking, Bus, Event};
 
 use crate::report::target;
+use crate::time::{rate, timed};
 
 /// The application's own table.
 const ROWS: TableDefinition<u64, &[u8]> = TableDefinition::new("rows");
@@ -53,6 +57,33 @@ pub fn event(id: &str, key: usize) -> Result<Event> {
         .time("2026-01-01T12:00:00Z")
         .text("text/plain", data());
     Ok(event.build()?)
+}
+
+/// Events of a topic with these numbers.
+pub fn group(topic: &str, numbers: Range<usize>) -> Result<Vec<(&str, Event)>> {
+    numbers.map(|number| Ok((topic, event(&format!("order-{number}"), number % KEYS)?))).collect()
+}
+
+/// Publishes events with these numbers, in groups. Returns the rate.
+pub fn fill(bus: &Blocking, topic: &str, numbers: Range<usize>, size: usize) -> Result<f64> {
+    let (count, mut spent) = (numbers.len(), Duration::ZERO);
+    for first in numbers.clone().step_by(size) {
+        let events = group(topic, first..(first + size).min(numbers.end))?;
+        let (outcome, took) = timed(|| bus.publish_all(events));
+        outcome?;
+        spent += took;
+    }
+    Ok(rate(count, spent))
+}
+
+/// Has a paused consumer work off its backlog of so many events. Returns the rate.
+pub fn work_off(bus: &Blocking, consumer: &str, count: usize) -> Result<f64> {
+    let (outcome, took) = timed(|| {
+        bus.resume(consumer)?;
+        anyhow::Ok(bus.caught_up(consumer)?)
+    });
+    outcome?;
+    Ok(rate(count, took))
 }
 
 /// The data of an event.

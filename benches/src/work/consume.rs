@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use tidegate::config::{ConsumerConfig, Grants, PluginConfig};
 use tidegate::handler_fn;
 
-use super::bus::{KEYS, Measured, event};
+use super::bus::{KEYS, Measured, event, fill, work_off};
 use crate::peers::{Bare, Nats, Syncing};
 use crate::report::target;
 use crate::row::{Goal, Rounds, Row};
@@ -75,17 +75,8 @@ fn consume(consumer: &Consumer, topic: &str, count: usize) -> Result<f64> {
         }
         Consumer::Native => bus.subscribe("consumer", config, handler_fn(|_, _| Ok(())))?,
     }
-    for first in (0..count).step_by(FILL) {
-        let numbers = first..(first + FILL).min(count);
-        let events = numbers.map(|number| Ok((topic, event(&format!("order-{number}"), number % KEYS)?)));
-        bus.publish_all(events.collect::<Result<_>>()?)?;
-    }
-    let (outcome, took) = timed(|| {
-        bus.resume("consumer")?;
-        anyhow::Ok(bus.caught_up("consumer")?)
-    });
-    outcome?;
-    Ok(rate(count, took))
+    fill(bus, topic, 0..count, FILL)?;
+    work_off(bus, "consumer", count)
 }
 
 fn count_bare(count: usize) -> Result<f64> {

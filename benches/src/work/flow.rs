@@ -9,16 +9,18 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow, ensure};
 use serde_json::json;
 use tempfile::TempDir;
-use tidegate::config::{ConsumerConfig, Grants, PluginConfig};
-use tidegate::{Bus, Event, Position, ReloadOutcome};
+use tidegate::config::{ConsumerConfig, Grants, PluginConfig, TopicConfig};
+use tidegate::{Event, Position, Reader, ReloadOutcome};
+use tokio::task::JoinSet;
 
 use super::bus::{KEYS, Measured, event};
 use super::consume::{component, guest};
-use super::publish::{noise, runtime};
+use super::publish::noise;
 use crate::peers::Bare;
 use crate::report::target;
-use crate::row::{Goal, Rounds, Row};
+use crate::row::{Goal, P50_P99, Rounds, Row, WaitRounds};
 use crate::scale::Scale;
+use crate::tasks::{ended, runtime};
 use crate::time::{Stopwatch, Waits, timed};
 
 /// The beat at which events are published.
@@ -34,24 +36,12 @@ const GAP_MAX: f64 = 10_000.0;
 /// From the call that publishes an event until a reader has what the plugin published for it, whose effects are durable then;
 /// beside bare redb, which commits the same load as fast as it can.
 pub fn end_to_end(scale: &Scale) -> Result<Vec<Row>> {
-    let quantiles = [("p50", 0.5), ("p99", 0.99)];
-    let mut rounds = quantiles.map(|_| Rounds::default());
+    let mut rounds = WaitRounds::new(P50_P99);
     for _ in 0..scale.rounds {
-        let mut ours = flow_waits(scale.samples)?;
-        let mut beside = commit_waits(scale.samples)?;
-        for (rounds, (_, part)) in rounds.iter_mut().zip(quantiles) {
-            rounds.push(ours.quantile(part), beside.quantile(part));
-        }
+        rounds.push(&mut flow_waits(scale.samples)?, &mut commit_waits(scale.samples)?);
     }
-    let row = |(rounds, (name, _)): (&Rounds, (&str, f64))| {
-        rounds.row(
-            format!("end-to-end-{name}"),
-            "µs",
-            "one commit of bare redb, same load",
-            Goal::AtMost(3.0),
-        )
-    };
-    Ok(rounds.iter().zip(quantiles).map(row).collect())
+    let beside = "one commit of bare redb, same load";
+    Ok(rounds.rows("end-to-end", beside, Goal::AtMost(3.0)).collect())
 }
 
 /// What a plugin that goes on to topic `plain` gives back, by the subject of each event.
@@ -63,7 +53,7 @@ struct Flow {
 impl Flow {
     fn new(plugin: PluginConfig) -> Result<Self> {
         let measured = Measured::new()?;
-        measured.bus.create_topic("out", tidegate::config::TopicConfig::new(1))?;
+        measured.bus.create_topic("out", TopicConfig::new(1))?;
         let plugin = plugin
             .grants(Grants::nothing().state().publish("out"))
             .settings(json!({ "topic": "out" }).to_string());
@@ -76,33 +66,32 @@ impl Flow {
     fn run(&self, beats: usize, events: usize) -> Result<(Waits, Duration)> {
         let (bus, sent) = (self.measured.bus.bus(), &self.sent);
         runtime()?.block_on(async {
-            let reader = tokio::spawn(read(bus.clone(), Arc::clone(sent), beats * events));
-            let begun = Stopwatch::start();
-            for beat in 0..beats {
-                let due = BEAT * u32::try_from(beat)?;
-                tokio::time::timeout(due.saturating_sub(begun.took()), std::future::pending::<()>())
-                    .await
-                    .ok();
-                for number in beat * events..(beat + 1) * events {
-                    let event = numbered(number)?;
-                    let key = event.key().to_owned();
-                    sent.lock().unwrap_or_else(PoisonError::into_inner).insert(key, Stopwatch::start());
-                    let bus = bus.clone();
-                    tokio::spawn(async move { bus.publish("plain", event).await });
+            // Before anything is published, so that it misses nothing.
+            let reader = bus.read("out", None, Position::Latest)?;
+            let reading = tokio::spawn(read(reader, Arc::clone(sent), beats * events));
+            let (mut beat, mut publishes) = (tokio::time::interval(BEAT), JoinSet::new());
+            for number in 0..beats * events {
+                if number % events == 0 {
+                    beat.tick().await;
                 }
+                let event = numbered(number)?;
+                let key = event.key().to_owned();
+                sent.lock().unwrap_or_else(PoisonError::into_inner).insert(key, Stopwatch::start());
+                let bus = bus.clone();
+                publishes.spawn(async move { Ok(bus.publish("plain", event).await.map(drop)?) });
             }
-            reader.await?
+            ended(&mut publishes).await?;
+            reading.await?
         })
     }
 }
 
 /// Reads so many events of topic `out`.
 async fn read(
-    bus: Bus,
+    mut reader: Reader,
     sent: Arc<Mutex<HashMap<String, Stopwatch>>>,
     count: usize,
 ) -> Result<(Waits, Duration)> {
-    let mut reader = bus.read("out", None, Position::Latest)?;
     let (mut waits, mut gap, mut last) = (Waits::default(), Duration::ZERO, None::<Stopwatch>);
     for _ in 0..count {
         let record = reader.next().await?;

@@ -9,15 +9,16 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use tempfile::TempDir;
 use tidegate::config::{BusConfig, ConsumerConfig, Dedup, Retention, RetryPolicy, TopicConfig};
-use tidegate::{Blocking, Bus, Event, Failure, Options, handler_fn};
+use tidegate::{Blocking, Bus, Failure, Options, handler_fn};
 
-use super::bus::{KEYS, PARTITIONS, event};
+use super::bus::{PARTITIONS, event, fill, work_off};
 use super::consume::guest;
 use crate::memory;
 use crate::report::target;
 use crate::row::{Goal, Rounds, Row};
 use crate::scale::Scale;
-use crate::time::{rate, timed};
+use crate::tasks::runtime;
+use crate::time::timed;
 
 /// Events that are published at a time.
 const GROUP: usize = 4096;
@@ -64,30 +65,16 @@ impl Place {
     }
 }
 
-/// Publishes events in groups, numbered from `first`. Returns the rate.
-fn fill(bus: &Blocking, topic: &str, first: usize, count: usize, group: usize) -> Result<f64> {
-    let mut spent = Duration::ZERO;
-    for from in (first..first + count).step_by(group) {
-        let numbers = from..(from + group).min(first + count);
-        let events = numbers.map(|number| Ok((topic, event(&format!("order-{number}"), number % KEYS)?)));
-        let events: Vec<(&str, Event)> = events.collect::<Result<_>>()?;
-        let (outcome, took) = timed(|| bus.publish_all(events));
-        outcome?;
-        spent += took;
-    }
-    Ok(rate(count, spent))
-}
-
 /// A log of many events: publishing to it, and opening it. One round: it takes a minute.
 pub fn log(scale: &Scale) -> Result<Vec<Row>> {
     let place = Place::new()?;
     let bus = place.open()?;
     bus.create_topic("plain", TopicConfig::new(PARTITIONS))?;
     let part = scale.group_events.min(scale.grown_events / 4);
-    fill(&bus, "plain", 0, part / 20, GROUP)?;
-    let small = fill(&bus, "plain", part, part, GROUP)?;
-    fill(&bus, "plain", 2 * part, scale.grown_events - 2 * part, GROUP)?;
-    let large = fill(&bus, "plain", scale.grown_events, part, GROUP)?;
+    fill(&bus, "plain", 0..part / 20, GROUP)?;
+    let small = fill(&bus, "plain", part..2 * part, GROUP)?;
+    fill(&bus, "plain", 2 * part..scale.grown_events, GROUP)?;
+    let large = fill(&bus, "plain", scale.grown_events..scale.grown_events + part, GROUP)?;
     // Nothing is being written, so a copy is what a kill leaves.
     let killed = Place::new()?;
     for entry in fs::read_dir(place.path())? {
@@ -103,16 +90,11 @@ pub fn log(scale: &Scale) -> Result<Vec<Row>> {
         bus?.shutdown(IDLE_FOR);
         Ok(took.as_secs_f64())
     };
-    let row = |id, unit, ours, beside, beside_name, goal| {
-        let mut rounds = Rounds::default();
-        rounds.push(ours, beside);
-        rounds.row(id, unit, beside_name, goal)
-    };
-    let most = Goal::AtMost(1.0);
+    let small_log = "the log when it was small";
     Ok(vec![
-        row("grow-publish", "events/s", large, small, "the log when it was small", Goal::AtLeast(0.9)),
-        row("grow-open", "s", opened(&place)?, OPEN_MAX, "the most after a clean close", most),
-        row("grow-open-killed", "s", opened(&killed)?, OPEN_AFTER_KILL_MAX, "the most after a kill", most),
+        Rounds::one(large, small).row("grow-publish", "events/s", small_log, Goal::AtLeast(0.9)),
+        within("grow-open", "s", opened(&place)?, OPEN_MAX, "the most after a clean close"),
+        within("grow-open-killed", "s", opened(&killed)?, OPEN_AFTER_KILL_MAX, "the most after a kill"),
     ])
 }
 
@@ -124,7 +106,7 @@ pub fn partitions(scale: &Scale) -> Result<Vec<Row>> {
             let place = Place::new()?;
             let bus = place.open()?;
             bus.create_topic("plain", TopicConfig::new(partitions))?;
-            fill(&bus, "plain", 0, scale.group_events / 4, GROUP_OF_MANY)
+            fill(&bus, "plain", 0..scale.group_events / 4, GROUP_OF_MANY)
         };
         let few = rate(PARTITIONS)?;
         rounds.push(rate(scale.many_partitions)?, few);
@@ -145,15 +127,10 @@ pub fn idle(scale: &Scale) -> Result<Vec<Row>> {
     let used = memory::used()?;
     thread::park_timeout(IDLE_FOR);
     let core = memory::used()?.saturating_sub(used).as_secs_f64() / IDLE_FOR.as_secs_f64();
-    let row = |id, unit, ours, most, name| {
-        let mut rounds = Rounds::default();
-        rounds.push(ours, most);
-        rounds.row(id, unit, name, Goal::AtMost(1.0))
-    };
     let grown = bytes(memory::resident()?.saturating_sub(before));
     Ok(vec![
-        row("grow-idle-memory", "bytes", grown, IDLE_BYTES_MAX, "the most for 10,000 lanes"),
-        row("grow-idle-core", "of a core", core, IDLE_CORE_MAX, "the most for 10,000 lanes"),
+        within("grow-idle-memory", "bytes", grown, IDLE_BYTES_MAX, "the most for 10,000 lanes"),
+        within("grow-idle-core", "of a core", core, IDLE_CORE_MAX, "the most for 10,000 lanes"),
     ])
 }
 
@@ -170,7 +147,7 @@ pub fn window(scale: &Scale) -> Result<Vec<Row>> {
     let bus = Bus::open_with(options(&place))?.blocking();
     let dedup = Dedup::new(Duration::from_hours(1), count as u64);
     bus.create_topic("plain", TopicConfig::new(PARTITIONS).dedup(dedup))?;
-    fill(&bus, "plain", 0, count, GROUP)?;
+    fill(&bus, "plain", 0..count, GROUP)?;
     bus.shutdown(IDLE_FOR);
     drop(bus);
     let taken = |place: &Place| -> Result<u64> {
@@ -182,9 +159,8 @@ pub fn window(scale: &Scale) -> Result<Vec<Row>> {
     };
     // What any bus takes that is opened.
     let empty = taken(&Place::new()?)?;
-    let mut rounds = Rounds::default();
-    rounds.push(bytes(taken(&place)?.saturating_sub(empty)), WINDOW_BYTES_MAX);
-    Ok(vec![rounds.row("grow-window", "bytes", "the most for a million identities", Goal::AtMost(1.0))])
+    let grown = bytes(taken(&place)?.saturating_sub(empty));
+    Ok(vec![within("grow-window", "bytes", grown, WINDOW_BYTES_MAX, "the most for a million identities")])
 }
 
 /// The file of a topic that retains so many bytes, after it was filled anew some times.
@@ -194,19 +170,18 @@ pub fn file(_: &Scale) -> Result<Vec<Row>> {
     bus.create_topic("plain", TopicConfig::new(PARTITIONS).retention(Retention::keep_bytes(RETAINED)))?;
     let group = event("order-0", 0)?.size();
     let step = usize::try_from(RETAINED)? / group / TRIMS;
-    let mut rounds = Rounds::default();
     for turn in 0..REFILLS * TRIMS {
-        fill(&bus, "plain", turn * step, step, GROUP_OF_MANY)?;
+        fill(&bus, "plain", turn * step..(turn + 1) * step, GROUP_OF_MANY)?;
         trim(&bus)?;
     }
     let topics = bus.bus().topics();
     let retained = topics.iter().find(|topic| topic.name == "plain").context("the topic is gone")?.bytes();
-    rounds.push(bytes(allocated(&place.path().join(DATABASE))?), bytes(retained));
-    Ok(vec![rounds.row("grow-file", "bytes", "what is retained", Goal::AtMost(FILE_MAX))])
+    let taken = Rounds::one(bytes(allocated(&place.path().join(DATABASE))?), bytes(retained));
+    Ok(vec![taken.row("grow-file", "bytes", "what is retained", Goal::AtMost(FILE_MAX))])
 }
 
 fn trim(bus: &Blocking) -> Result<()> {
-    super::publish::runtime()?.block_on(async {
+    runtime()?.block_on(async {
         while bus.bus().trim().await?.more {}
         anyhow::Ok(())
     })
@@ -221,11 +196,14 @@ fn allocated(file: &Path) -> Result<u64> {
 pub fn stalled(scale: &Scale) -> Result<Vec<Row>> {
     let mut rounds = Rounds::default();
     for round in 0..scale.rounds {
-        let turns = if round % 2 == 0 { [true, false] } else { [false, true] };
-        let rates = turns.map(|is_stalled| neighbour(scale, is_stalled));
-        let [first, second] = rates;
-        let (ours, beside) = if turns[0] { (first?, second?) } else { (second?, first?) };
-        rounds.push(ours, beside);
+        // Each is the first one in turn.
+        if round % 2 == 0 {
+            let ours = neighbour(scale, true)?;
+            rounds.push(ours, neighbour(scale, false)?);
+        } else {
+            let beside = neighbour(scale, false)?;
+            rounds.push(neighbour(scale, true)?, beside);
+        }
     }
     let beside = "the same without a stalled lane";
     Ok(vec![rounds.row("grow-stalled", "events/s", beside, Goal::AtLeast(0.9))])
@@ -242,13 +220,13 @@ fn neighbour(scale: &Scale, is_stalled: bool) -> Result<f64> {
         bus.subscribe("stalled", config, handler)?;
     }
     bus.subscribe("neighbour", ConsumerConfig::new(["plain"]).paused(true), handler_fn(|_, _| Ok(())))?;
-    fill(&bus, "plain", 0, scale.group_events, GROUP)?;
-    let (outcome, took) = timed(|| {
-        bus.resume("neighbour")?;
-        anyhow::Ok(bus.caught_up("neighbour")?)
-    });
-    outcome?;
-    Ok(rate(scale.group_events, took))
+    fill(&bus, "plain", 0..scale.group_events, GROUP)?;
+    work_off(&bus, "neighbour", scale.group_events)
+}
+
+/// The line of what has a limit beside it.
+fn within(id: &str, unit: &'static str, ours: f64, most: f64, name: &'static str) -> Row {
+    Rounds::one(ours, most).row(id, unit, name, Goal::AtMost(1.0))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "some gigabytes at most")]

@@ -14,7 +14,7 @@ use tidegate::{Blocking, Bus, ConsumerStatus, Event, LaneState};
 use super::consume::guest;
 use super::waits::joined;
 use crate::report::target;
-use crate::row::{Goal, Rounds, Row};
+use crate::row::{Goal, P50_P99, Rounds, Row, WaitRounds};
 use crate::scale::Scale;
 use crate::time::{Waits, timed};
 
@@ -27,7 +27,7 @@ const BAIT: u64 = 64;
 /// Time between two looks at whether it still has as many.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-/// Turns of each kind of company in a round, each with a turn without any after it: so short that a machine that is slow for
+/// Turns of each load in a round, each with a turn without any after it: so short that a machine that is slow for
 /// a while is slow for both.
 const TURNS: usize = 2;
 /// Events of each neighbour before a turn is measured: hostile plugins that begin, or come to their end.
@@ -38,9 +38,6 @@ const DEADLINE: Duration = Duration::from_secs(1);
 const LONGER_MAX: f64 = 1.5;
 /// The same beside all of them at once.
 const LONGER_BESIDE_ALL_MAX: f64 = 2.0;
-
-/// What is told of waits.
-const QUANTILES: [(&str, f64); 2] = [("p50", 0.5), ("p99", 0.99)];
 
 /// What hostile plugins do with each event.
 fn acts() -> [(&'static str, Value); 5] {
@@ -54,7 +51,7 @@ fn acts() -> [(&'static str, Value); 5] {
 }
 
 /// Who runs beside the neighbours.
-struct Company {
+struct Load {
     name: &'static str,
     /// The names of the hostile plugins.
     plugins: Vec<&'static str>,
@@ -62,39 +59,33 @@ struct Company {
 }
 
 /// Each of the hostile plugins alone, and all at once.
-fn companies() -> Vec<Company> {
+fn loads() -> Vec<Load> {
     let all: Vec<_> = acts().map(|(name, _)| name).to_vec();
-    let alone = |name| Company { name, plugins: vec![name], longer_max: LONGER_MAX };
-    let mut companies: Vec<_> = all.iter().copied().map(alone).collect();
-    companies.push(Company { name: "all", plugins: all, longer_max: LONGER_BESIDE_ALL_MAX });
-    companies
+    let alone = |name| Load { name, plugins: vec![name], longer_max: LONGER_MAX };
+    let mut loads: Vec<_> = all.iter().copied().map(alone).collect();
+    loads.push(Load { name: "all", plugins: all, longer_max: LONGER_BESIDE_ALL_MAX });
+    loads
 }
 
 /// From the call that publishes an event until the effects of the plugin that consumes it are durable. What the machine does to
 /// turns that are alike is told too.
 pub fn hostile_neighbours(scale: &Scale) -> Result<Vec<Row>> {
-    let companies = companies();
-    let mut rounds: Vec<_> =
-        companies.iter().map(|_| [(); QUANTILES.len()].map(|()| Rounds::default())).collect();
+    let loads = loads();
+    let mut rounds: Vec<_> = loads.iter().map(|_| WaitRounds::new(P50_P99)).collect();
     let mut noise = Rounds::default();
     for _ in 0..scale.rounds {
-        let Measured { mut beside, quiet } = Neighbours::new()?.measure(&companies, scale.samples)?;
+        let Measured { mut beside, quiet } = Neighbours::new()?.measure(&loads, scale.samples)?;
         let [mut quiet, mut quiet_again] = quiet;
         noise.push(quiet_again.quantile(0.99), quiet.quantile(0.99));
         quiet.extend(quiet_again);
         for (rounds, waits) in rounds.iter_mut().zip(&mut beside) {
-            for (rounds, (_, part)) in rounds.iter_mut().zip(QUANTILES) {
-                rounds.push(waits.quantile(part), quiet.quantile(part));
-            }
+            rounds.push(waits, &mut quiet);
         }
     }
     let mut rows = Vec::new();
-    for (Company { name, longer_max, .. }, rounds) in companies.iter().zip(&rounds) {
-        for (rounds, (quantile, _)) in rounds.iter().zip(QUANTILES) {
-            let id = format!("hostile-neighbours-{name}-{quantile}");
-            let goal = Goal::AtMost(*longer_max);
-            rows.push(rounds.row(id, "µs", "the same consumers without hostile ones", goal));
-        }
+    for (Load { name, longer_max, .. }, rounds) in loads.iter().zip(&rounds) {
+        let (id, goal) = (format!("hostile-neighbours-{name}"), Goal::AtMost(*longer_max));
+        rows.extend(rounds.rows(&id, "the same consumers without hostile ones", goal));
     }
     let beside_name = "p99 without hostile ones, at other times";
     rows.push(noise.row("hostile-neighbours-noise", "µs", beside_name, Goal::AtMost(LONGER_MAX)));
@@ -103,7 +94,7 @@ pub fn hostile_neighbours(scale: &Scale) -> Result<Vec<Row>> {
 
 /// How long events waited in a round.
 struct Measured {
-    /// Beside each company.
+    /// Beside each load.
     beside: Vec<Waits>,
     /// Without any, in two parts.
     quiet: [Waits; 2],
@@ -147,17 +138,17 @@ impl Neighbours {
         Ok(Self { bus, published: 0, baits: Arc::default(), _folder: folder })
     }
 
-    /// So many waits beside each company, and at least as many without any.
-    fn measure(mut self, companies: &[Company], samples: usize) -> Result<Measured> {
+    /// So many waits beside each load, and at least as many without any.
+    fn measure(mut self, loads: &[Load], samples: usize) -> Result<Measured> {
         let samples = samples.div_ceil(TURNS * NEIGHBOURS);
         let mut measured = Measured {
-            beside: companies.iter().map(|_| Waits::default()).collect(),
+            beside: loads.iter().map(|_| Waits::default()).collect(),
             quiet: [(); 2].map(|()| Waits::default()),
         };
         // What the first events bring along (a plugin's first instance, the file's first pages) isn't measured.
         self.waits(samples)?;
         for turn in 0..TURNS {
-            for (number, Company { plugins, .. }) in companies.iter().enumerate() {
+            for (number, Load { plugins, .. }) in loads.iter().enumerate() {
                 self.set_hostile(plugins)?;
                 self.waits(SETTLE)?;
                 measured.beside[number].extend(self.waits_beside_hostile(plugins, samples)?);

@@ -1,29 +1,28 @@
 //! Publishing: how many events a second, and how long one waits for its acknowledgement.
 
-use std::sync::Arc;
-
 use anyhow::{Context as _, Result};
 use tempfile::TempDir;
 use tidegate::config::{BusConfig, CommitMode, TopicConfig};
 use tidegate::{Bus, Event, Options};
 
-use super::bus::{KEYS, Measured, PARTITIONS, event};
+use super::bus::{KEYS, Measured, PARTITIONS, event, group};
 use crate::peers::{Bare, Nats, PlainFile, Syncing};
 use crate::report::target;
-use crate::row::{Goal, Rounds, Row};
+use crate::row::{Goal, P50_P99, Rounds, Row, WaitRounds};
 use crate::scale::Scale;
+use crate::tasks::{runtime, together};
 use crate::time::{Waits, rate, timed};
 
 /// Events in a group, and what part of the rates of bare redb and of a plain file ours has to reach.
 const GROUPS: [(usize, f64, f64); 2] = [(256, 0.8, 0.2), (4096, 0.8, 0.3)];
-/// Groups that a publisher has on their way at a time: the next one is encoded while the one before it is synced.
-const GROUPS_UNDER_WAY: usize = 2;
+/// Publishers of groups: one group is encoded while the one before it is synced.
+const PUBLISHERS_OF_GROUPS: usize = 2;
 /// Publishers that each wait for their acknowledgement.
 const PUBLISHERS: usize = 64;
 /// Waits that are measured before what stands beside them has its turn.
 const TURN: usize = 50;
 
-/// Groups of events, each durable before the next but one begins. Beside it stand bare redb and a plain file, which are
+/// Groups of events, by two publishers that each wait for theirs. Beside it stand bare redb and a plain file, which are
 /// given the bytes that the bus keeps of the events, in the same groups.
 pub fn publish_rate(scale: &Scale) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
@@ -48,43 +47,30 @@ pub fn publish_rate(scale: &Scale) -> Result<Vec<Row>> {
 /// What the bus keeps of a group, in bytes.
 fn stored_bytes(size: usize) -> Result<usize> {
     let measured = Measured::new()?;
-    measured.bus.publish_all(group(0, size)?)?;
+    measured.bus.publish_all(group("plain", 0..size)?)?;
     let topics = measured.bus.bus().topics();
     let plain = topics.iter().find(|topic| topic.name == "plain").context("the topic isn't there")?;
     Ok(usize::try_from(plain.bytes())?)
 }
 
-fn group(first: usize, size: usize) -> Result<Vec<(&'static str, Event)>> {
-    (first..first + size)
-        .map(|number| Ok(("plain", event(&format!("order-{number}"), number % KEYS)?)))
-        .collect()
-}
-
 fn publish_groups(groups: usize, size: usize) -> Result<f64> {
     let measured = Measured::new()?;
-    let made: Vec<_> = (0..groups).map(|number| group(number * size, size)).collect::<Result<_>>()?;
-    let runtime = runtime()?;
-    let bus = measured.bus.bus();
-    let (outcome, took) = timed(|| {
-        runtime.block_on(async {
-            let made = Arc::new(std::sync::Mutex::new(made.into_iter()));
-            let publisher = |_| {
-                let (bus, made) = (bus.clone(), Arc::clone(&made));
-                tokio::spawn(async move {
-                    loop {
-                        let next = made.lock().ok().and_then(|mut made| made.next());
-                        let Some(group) = next else { return anyhow::Ok(()) };
-                        bus.publish_all(group).await?;
-                    }
-                })
-            };
-            let publishers: Vec<_> = (0..GROUPS_UNDER_WAY).map(publisher).collect();
-            for publisher in publishers {
-                publisher.await??;
+    let groups_of = |publisher: usize| -> Result<Vec<_>> {
+        let numbers = (publisher..groups).step_by(PUBLISHERS_OF_GROUPS);
+        numbers.map(|number| group("plain", number * size..(number + 1) * size)).collect()
+    };
+    let made: Vec<_> = (0..PUBLISHERS_OF_GROUPS).map(groups_of).collect::<Result<_>>()?;
+    let publishers = made.into_iter().map(|groups| {
+        let bus = measured.bus.bus().clone();
+        async move {
+            for group in groups {
+                bus.publish_all(group).await?;
             }
-            anyhow::Ok(())
-        })
+            Ok(())
+        }
     });
+    let runtime = runtime()?;
+    let (outcome, took) = timed(|| together(&runtime, publishers));
     outcome?;
     Ok(rate(groups * size, took))
 }
@@ -125,24 +111,14 @@ pub fn publish_latency(scale: &Scale) -> Result<Vec<Row>> {
         (CommitMode::QuickRepair, "publish-latency", Goal::AtMost(3.5)),
         (CommitMode::OnePhase, "publish-latency-one-phase", Goal::AtMost(2.0)),
     ];
-    let quantiles = [("p50", 0.5), ("p99", 0.99)];
     let mut rows = Vec::new();
     for (mode, id, goal) in modes {
-        let mut rounds = quantiles.map(|_| Rounds::default());
+        let mut rounds = WaitRounds::new(P50_P99);
         for _ in 0..scale.rounds {
             let (mut ours, mut beside) = latencies(mode, scale.samples)?;
-            for (rounds, (_, part)) in rounds.iter_mut().zip(quantiles) {
-                rounds.push(ours.quantile(part), beside.quantile(part));
-            }
+            rounds.push(&mut ours, &mut beside);
         }
-        for (rounds, (quantile, _)) in rounds.iter().zip(quantiles) {
-            rows.push(rounds.row(
-                format!("{id}-{quantile}"),
-                "µs",
-                "a plain file's append and fdatasync",
-                goal,
-            ));
-        }
+        rows.extend(rounds.rows(id, "a plain file's append and fdatasync", goal));
     }
     Ok(rows)
 }
@@ -207,36 +183,23 @@ pub fn publish_many(scale: &Scale) -> Result<Vec<Row>> {
 
 fn publish_from_many(each: usize) -> Result<f64> {
     let measured = Measured::new()?;
-    let bus = measured.bus.bus();
     let events = |publisher: usize| -> Result<Vec<Event>> {
         (0..each)
             .map(|number| event(&format!("order-{publisher}-{number}"), (publisher + number) % KEYS))
             .collect()
     };
     let made: Vec<_> = (0..PUBLISHERS).map(events).collect::<Result<_>>()?;
-    let (outcome, took) = timed(|| {
-        runtime()?.block_on(async {
-            let publisher = |events: Vec<Event>| {
-                let bus = bus.clone();
-                tokio::spawn(async move {
-                    for event in events {
-                        bus.publish("plain", event).await?;
-                    }
-                    anyhow::Ok(())
-                })
-            };
-            let publishers: Vec<_> = made.into_iter().map(publisher).collect();
-            for publisher in publishers {
-                publisher.await??;
+    let publishers = made.into_iter().map(|events| {
+        let bus = measured.bus.bus().clone();
+        async move {
+            for event in events {
+                bus.publish("plain", event).await?;
             }
-            anyhow::Ok(())
-        })
+            Ok(())
+        }
     });
+    let runtime = runtime()?;
+    let (outcome, took) = timed(|| together(&runtime, publishers));
     outcome?;
     Ok(rate(each * PUBLISHERS, took))
-}
-
-/// What publishers run on, ours and those of a peer alike.
-pub fn runtime() -> Result<tokio::runtime::Runtime> {
-    Ok(tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?)
 }

@@ -6,7 +6,7 @@ use std::thread::{self, ScopedJoinHandle};
 use anyhow::{Result, anyhow};
 
 use super::bus::{KEYS, Measured, event};
-use crate::row::{Goal, Rounds, Row};
+use crate::row::{Goal, P50_P99_MAX, Row, WaitRounds};
 use crate::scale::Scale;
 use crate::time::{Waits, timed};
 
@@ -17,34 +17,21 @@ const TRANSACTORS: usize = 16;
 /// Publishers that are measured under a flood of transactions.
 const MEASURED: usize = 8;
 
-/// What is told of waits.
-const QUANTILES: [(&str, f64); 3] = [("p50", 0.5), ("p99", 0.99), ("max", 1.0)];
-
 /// A transaction under a flood of publishes waits for the commit before it and its own, as a publish does. The longest wait
 /// of many thousand publishes is longer than that of a few hundred transactions, so only p50 and p99 say much.
 pub fn transaction_flood(scale: &Scale) -> Result<Vec<Row>> {
-    let mut beside_publish = [(); 3].map(|()| Rounds::default());
-    let mut beside_idle = [(); 3].map(|()| Rounds::default());
+    let (mut beside_publish, mut beside_idle) = (WaitRounds::new(P50_P99_MAX), WaitRounds::new(P50_P99_MAX));
     for _ in 0..scale.rounds {
         let measured = Measured::new()?;
         let mut idle = transactions(&measured, 0, scale.samples, || true)?;
         let (mut publishes, mut flooded) = flood(&measured, scale)?;
-        for (at, (_, part)) in QUANTILES.into_iter().enumerate() {
-            let ours = flooded.quantile(part);
-            beside_publish[at].push(ours, publishes.quantile(part));
-            beside_idle[at].push(ours, idle.quantile(part));
-        }
+        beside_publish.push(&mut flooded, &mut publishes);
+        beside_idle.push(&mut flooded, &mut idle);
     }
-    let mut rows = Vec::new();
-    for (rounds, (name, _)) in beside_publish.iter().zip(QUANTILES) {
-        let id = format!("transaction-flood-{name}");
-        rows.push(rounds.row(id, "µs", "a plain publish in the same flood", Goal::AtMost(1.5)));
-    }
-    for (rounds, (name, _)) in beside_idle.iter().zip(QUANTILES) {
-        let id = format!("transaction-flood-idle-{name}");
-        rows.push(rounds.row(id, "µs", "a transaction on an idle bus", Goal::AtMost(10.0)));
-    }
-    Ok(rows)
+    let publish = "a plain publish in the same flood";
+    let rows = beside_publish.rows("transaction-flood", publish, Goal::AtMost(1.5));
+    let idle = "a transaction on an idle bus";
+    Ok(rows.chain(beside_idle.rows("transaction-flood-idle", idle, Goal::AtMost(10.0))).collect())
 }
 
 /// A flood of publishes, and one thread of transactions until it is over: how long each of both waited.
@@ -66,7 +53,7 @@ fn flood(measured: &Measured, scale: &Scale) -> Result<(Waits, Waits)> {
 
 /// A publish under a flood of transactions waits for one closure more than on a bus without.
 pub fn publish_under_transactions(scale: &Scale) -> Result<Vec<Row>> {
-    let mut rounds = [(); 3].map(|()| Rounds::default());
+    let mut rounds = WaitRounds::new(P50_P99_MAX);
     for _ in 0..scale.rounds {
         let measured = Measured::new()?;
         let each = scale.samples;
@@ -92,15 +79,10 @@ pub fn publish_under_transactions(scale: &Scale) -> Result<Vec<Row>> {
             publishing.store(false, Ordering::Relaxed);
             joined(transactors).and(flooded)
         })?;
-        for (rounds, (_, part)) in rounds.iter_mut().zip(QUANTILES) {
-            rounds.push(flooded.quantile(part), alone.quantile(part));
-        }
+        rounds.push(&mut flooded, &mut alone);
     }
-    let row = |(rounds, (name, _)): (&Rounds, (&str, f64))| {
-        let id = format!("publish-under-transactions-{name}");
-        rounds.row(id, "µs", "the same publishers without transactions", Goal::AtMost(2.0))
-    };
-    Ok(rounds.iter().zip(QUANTILES).map(row).collect())
+    let beside = "the same publishers without transactions";
+    Ok(rounds.rows("publish-under-transactions", beside, Goal::AtMost(2.0)).collect())
 }
 
 /// Transactions one after the other, numbered from `first`, for as long as it goes on.

@@ -9,7 +9,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
-use super::lane::{Control, LaneTask, Shared};
+use super::lane::{Control, LaneTask, Shared, topic_name};
 use super::pace::Paced;
 use super::status::{Board, LaneState, LaneStatus, Report, stored};
 use crate::config::ConsumerConfig;
@@ -74,12 +74,7 @@ impl Lanes {
                 seed: self.log.seed(),
             },
             log: Arc::clone(&self.log),
-            names: setup
-                .topics
-                .iter()
-                .filter_map(|topic| Some((*topic, self.log.topic_name(*topic)?)))
-                .collect(),
-            topics: setup.topics,
+            topics: setup.topics.into_iter().map(|topic| (topic, topic_name(&self.log, topic))).collect(),
             config: Arc::new(setup.config),
             board: Board::new(setup.partitions),
         });
@@ -180,7 +175,7 @@ impl Consumer {
     pub(crate) fn caught_up(&self) -> impl Future<Output = bool> + use<> {
         let shared = Arc::clone(&self.shared);
         let next = |partition| {
-            let topics = shared.topics.iter();
+            let topics = shared.topics.keys();
             topics.map(|topic| (*topic, shared.log.next_offset(*topic, partition))).collect::<Vec<_>>()
         };
         let ends: Vec<_> = (0..self.partitions).map(next).collect();

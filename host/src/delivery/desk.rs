@@ -48,7 +48,7 @@ impl Desk {
     pub(super) fn rewind(&mut self) {
         // A topic without a place is none of the consumer's any more, as its rows know and this task not yet.
         let place = |topic: &TopicId| Some((*topic, Some(self.machine.next(*topic)?)));
-        self.merge = Merge::new(self.shared.topics.iter().filter_map(place));
+        self.merge = Merge::new(self.shared.topics.keys().filter_map(place));
     }
 
     /// Has the topics read again where they were read to their end.

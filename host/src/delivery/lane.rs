@@ -28,19 +28,17 @@ use crate::log::{Log, Watcher};
 /// What the lanes of a consumer share.
 pub(super) struct Shared {
     pub log: Arc<Log>,
-    pub topics: Vec<TopicId>,
-    /// Their names.
-    pub names: BTreeMap<TopicId, Arc<str>>,
+    /// The consumer's topics and their names.
+    pub topics: BTreeMap<TopicId, Arc<str>>,
     pub config: Arc<ConsumerConfig>,
     pub owner: ContextOwner,
     pub board: Board,
 }
 
 impl Shared {
-    /// A topic's name. One that the log doesn't know any more goes by its number.
+    /// A topic's name. A held event may be of one that is none of the consumer's any more.
     pub(super) fn topic_name(&self, topic: TopicId) -> Arc<str> {
-        let known = self.names.get(&topic).cloned().or_else(|| self.log.topic_name(topic));
-        known.unwrap_or_else(|| topic.to_string().into())
+        self.topics.get(&topic).cloned().unwrap_or_else(|| topic_name(&self.log, topic))
     }
 }
 
@@ -97,7 +95,7 @@ impl LaneTask {
             (Arc::clone(&control.program), control.generation)
         };
         Self {
-            watcher: shared.log.watch(id, &shared.topics),
+            watcher: shared.log.watch(id, shared.topics.keys().copied()),
             name: LaneName { consumer: Arc::clone(&shared.owner.consumer), partition: id.partition },
             shared,
             id,
@@ -404,4 +402,9 @@ async fn sleep_until(clock: &dyn Clock, moment: Option<Timestamp>) {
         Some(moment) => clock.sleep_until(moment).await,
         None => pending().await,
     }
+}
+
+/// A topic's name. One that the log doesn't know any more goes by its number.
+pub(super) fn topic_name(log: &Log, topic: TopicId) -> Arc<str> {
+    log.topic_name(topic).unwrap_or_else(|| topic.to_string().into())
 }

@@ -20,7 +20,8 @@
 
 use thiserror::Error;
 
-use super::record::{self, Digits, RecordError, bounded_u32};
+use super::new_events::NewEvent;
+use super::record::{self, RecordError, bounded_u32};
 use crate::clock::Timestamp;
 use crate::event::Event;
 use crate::limits::BATCH_BYTES_MAX;
@@ -87,70 +88,58 @@ fn parse_lost(key: BatchKey, row: &[u8]) -> BatchError {
     }
 }
 
-/// Records on their way into a batch.
-///
-/// They are copied once, into their row.
-pub(super) struct BatchBuilder<R> {
+/// Events on their way into a batch. Their records are copied once, into their row.
+#[derive(Default)]
+pub(super) struct BatchBuilder {
     /// With their numbers among the events of their keys, where their topic keeps one.
-    records: Vec<(R, Option<u64>)>,
+    events: Vec<(NewEvent, Option<u64>)>,
+    /// Bytes of their records.
     bytes: usize,
 }
 
-/// What a [`BatchBuilder`] makes a record of.
-pub(super) trait Unplaced {
-    /// The record, without what its place adds to it.
-    fn record(&self) -> &[u8];
-
-    /// Where its number goes, where it gets one.
-    fn digits(&self) -> Option<Digits>;
-}
-
-impl<R: Unplaced> BatchBuilder<R> {
-    /// One without records.
-    pub fn new() -> Self {
-        Self { records: Vec::new(), bytes: 0 }
+impl BatchBuilder {
+    /// Adds an event, with its number among the events of its key where the topic keeps one.
+    pub fn push(&mut self, event: NewEvent, number: Option<u64>) {
+        self.bytes += event.record().len();
+        self.events.push((event, number));
     }
 
-    /// Adds a record, with its number among the events of its key where the topic keeps one.
-    pub fn push(&mut self, record: R, number: Option<u64>) {
-        self.bytes += record.record().len();
-        self.records.push((record, number));
-    }
-
-    /// Whether the record may go into the same row. Into an empty one each may, however large.
-    pub fn has_room_for(&self, record: &R) -> bool {
-        let bytes = self.row_bytes() + END + record.record().len();
-        self.records.is_empty() || bytes <= BATCH_BYTES_MAX
+    /// Whether the event may go into the same row. Into an empty one each may, however large.
+    pub fn has_room_for(&self, event: &NewEvent) -> bool {
+        self.events.is_empty() || self.row_bytes() + END + event.record().len() <= BATCH_BYTES_MAX
     }
 
     /// How many events it has.
     pub fn count(&self) -> u32 {
-        bounded_u32(self.records.len())
+        bounded_u32(self.events.len())
     }
 
     /// The size of the row, in bytes.
     pub fn row_bytes(&self) -> usize {
-        FIXED + END * self.records.len() + 4 + self.bytes
+        self.head_bytes() + self.bytes
+    }
+
+    fn head_bytes(&self) -> usize {
+        FIXED + END * self.events.len() + 4
     }
 
     /// Writes the row of this key into `out`, which has [`row_bytes`](Self::row_bytes) bytes.
     pub fn write(&self, key: BatchKey, commit: u64, appended: Timestamp, bytes_before: u64, out: &mut [u8]) {
-        let mut head = Vec::with_capacity(FIXED + END * self.records.len() + 4);
+        let mut head = Vec::with_capacity(self.head_bytes());
         head.extend_from_slice(&[VERSION, 0, 0, 0]);
         head.extend_from_slice(&self.count().to_le_bytes());
         head.extend_from_slice(&commit.to_le_bytes());
         head.extend_from_slice(&appended.0.to_le_bytes());
         head.extend_from_slice(&0u32.to_le_bytes());
         head.extend_from_slice(&bytes_before.to_le_bytes());
-        let (front, mut back) = out.split_at_mut(head.capacity());
+        let (front, mut back) = out.split_at_mut(self.head_bytes());
         let mut end = 0;
-        for (offset, (record, number)) in (key.2..).zip(&self.records) {
-            let bytes = record.record();
-            let (this, rest) = std::mem::take(&mut back).split_at_mut(bytes.len());
-            this.copy_from_slice(bytes);
-            record::settle(this, &place_bytes((key.0, key.1, offset)), record.digits().zip(*number));
+        for (offset, (event, number)) in (key.2..).zip(&self.events) {
+            let (record, rest) = std::mem::take(&mut back).split_at_mut(event.record().len());
+            record.copy_from_slice(event.record());
+            record::settle(record, &place_bytes((key.0, key.1, offset)), event.digits().zip(*number));
             back = rest;
-            end += bytes.len();
+            end += record.len();
             head.extend_from_slice(&bounded_u32(end).to_le_bytes());
         }
         head.extend_from_slice(&checksum(VERSION, &head, key).to_le_bytes());
@@ -246,30 +235,6 @@ fn place_bytes((topic, partition, offset): BatchKey) -> [u8; 16] {
     bytes
 }
 
-/// A record by itself.
-pub(super) struct Loose {
-    record: Vec<u8>,
-}
-
-impl Loose {
-    /// An event that gets no number.
-    pub fn of(event: &Event) -> Self {
-        let mut record = Vec::new();
-        record::encode_unplaced(event, false, &mut record);
-        Self { record }
-    }
-}
-
-impl Unplaced for Loose {
-    fn record(&self) -> &[u8] {
-        &self.record
-    }
-
-    fn digits(&self) -> Option<Digits> {
-        None
-    }
-}
-
 /// Writes the checksum of the header of a row that is long enough for the header it says it has.
 pub(super) fn seal(key: BatchKey, row: &mut [u8]) {
     let Some(count) = row.get(4..).and_then(|rest| rest.first_chunk()) else { return };
@@ -294,10 +259,10 @@ mod tests {
     const KEY: BatchKey = (1, 2, 3);
 
     fn row(ids: &[&str]) -> Vec<u8> {
-        let mut builder = BatchBuilder::new();
+        let mut builder = BatchBuilder::default();
         for id in ids {
             let event = Event::new(*id, "/s", "T").json_text("[1,2]").build().unwrap();
-            builder.push(Loose::of(&event), None);
+            builder.push(NewEvent::alone(&event), None);
         }
         let mut row = vec![0; builder.row_bytes()];
         builder.write(KEY, 7, Timestamp(99), 1234, &mut row);

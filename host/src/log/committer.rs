@@ -8,7 +8,7 @@ use crossbeam_channel::{Receiver, select};
 use redb::Database;
 
 use super::admission::{Admitted, AdmittedClosure, Waiting};
-use super::company::Company;
+use super::commit_delay::CommitDelay;
 use super::error::{ReadError, StorageFault};
 use super::guard::storing;
 use super::last_commit::LastCommit;
@@ -91,7 +91,7 @@ pub(super) struct Committer {
     /// Large batches that wait for their turn, within the bounds of the queue that they come from.
     large: VecDeque<Admitted>,
     turns: Turns,
-    company: Company,
+    delay: CommitDelay,
     windows: Windows,
     last: LastCommit,
     /// Whether the ballast is there, or can't be.
@@ -108,7 +108,7 @@ impl Committer {
             end,
             large: VecDeque::new(),
             turns: Turns::default(),
-            company: Company::none(),
+            delay: CommitDelay::none(),
             windows: loaded.windows,
             last: loaded.last,
             ballast_settled: false,
@@ -170,7 +170,7 @@ impl Committer {
             }
             if !is_ending {
                 let (taken, waiting) = (usize::from(first.is_some()), &self.waiting);
-                self.company.gather(|| taken + waiting.items.len() + waiting.closures.len());
+                self.delay.wait(|| taken + waiting.items.len() + waiting.closures.len());
             }
             let group = self.fill(group, first, is_ending);
             if !group.is_empty() {
@@ -245,7 +245,7 @@ impl Committer {
         };
         let answered = group.items.len();
         group.finish(&self.shared, &verdict);
-        self.company = Company::answered(answered, self.turns.typical());
+        self.delay = CommitDelay::after_answers(answered, self.turns.typical());
     }
 
     /// Answers the items that a full disk refuses, and takes them out. Returns the free bytes and their floor if there are

@@ -6,8 +6,8 @@
 mod admin;
 mod admission;
 mod batch;
+mod commit_delay;
 mod committer;
-mod company;
 mod error;
 mod guard;
 mod hash;

@@ -5,13 +5,15 @@
 
 use std::sync::Arc;
 
-use super::batch::Unplaced;
 use super::hash;
 use super::keys::KeyIdentity;
 use super::record::{self, Digits};
 use super::topics::Topic;
 use super::window::Identity;
+use crate::clock::Timestamp;
+use crate::config::TopicConfig;
 use crate::event::Event;
+use crate::ids::TopicId;
 
 /// Events on their way into a commit, in order.
 #[derive(Default)]
@@ -94,6 +96,13 @@ impl NewEvent {
         Self { events: Arc::new(events), index: 0 }
     }
 
+    /// One that no bus will have, for what looks into batches.
+    pub fn alone(event: &Event) -> Self {
+        let topic =
+            Topic::new(TopicId(1), "alone".into(), Timestamp(0), TopicConfig::new(1), vec![<_>::default()]);
+        Self::of(<_>::default(), Arc::new(topic), event)
+    }
+
     fn head(&self) -> &Head {
         &self.events.heads[self.index]
     }
@@ -115,15 +124,15 @@ impl NewEvent {
     pub fn key(&self) -> Option<KeyIdentity> {
         self.head().key
     }
-}
 
-impl Unplaced for NewEvent {
-    fn record(&self) -> &[u8] {
+    /// Its record, without what its place adds to it.
+    pub fn record(&self) -> &[u8] {
         let start = self.index.checked_sub(1).map_or(0, |before| self.events.heads[before].end);
         &self.events.records[start..self.head().end]
     }
 
-    fn digits(&self) -> Option<Digits> {
+    /// Where its number goes, where it gets one.
+    pub fn digits(&self) -> Option<Digits> {
         self.head().digits
     }
 }

@@ -3,8 +3,9 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::batch::{Batch, BatchBuilder, BatchKey, Loose};
+use super::batch::{Batch, BatchBuilder, BatchKey};
 use super::lane_rows::{DeadLetter, Held, LaneCounts, Marked, Progress, Target, Wait};
+use super::new_events::NewEvent;
 use super::schema::{self, ConsumerRow, TopicRow};
 use super::window::{self, Place, Window};
 use super::{Attempt, keys, record};
@@ -46,9 +47,9 @@ pub fn batch(row: &[u8]) -> Result<Vec<Result<Event, String>>, String> {
 
 /// Events as a batch.
 pub fn batch_of(events: &[Event]) -> Vec<u8> {
-    let mut builder = BatchBuilder::new();
+    let mut builder = BatchBuilder::default();
     for event in events {
-        builder.push(Loose::of(event), None);
+        builder.push(NewEvent::alone(event), None);
     }
     let mut row = vec![0; builder.row_bytes()];
     builder.write(BATCH_KEY, 7, Timestamp(1_518_000_000_000_000), 0, &mut row);

@@ -72,7 +72,6 @@ impl Publish {
         let (Some(expected), Some(first)) = (&self.expected, self.events.first()) else {
             return Ok(None);
         };
-        let Some(key) = first.key() else { return Ok(None) };
         let mut is_known = true;
         for event in self.events.iter() {
             is_known = is_known && txn.known(&event)?.is_some();
@@ -80,7 +79,7 @@ impl Publish {
         if is_known {
             return Ok(None);
         }
-        let actual = txn.version(first.topic(), key)?;
+        let actual = txn.version(first.topic(), &expected.key)?;
         Ok(check_version(first.topic(), &expected.key, expected.number, actual).err())
     }
 }

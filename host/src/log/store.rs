@@ -626,8 +626,8 @@ impl Log {
     }
 
     /// Watches a lane and its partition of some topics.
-    pub fn watch(&self, lane: LaneId, topics: &[TopicId]) -> Watcher {
-        let watcher = self.watch_partitions(topics.iter().map(|topic| (*topic, lane.partition)));
+    pub fn watch(&self, lane: LaneId, topics: impl Iterator<Item = TopicId>) -> Watcher {
+        let watcher = self.watch_partitions(topics.map(|topic| (topic, lane.partition)));
         self.shared.watch_lane(lane, &watcher.0);
         watcher
     }

@@ -12,7 +12,6 @@ use redb::{
 use tokio::sync::oneshot;
 
 use super::error::{PublishError, StorageFault, TransactionError};
-use super::hash;
 use super::new_events::NewEvent;
 use super::publish::{self, Published};
 use super::topics::Topic;
@@ -159,7 +158,7 @@ impl<'t> Transaction<'t> {
         publish::check_sequenced(new.topic())?;
         let known = self.txn.known(&new).map_err(|fault| self.fail(fault))?;
         if known.is_none() {
-            let actual = self.last_number(new.topic(), event.key())?;
+            let actual = self.txn.version(new.topic(), event.key()).map_err(|fault| self.fail(fault))?;
             publish::check_version(new.topic(), event.key(), expected, actual)?;
         }
         self.append(new)
@@ -174,7 +173,7 @@ impl<'t> Transaction<'t> {
     pub fn version(&mut self, topic: &str, key: &str) -> Result<u64, PublishError> {
         let topic = self.topic(topic)?;
         publish::check_sequenced(&topic)?;
-        self.last_number(&topic, key)
+        self.txn.version(&topic, key).map_err(|fault| self.fail(fault))
     }
 
     /// The time that the commit's events get.
@@ -209,11 +208,6 @@ impl<'t> Transaction<'t> {
         self.events += 1;
         self.bytes = bytes;
         Ok(NewEvent::of(self.txn.shared.hash_key, topic, event))
-    }
-
-    fn last_number(&mut self, topic: &Topic, key: &str) -> Result<u64, PublishError> {
-        let key = hash::key_identity(self.txn.shared.hash_key, topic.id, key);
-        self.txn.version(topic, key).map_err(|fault| self.fail(fault))
     }
 
     fn append(&mut self, event: NewEvent) -> Result<Published, PublishError> {

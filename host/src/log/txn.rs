@@ -7,7 +7,8 @@ use std::sync::Arc;
 use super::batch::BatchBuilder;
 use super::error::StorageFault;
 use super::guard;
-use super::keys::{KeyIdentity, StagedKeys};
+use super::hash;
+use super::keys::StagedKeys;
 use super::last_commit::LastCommit;
 use super::new_events::NewEvent;
 use super::read;
@@ -93,7 +94,7 @@ struct StagedPartition {
     first: u64,
     next: u64,
     bytes: u64,
-    batch: BatchBuilder<NewEvent>,
+    batch: BatchBuilder,
 }
 
 /// Identities on their way into a topic's window.
@@ -162,7 +163,7 @@ impl<'t> Txn<'t> {
                 first: ends.next,
                 next: ends.next,
                 bytes: ends.bytes_after,
-                batch: BatchBuilder::new(),
+                batch: BatchBuilder::default(),
             }
         });
         if !into.batch.has_room_for(&event) {
@@ -224,7 +225,8 @@ impl<'t> Txn<'t> {
 
     /// The number of the key's last event, 0 where there is none: what this commit has appended counts. The topic numbers
     /// its events.
-    pub fn version(&mut self, topic: &Topic, key: KeyIdentity) -> Result<u64, StorageFault> {
+    pub fn version(&mut self, topic: &Topic, key: &str) -> Result<u64, StorageFault> {
+        let key = hash::key_identity(self.shared.hash_key, topic.id, key);
         self.keys.last(&self.tables.keys, topic.id, key)
     }
 
@@ -302,7 +304,7 @@ impl StagedPartition {
         commit: u64,
         now: Timestamp,
     ) -> Result<(), StorageFault> {
-        let batch = std::mem::replace(&mut self.batch, BatchBuilder::new());
+        let batch = std::mem::take(&mut self.batch);
         if batch.count() == 0 {
             return Ok(());
         }
