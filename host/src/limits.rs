@@ -61,6 +61,18 @@ pub const BATCH_BYTES_MAX: usize = (256 << 10) - 256;
 pub const CACHE_BYTES: usize = 64 << 20;
 /// Floor of the setting above: below it, every read goes to the disk.
 pub const CACHE_BYTES_FLOOR: usize = 1 << 20;
+/// The journal: commits since the database's last checkpoint. Each checkpoint keeps those who publish waiting for about as long
+/// as its pages take to write, and each opening after a crash does again what is in it.
+pub const JOURNAL_BYTES: usize = 1 << 20;
+/// Ceiling of the setting above: opening after a crash would take seconds.
+pub const JOURNAL_BYTES_CEILING: usize = 1 << 30;
+/// A commit with more changes than this goes to the database at once: writing them twice would take longer than one sync.
+pub const JOURNAL_RECORD_BYTES_MAX: usize = 512 << 10;
+/// By how much the journal's file grows at a time.
+pub const JOURNAL_STEP_BYTES: u64 = 256 << 10;
+/// How long nothing has to come before the committer makes a checkpoint of its own accord: what is behind the last record
+/// of a journal then tells that it is whole, and opening after a crash has nothing to do again.
+pub const CHECKPOINT_IDLE: Duration = Duration::from_secs(1);
 /// Free space that publishing leaves on the disk, so that a full disk still allows deleting and saying so.
 pub const FREE_BYTES_MIN: u64 = 32 << 20;
 /// Size of the file that is let go of when the disk is full in spite of that.

@@ -103,13 +103,14 @@ pub struct Stage {
     disk: MemoryMedium,
     clock: Arc<ManualClock>,
     seed: u64,
+    journal_bytes: usize,
 }
 
 impl Stage {
-    pub fn new(seed: u64) -> Self {
+    pub fn new(seed: u64, journal_bytes: usize) -> Self {
         let folder = TempDir::new().expect("a temporary directory can be made");
         let clock = Arc::new(ManualClock::new(START));
-        Self { folder, disk: MemoryMedium::new(), clock, seed }
+        Self { folder, disk: MemoryMedium::new(), clock, seed, journal_bytes }
     }
 
     pub fn freeze_at(&self, operation: u64) {
@@ -215,10 +216,11 @@ impl Stage {
     }
 
     fn open(&self) -> Result<Blocking, String> {
-        let options = Options::new(self.folder.path())
+        let mut options = Options::new(self.folder.path())
             .clock(Arc::clone(&self.clock) as Arc<dyn Clock>)
             .random(Arc::new(SeededRandom::new(self.seed)))
             .medium(self.disk.clone());
+        options.config.journal_bytes = self.journal_bytes;
         Ok(Bus::open_with(options).map_err(|error| error.to_string())?.blocking())
     }
 

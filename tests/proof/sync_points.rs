@@ -20,6 +20,9 @@ pub enum End {
 /// Points in a row at which the scenario was at its end already, after which there are no more.
 const BEYOND: u32 = 3;
 
+/// Bytes of the journal: none, and one that takes few commits between checkpoints.
+const JOURNALS: [usize; 2] = [0, 16 << 10];
+
 const ENDS: [End; 3] = [End::Lost, End::Kept, End::Torn];
 
 /// What was done.
@@ -51,16 +54,18 @@ impl fmt::Display for Counts {
 ///
 /// The first promise that is broken, with the command that repeats it.
 pub fn run(from: u64, stride: u64, seed: u64) -> Result<Counts, String> {
-    Stage::new(seed).play().map_err(|broken| format!("without a fault: {broken}"))?;
+    for journal in JOURNALS {
+        Stage::new(seed, journal).play().map_err(|broken| format!("without a fault: {broken}"))?;
+    }
     let mut counts = Counts::default();
     let mut point = from;
     // Lanes commit in other groups from run to run, so the last operations are not there in each of them.
     let mut beyond = 0;
     while beyond < BEYOND {
         let mut was_frozen = false;
-        for end in ENDS {
-            let outcome = freeze(point, end, seed).map_err(|broken| {
-                format!("{broken}\nrepeat it: cargo xtask sync-points --from {point} --stride 1000000 --seed {seed}  ({end:?})")
+        for (journal, end) in JOURNALS.into_iter().flat_map(|journal| ENDS.map(|end| (journal, end))) {
+            let outcome = freeze(point, end, seed, journal).map_err(|broken| {
+                format!("{broken}\nrepeat it: cargo xtask sync-points --from {point} --stride 1000000 --seed {seed}  ({end:?}, a journal of {journal} bytes)")
             })?;
             let Some(outcome) = outcome else { continue };
             was_frozen = true;
@@ -76,8 +81,8 @@ pub fn run(from: u64, stride: u64, seed: u64) -> Result<Counts, String> {
 }
 
 /// Nothing where the scenario has come to its end before that operation.
-fn freeze(point: u64, end: End, seed: u64) -> Result<Option<Outcome>, String> {
-    let stage = Stage::new(seed.wrapping_add(point));
+fn freeze(point: u64, end: End, seed: u64, journal: usize) -> Result<Option<Outcome>, String> {
+    let stage = Stage::new(seed.wrapping_add(point), journal);
     stage.freeze_at(point);
     let known = stage.play_until_frozen()?;
     let was_frozen = stage.is_frozen();

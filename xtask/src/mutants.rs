@@ -193,7 +193,7 @@ const MUTANTS: &[Mutant] = &[
                         transaction.abort()?;
                         return Ok((Attempt::Undone, last));
                     }\n",
-        replace: "                    Ran::Undo => is_idle = false,\n",
+        replace: "                    Ran::Undo => has_closure = true,\n",
         proof: SIM,
     },
     Mutant {
@@ -218,6 +218,22 @@ const MUTANTS: &[Mutant] = &[
         file: "host/src/log/open.rs",
         find: "    if options.commit == CommitMode::OnePhase {\n",
         replace: "    if options.cache_bytes == 0 {\n",
+        proof: SIM,
+    },
+    Mutant {
+        name: "journal-acks-before-its-sync",
+        breaks: "acknowledged means on disk",
+        file: "host/src/log/journal.rs",
+        find: "        self.file.sync_data()?;\n        self.at = end;\n",
+        replace: "        self.at = end;\n",
+        proof: SIM,
+    },
+    Mutant {
+        name: "journal-does-older-records-again",
+        breaks: "what is behind the journal's last record is older, and of no meaning",
+        file: "host/src/log/journal.rs",
+        find: "        self.checkpoint.wrapping_add(1)\n",
+        replace: "        self.checkpoint\n",
         proof: SIM,
     },
 ];

@@ -123,6 +123,7 @@ impl Bus {
             commit: options.config.commit,
             event_bytes_max: options.config.event_bytes_max,
             cache_bytes: options.config.cache_bytes,
+            journal_bytes: options.config.journal_bytes,
             free_bytes_min: options.config.free_bytes_min,
         };
         let medium = options.medium.unwrap_or_else(|| Box::new(FileMedium::new(&directory)));

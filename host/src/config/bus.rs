@@ -8,6 +8,7 @@ use super::ConfigError;
 use super::error::Place;
 use crate::limits::{
     CACHE_BYTES, CACHE_BYTES_FLOOR, EVENT_BYTES_CEILING, EVENT_BYTES_FLOOR, EVENT_BYTES_MAX, FREE_BYTES_MIN,
+    JOURNAL_BYTES, JOURNAL_BYTES_CEILING,
 };
 
 /// How a commit becomes durable. Both keep what they acknowledged; they differ in what a crash costs afterwards.
@@ -67,6 +68,9 @@ pub struct BusConfig {
     pub event_bytes_max: usize,
     /// Memory for the database's cache, reads and writes together, in bytes: at least 1 MiB, by default 64 MiB.
     pub cache_bytes: usize,
+    /// Bytes of the journal, which has what was committed since the database's last checkpoint: up to 1 GiB, by default
+    /// 1 MiB. A larger one makes checkpoints fewer and longer. With 0 there is none: each commit is one of the database.
+    pub journal_bytes: usize,
     /// Free space on the disk, in bytes, below which publishing is refused: by default 32 MiB.
     pub free_bytes_min: u64,
 }
@@ -77,6 +81,7 @@ impl Default for BusConfig {
             commit: CommitMode::default(),
             event_bytes_max: EVENT_BYTES_MAX,
             cache_bytes: CACHE_BYTES,
+            journal_bytes: JOURNAL_BYTES,
             free_bytes_min: FREE_BYTES_MIN,
         }
     }
@@ -95,6 +100,7 @@ impl BusConfig {
     pub(super) fn validate_at(&self, place: &Place<'_>) -> Result<(), ConfigError> {
         let event_bytes = EVENT_BYTES_FLOOR as u64..=EVENT_BYTES_CEILING as u64;
         place.at("event_bytes_max").check_bytes(self.event_bytes_max as u64, event_bytes)?;
-        place.at("cache_bytes").check_bytes(self.cache_bytes as u64, CACHE_BYTES_FLOOR as u64..=u64::MAX)
+        place.at("cache_bytes").check_bytes(self.cache_bytes as u64, CACHE_BYTES_FLOOR as u64..=u64::MAX)?;
+        place.at("journal_bytes").check_bytes(self.journal_bytes as u64, 0..=JOURNAL_BYTES_CEILING as u64)
     }
 }

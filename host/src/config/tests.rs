@@ -28,6 +28,7 @@ fn stored_settings_are_read_back_as_they_were() {
         commit: CommitMode::OnePhase,
         event_bytes_max: 70_000,
         cache_bytes: 1 << 20,
+        journal_bytes: 0,
         free_bytes_min: 0,
     });
     stays(&TopicConfig::new(3).retention(Retention::keep_for(hour).force(true)).dedup(Dedup::new(hour, 7)));

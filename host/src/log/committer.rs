@@ -5,21 +5,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, select};
-use redb::Database;
+use redb::{Database, Durability};
 
 use super::admission::{Admitted, AdmittedClosure, Waiting};
 use super::commit_delay::CommitDelay;
 use super::error::{ReadError, StorageFault};
 use super::guard::storing;
+use super::journal::Journal;
 use super::last_commit::LastCommit;
 use super::load::Loaded;
 use super::open;
+use super::redo::Redo;
 use super::schema::Tables;
 use super::shared::{Health, Shared};
 use super::transaction::Ran;
 use super::turns::Turns;
 use super::txn::{After, Txn, Verdict, Windows};
-use crate::limits::{BALLAST_BYTES, COMMIT_BYTES_MAX};
+use crate::limits::{BALLAST_BYTES, CHECKPOINT_IDLE, COMMIT_BYTES_MAX};
 
 /// How long the committer waits before it tries again to open a database that failed, while items may still come in
 /// and be refused.
@@ -94,6 +96,8 @@ pub(super) struct Committer {
     delay: CommitDelay,
     windows: Windows,
     last: LastCommit,
+    /// Where commits go until the next checkpoint; nothing where each is to be one.
+    journal: Option<Journal>,
     /// Whether the ballast is there, or can't be.
     ballast_settled: bool,
     /// Whether the database has failed and is to be opened anew.
@@ -101,7 +105,13 @@ pub(super) struct Committer {
 }
 
 impl Committer {
-    pub fn new(shared: Arc<Shared>, waiting: Waiting, end: Receiver<Never>, loaded: Loaded) -> Self {
+    pub fn new(
+        shared: Arc<Shared>,
+        waiting: Waiting,
+        end: Receiver<Never>,
+        journal: Option<Journal>,
+        loaded: Loaded,
+    ) -> Self {
         Self {
             shared,
             waiting,
@@ -111,6 +121,7 @@ impl Committer {
             delay: CommitDelay::none(),
             windows: loaded.windows,
             last: loaded.last,
+            journal,
             ballast_settled: false,
             is_failing: false,
         }
@@ -159,7 +170,12 @@ impl Committer {
             let mut group = Group::default();
             let mut first = None;
             let now = self.shared.clock.now();
-            let wait = if self.large.is_empty() { Duration::MAX } else { self.turns.wait(now) };
+            let has_records = self.journal.as_ref().is_some_and(|journal| !journal.is_empty());
+            let wait = match (self.large.is_empty(), has_records) {
+                (false, _) => self.turns.wait(now),
+                (true, true) => CHECKPOINT_IDLE,
+                (true, false) => Duration::MAX,
+            };
             if !wait.is_zero() && !is_ending {
                 select! {
                     recv(self.waiting.items) -> item => first = item.ok(),
@@ -178,6 +194,12 @@ impl Committer {
             }
             if is_ending {
                 return None;
+            }
+            if self.large.is_empty() {
+                self.checkpoint();
+                if self.is_failing {
+                    return Some(group);
+                }
             }
         }
     }
@@ -238,8 +260,7 @@ impl Committer {
         let verdict = match result {
             Ok(()) => Verdict::Durable,
             Err(fault) => {
-                self.shared.take_database(Health::Reopening);
-                self.is_failing = true;
+                self.fail();
                 Verdict::InDoubt(fault)
             }
         };
@@ -313,16 +334,18 @@ impl Committer {
         full: Option<(u64, u64)>,
         with_closure: bool,
     ) -> Result<Attempt, StorageFault> {
-        let (shared, windows, last) = (&self.shared, &self.windows, self.last);
+        let (shared, windows, last, journal) = (&self.shared, &self.windows, self.last, &mut self.journal);
+        let (buffer, bytes_max) = journal.as_mut().map_or_else(Default::default, Journal::record);
+        let redo = Redo::new(buffer, bytes_max);
         // A panic within redb poisons its transaction: it counts as a failed commit, and the database is opened anew.
         let (attempt, last) = storing(|| {
-            let transaction = open::begin_write(database, shared.options.commit)?;
-            let mut txn = Txn::new(Tables::open(&transaction)?, shared, windows, last);
-            let mut is_idle = true;
+            let mut transaction = database.begin_write()?;
+            let mut txn = Txn::new(Tables::open(&transaction, &redo)?, shared, windows, last);
+            let mut has_closure = false;
             if let Some(AdmittedClosure { closure, .. }) = group.closure.as_mut().filter(|_| with_closure) {
                 let (ran, returned) = closure.run(txn, &transaction, full);
                 match ran {
-                    Ran::Kept => is_idle = false,
+                    Ran::Kept => has_closure = true,
                     Ran::Nothing => {}
                     Ran::Undo => {
                         drop(returned);
@@ -336,17 +359,56 @@ impl Committer {
             for item in &mut group.items {
                 item.change.apply(&mut txn)?;
             }
-            is_idle = is_idle && txn.idle() == group.items.len();
+            let is_idle = !has_closure && txn.idle() == group.items.len();
             let (after, this) = txn.complete()?;
             if is_idle {
                 transaction.abort()?;
                 return Ok((Attempt::Done(Vec::new()), last));
             }
-            transaction.commit()?;
+            let (record, is_whole) = redo.into_bytes();
+            match journal {
+                // What a closure writes in tables of its own is not written down.
+                Some(journal) if is_whole && !has_closure => {
+                    transaction.set_durability(Durability::None)?;
+                    journal.append(record).map_err(redb::Error::Io)?;
+                    transaction.commit()?;
+                }
+                journal => {
+                    let number = journal.as_ref().map(Journal::next_checkpoint);
+                    open::checkpoint(transaction, shared.options.commit, number)?;
+                    if let Some(journal) = journal {
+                        journal.begin(record);
+                    }
+                }
+            }
             Ok((Attempt::Done(after), this))
         })?;
         self.last = last;
         Ok(attempt)
+    }
+
+    /// Makes a checkpoint where nothing has come for a while.
+    fn checkpoint(&mut self) {
+        let Ok(database) = self.shared.database() else { return };
+        let Some(journal) = self.journal.as_mut().filter(|journal| !journal.is_empty()) else { return };
+        let mode = self.shared.options.commit;
+        let made =
+            storing(|| open::checkpoint(database.begin_write()?, mode, Some(journal.next_checkpoint())));
+        match made {
+            Ok(()) => journal.begin(Vec::new()),
+            Err(fault) => {
+                tracing::error!(%fault, "the storage failed, while nothing was to be committed");
+                drop(database);
+                self.fail();
+            }
+        }
+    }
+
+    /// The storage has failed: it is to be opened anew.
+    fn fail(&mut self) {
+        self.shared.take_database(Health::Reopening);
+        self.journal = None;
+        self.is_failing = true;
     }
 
     /// Opens the database anew, for as long as it takes. Items that come in meanwhile are refused.
@@ -383,6 +445,7 @@ impl Committer {
         };
         self.windows = opened.loaded.windows;
         self.last = opened.loaded.last;
+        self.journal = opened.journal;
         // Before anybody can read: what a lane reads from here on belongs to its new epoch.
         self.shared.change_all_lanes();
         self.shared.put_database(opened.database);
@@ -396,7 +459,8 @@ impl Committer {
         let Some(mut database) = self.shared.take_database(Health::Closed) else {
             return Closing::Failing;
         };
-        let marked = storing(|| open::mark(&database, self.shared.options.commit, false));
+        let number = self.journal.as_ref().map(Journal::next_checkpoint);
+        let marked = storing(|| open::mark_closed(&database, self.shared.options.commit, number));
         // Who reads holds it for the moment in which it begins. The last one out closes the file, and that is to be here:
         // when this returns, somebody else can open it.
         while let Err(held) = Arc::try_unwrap(database) {

@@ -28,6 +28,11 @@ pub(super) fn meta_row(name: &str, what: &str) -> StorageFault {
     StorageFault::from(redb::Error::Corrupted(format!("row `{name}` of table `meta` {what}")))
 }
 
+/// The fault of a journal that isn't as it was written.
+pub(super) fn journal(what: &str) -> StorageFault {
+    StorageFault::from(redb::Error::Corrupted(format!("the journal {what}")))
+}
+
 /// The fault of a partition that has no more offsets.
 pub(super) fn exhausted() -> StorageFault {
     StorageFault::from(redb::Error::Corrupted("a partition has come to the end of its offsets".to_owned()))

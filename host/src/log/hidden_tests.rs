@@ -6,6 +6,7 @@ use std::time::Duration;
 use redb::{ReadableTable, TableHandle, WriteTransaction};
 
 use super::last_commit::LastCommit;
+use super::redo::Redo;
 use super::schema::{Tables, meta};
 use super::tests::{append, consumer, open, topic, try_open};
 use super::*;
@@ -23,7 +24,8 @@ fn change(disk: &MemoryMedium, change: impl FnOnce(&WriteTransaction)) {
 /// As damage within a table does it, which changes no count.
 fn hide(disk: &MemoryMedium, hide: impl FnOnce(&mut Tables<'_>)) {
     change(disk, |transaction| {
-        let mut tables = Tables::open(transaction).unwrap();
+        let redo = Redo::off();
+        let mut tables = Tables::open(transaction, &redo).unwrap();
         hide(&mut tables);
         let last = LastCommit::decode(tables.meta.get(meta::COMMIT).unwrap().unwrap().value()).unwrap();
         let last = LastCommit { rows: Some(tables.rows().unwrap()), ..last };
@@ -34,7 +36,7 @@ fn hide(disk: &MemoryMedium, hide: impl FnOnce(&mut Tables<'_>)) {
 fn hide_batches(disk: &MemoryMedium, topic: TopicId, partition: u32, firsts: &[u64]) {
     hide(disk, |tables| {
         for first in firsts {
-            assert!(tables.batches.remove((topic.0, partition, *first)).unwrap().is_some());
+            assert!(tables.batches.remove((topic.0, partition, *first)).unwrap());
         }
     });
 }
@@ -157,7 +159,7 @@ fn damage_after_opening_is_told_as_well_and_retention_is_no_damage() {
     let database = disk.open(&redb::Builder::new()).unwrap();
     assert!(matches!(&read(&database)[..], [Entry::Damaged { offset: 0, offset_last: 2, .. }]));
     drop(database);
-    hide(&disk, |tables| drop(tables.floors.insert((t.0, 0), 2).unwrap()));
+    hide(&disk, |tables| tables.floors.insert((t.0, 0), 2).unwrap());
     let database = disk.open(&redb::Builder::new()).unwrap();
     assert!(matches!(&read(&database)[..], [Entry::Damaged { offset: 2, offset_last: 2, .. }]));
 }
@@ -168,7 +170,7 @@ fn a_consumer_whose_lane_is_missing_does_not_begin_anew() {
     let log = open(&disk);
     let (_, lane) = consumer(&log);
     log.close();
-    hide(&disk, |tables| drop(tables.lanes.remove((lane.consumer.0, 0)).unwrap().unwrap()));
+    hide(&disk, |tables| assert!(tables.lanes.remove((lane.consumer.0, 0)).unwrap()));
     let log = open(&disk);
     let refused = block_on(log.register("c", &["t".to_owned()], Position::Earliest));
     assert!(refused.unwrap_err().to_string().contains("missing"));
@@ -179,7 +181,8 @@ fn the_numbers_drawn_once_have_a_checksum_and_those_of_an_older_format_get_one()
     let (disk, _) = three(TopicConfig::new(1));
     let row = |tables: &Tables<'_>| tables.meta.get(meta::HASH_KEY).unwrap().unwrap().value().to_vec();
     change(&disk, |transaction| {
-        let mut tables = Tables::open(transaction).unwrap();
+        let redo = Redo::off();
+        let mut tables = Tables::open(transaction, &redo).unwrap();
         let old = row(&tables)[..16].to_vec();
         tables.meta.insert(meta::HASH_KEY, old.as_slice()).unwrap();
     });
@@ -187,7 +190,8 @@ fn the_numbers_drawn_once_have_a_checksum_and_those_of_an_older_format_get_one()
     assert!(append(&log, "t", &["a"])[0].duplicate);
     log.close();
     change(&disk, |transaction| {
-        let mut tables = Tables::open(transaction).unwrap();
+        let redo = Redo::off();
+        let mut tables = Tables::open(transaction, &redo).unwrap();
         let mut bad = row(&tables);
         bad[3] ^= 1;
         tables.meta.insert(meta::HASH_KEY, bad.as_slice()).unwrap();

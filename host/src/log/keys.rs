@@ -12,6 +12,7 @@ use redb::{ReadableTable, StorageError, Table};
 use super::batch::Batch;
 use super::error::StorageFault;
 use super::guard::misplaced;
+use super::redo::JournaledTable;
 use crate::ids::TopicId;
 
 /// Events of a key that a row tells of: a commit writes the key's last row anew, so it is a few hundred bytes at most.
@@ -60,7 +61,7 @@ impl StagedKeys {
     /// Adds an event to its key. Returns its number.
     pub fn push(
         &mut self,
-        table: &mut Table<'_, RowKey, &'static [u8]>,
+        table: &mut JournaledTable<'_, RowKey, &'static [u8]>,
         topic: TopicId,
         key: KeyIdentity,
         offset: u64,
@@ -77,7 +78,10 @@ impl StagedKeys {
     }
 
     /// Writes what is not written yet.
-    pub fn complete(&mut self, table: &mut Table<'_, RowKey, &'static [u8]>) -> Result<(), StorageFault> {
+    pub fn complete(
+        &mut self,
+        table: &mut JournaledTable<'_, RowKey, &'static [u8]>,
+    ) -> Result<(), StorageFault> {
         for ((topic, key), row) in &mut self.rows {
             if !row.is_written {
                 write(table, *topic, *key, row)?;
@@ -101,7 +105,7 @@ impl StagedKeys {
 }
 
 fn write(
-    table: &mut Table<'_, RowKey, &'static [u8]>,
+    table: &mut JournaledTable<'_, RowKey, &'static [u8]>,
     topic: TopicId,
     key: KeyIdentity,
     row: &mut KeyRow,
@@ -168,7 +172,7 @@ pub(super) fn next(
 /// Removes the rows of these keys whose events all lie below `low`. Of the last row of a key its last number stays, unless
 /// this commit appends to the key and so has the row in hand.
 pub(super) fn trim(
-    table: &mut Table<'_, RowKey, &'static [u8]>,
+    table: &mut JournaledTable<'_, RowKey, &'static [u8]>,
     staged: &StagedKeys,
     topic: TopicId,
     keys: &BTreeSet<KeyIdentity>,

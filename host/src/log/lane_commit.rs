@@ -66,8 +66,8 @@ impl Change for CommitLane {
         for (id, held) in &self.commit.held {
             let key = (lane.consumer.0, lane.partition, *id);
             match held {
-                Some(held) => drop(txn.tables.held.insert(key, schema::encode(key, held).as_slice())?),
-                None => drop(txn.tables.held.remove(key)?),
+                Some(held) => txn.tables.held.insert(key, schema::encode(key, held).as_slice())?,
+                None => _ = txn.tables.held.remove(key)?,
             }
         }
         for letter in &mut self.commit.dead_letters {
@@ -79,8 +79,8 @@ impl Change for CommitLane {
         for (key, value) in &self.commit.effects.state {
             let key = [prefix.as_slice(), key].concat();
             match value {
-                Some(value) => drop(txn.tables.state.insert(key.as_slice(), value.as_slice())?),
-                None => drop(txn.tables.state.remove(key.as_slice())?),
+                Some(value) => txn.tables.state.insert(key.as_slice(), value.as_slice())?,
+                None => _ = txn.tables.state.remove(key.as_slice())?,
             }
         }
         for event in self.events.iter() {

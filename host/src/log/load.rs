@@ -18,8 +18,9 @@ use super::error::{ReadError, StorageFault};
 use super::guard::misplaced;
 use super::lane_rows::DeadLetter;
 use super::last_commit::LastCommit;
-use super::open::begin_write;
+use super::open::durably;
 use super::read;
+use super::redo::Redo;
 use super::schema::{
     self, BATCHES, CONSUMERS, COUNTED, ConsumerRow, DEAD_LETTERS, FLOORS, IDENTITIES, META, TOPICS, Tables,
     TopicRow, decode, meta, number,
@@ -227,9 +228,10 @@ fn write_lost(
     lost: &[Lost],
     last: &mut LastCommit,
 ) -> Result<(), StorageFault> {
-    let transaction = begin_write(database, shared.options.commit)?;
+    let transaction = database.begin_write()?;
+    let redo = Redo::off();
     {
-        let mut tables = Tables::open(&transaction)?;
+        let mut tables = Tables::open(&transaction, &redo)?;
         for Lost { key, count, bytes_before } in lost {
             let (topic, partition, offset) = *key;
             tracing::error!(
@@ -244,8 +246,7 @@ fn write_lost(
         last.rows = Some(tables.rows()?);
         tables.meta.insert(meta::COMMIT, last.encode().as_slice())?;
     }
-    transaction.commit()?;
-    Ok(())
+    durably(transaction, shared.options.commit)
 }
 
 /// Makes the topic known, or brings a known one, which lanes may hold, up to what is durable.

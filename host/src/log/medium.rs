@@ -5,7 +5,8 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use redb::{Builder, Database, DatabaseError};
+use redb::backends::FileBackend;
+use redb::{Builder, Database, DatabaseError, StorageBackend};
 
 use crate::limits::BALLAST_BYTES;
 
@@ -13,6 +14,8 @@ use crate::limits::BALLAST_BYTES;
 const DATABASE: &str = "tidegate.redb";
 /// The name under which a new database file is prepared.
 const PREPARED: &str = "tidegate.redb.new";
+/// The name of the journal's file.
+const JOURNAL: &str = "tidegate.journal";
 /// The name of the file that is let go of when the disk is full.
 const BALLAST: &str = "ballast";
 
@@ -38,6 +41,9 @@ pub trait Medium: fmt::Debug + Send + Sync + 'static {
     fn forget_unwritten(&self) -> io::Result<()> {
         Ok(())
     }
+
+    /// Opens the file of the journal, and makes an empty one where there is none. Who has the database open has it alone.
+    fn open_journal(&self) -> io::Result<Box<dyn StorageBackend>>;
 
     /// Bytes that can still be written.
     fn free_bytes(&self) -> io::Result<u64>;
@@ -112,6 +118,16 @@ impl Medium for FileMedium {
         // Pages that wait to be written stay; those whose writing failed count as written, and are dropped.
         rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed)?;
         Ok(())
+    }
+
+    fn open_journal(&self) -> io::Result<Box<dyn StorageBackend>> {
+        let path = self.directory.join(JOURNAL);
+        let is_new = !path.try_exists()?;
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path)?;
+        if is_new {
+            File::open(&self.directory)?.sync_all()?;
+        }
+        Ok(Box::new(FileBackend::new(file).map_err(io::Error::other)?))
     }
 
     fn free_bytes(&self) -> io::Result<u64> {

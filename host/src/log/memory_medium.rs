@@ -1,7 +1,6 @@
 //! A disk in memory for tests: it can fail, fill up, and lose its power.
 
 use std::io;
-use std::mem;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -36,12 +35,8 @@ const SECTOR: usize = 512;
 
 #[derive(Debug, Default)]
 struct Disk {
-    /// What is read: with what the operating system has not written yet.
-    bytes: Vec<u8>,
-    /// What is there when the power has been out.
-    durable: Vec<u8>,
-    /// What was changed since the last sync, oldest first.
-    unsynced: Vec<Change>,
+    database: File,
+    journal: File,
     /// Counts up with each loss of power.
     generation: u64,
     is_open: bool,
@@ -60,6 +55,50 @@ struct Disk {
     free_bytes: Option<u64>,
     /// Bytes that it holds at most, if it has an end.
     room: Option<usize>,
+}
+
+/// A file on it.
+#[derive(Debug, Default)]
+struct File {
+    /// What is read: with what the operating system has not written yet.
+    bytes: Vec<u8>,
+    /// What is there when the power has been out.
+    durable: Vec<u8>,
+    /// What was changed since the last sync, oldest first.
+    unsynced: Vec<Change>,
+}
+
+impl File {
+    fn change(&mut self, change: Change) {
+        match &change {
+            Change::Write(at, data) => self.bytes[*at..*at + data.len()].copy_from_slice(data),
+            Change::Length(len) => self.bytes.resize(*len, 0),
+        }
+        self.unsynced.push(change);
+    }
+
+    /// Has what was not synced reach the disk, as far as it is kept.
+    fn write_out(&mut self, mut keeps: impl FnMut() -> bool) {
+        for change in self.unsynced.drain(..) {
+            change.apply(&mut self.durable, &mut keeps);
+        }
+    }
+
+    fn flip(&mut self, bit: u64) {
+        let (at, mask) = (usize::try_from(bit / 8).unwrap_or(usize::MAX), 1 << (bit % 8));
+        for bytes in [&mut self.bytes, &mut self.durable] {
+            if let Some(byte) = bytes.get_mut(at) {
+                *byte ^= mask;
+            }
+        }
+    }
+}
+
+/// Which of its files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Which {
+    Database,
+    Journal,
 }
 
 /// What a sync does.
@@ -122,12 +161,11 @@ impl MemoryMedium {
     /// sync, and stop in the middle of a write.
     pub fn cut_power_keeping(&self, mut keeps: impl FnMut() -> bool) {
         let mut disk = self.disk();
-        let mut durable = mem::take(&mut disk.durable);
-        for change in disk.unsynced.drain(..) {
-            change.apply(&mut durable, &mut keeps);
+        let Disk { database, journal, .. } = &mut *disk;
+        for file in [database, journal] {
+            file.write_out(&mut keeps);
+            file.bytes.clone_from(&file.durable);
         }
-        disk.bytes.clone_from(&durable);
-        disk.durable = durable;
         disk.failing = None;
         disk.frozen_from = None;
         disk.generation += 1;
@@ -164,16 +202,14 @@ impl MemoryMedium {
         self.disk().failing = None;
     }
 
-    /// Flips a bit, counted from the beginning: to be called while nobody has it open.
+    /// Flips a bit of the database, counted from the beginning: to be called while nobody has it open.
     pub fn flip(&self, bit: u64) {
-        let mut disk = self.disk();
-        let (at, mask) = (usize::try_from(bit / 8).unwrap_or(usize::MAX), 1 << (bit % 8));
-        let disk = &mut *disk;
-        for bytes in [&mut disk.bytes, &mut disk.durable] {
-            if let Some(byte) = bytes.get_mut(at) {
-                *byte ^= mask;
-            }
-        }
+        self.disk().database.flip(bit);
+    }
+
+    /// The same, of the journal.
+    pub fn flip_journal(&self, bit: u64) {
+        self.disk().journal.flip(bit);
     }
 
     /// How many writes, changes of length and syncs were done.
@@ -217,18 +253,26 @@ impl MemoryMedium {
         self.disk().syncs
     }
 
-    /// What it holds, the unsynced part included.
+    /// The database, the unsynced part included.
     pub fn image(&self) -> Vec<u8> {
-        self.disk().bytes.clone()
+        self.disk().database.bytes.clone()
     }
 
-    /// Puts something else on it: to be called while nobody has it open.
+    /// Puts another database on it: to be called while nobody has it open.
     pub fn set_image(&self, bytes: Vec<u8>) {
         let mut disk = self.disk();
         disk.is_whole = !bytes.is_empty();
-        disk.durable.clone_from(&bytes);
-        disk.bytes = bytes;
-        disk.unsynced.clear();
+        disk.database = File { durable: bytes.clone(), bytes, unsynced: Vec::new() };
+    }
+
+    /// The journal, the unsynced part included.
+    pub fn journal_image(&self) -> Vec<u8> {
+        self.disk().journal.bytes.clone()
+    }
+
+    /// Puts another journal on it: to be called while nobody has it open.
+    pub fn set_journal_image(&self, bytes: Vec<u8>) {
+        self.disk().journal = File { durable: bytes.clone(), bytes, unsynced: Vec::new() };
     }
 
     fn disk(&self) -> MutexGuard<'_, Disk> {
@@ -273,12 +317,23 @@ impl Disk {
         operations.contains(&(self.operations - 1)).then(|| io::Error::from(*how))
     }
 
-    fn change(&mut self, change: Change) {
-        match &change {
-            Change::Write(at, data) => self.bytes[*at..*at + data.len()].copy_from_slice(data),
-            Change::Length(len) => self.bytes.resize(*len, 0),
+    fn file(&self, which: Which) -> &File {
+        match which {
+            Which::Database => &self.database,
+            Which::Journal => &self.journal,
         }
-        self.unsynced.push(change);
+    }
+
+    fn file_mut(&mut self, which: Which) -> &mut File {
+        match which {
+            Which::Database => &mut self.database,
+            Which::Journal => &mut self.journal,
+        }
+    }
+
+    /// Bytes of all files.
+    fn len(&self) -> usize {
+        self.database.bytes.len() + self.journal.bytes.len()
     }
 }
 
@@ -295,24 +350,27 @@ impl Medium for MemoryMedium {
             }
             disk.is_open = true;
             if !disk.is_whole {
-                disk.bytes.clear();
-                disk.durable.clear();
-                disk.unsynced.clear();
+                disk.database = File::default();
+                disk.journal = File::default();
             }
         }
-        let database = builder.create_with_backend(Opened(self.clone()))?;
+        let database = builder.create_with_backend(Opened(self.clone(), Which::Database))?;
         self.powered().map_err(redb::StorageError::Io)?.is_whole = true;
         Ok(database)
     }
 
     fn forget_unwritten(&self) -> io::Result<()> {
-        let mut disk = self.powered()?;
-        let disk = &mut *disk;
-        disk.bytes.clone_from(&disk.durable);
-        for change in &disk.unsynced {
-            change.apply(&mut disk.bytes, || true);
+        let database = &mut self.powered()?.database;
+        database.bytes.clone_from(&database.durable);
+        for change in &database.unsynced {
+            change.apply(&mut database.bytes, || true);
         }
         Ok(())
+    }
+
+    fn open_journal(&self) -> io::Result<Box<dyn StorageBackend>> {
+        drop(self.powered()?);
+        Ok(Box::new(Opened(self.clone(), Which::Journal)))
     }
 
     fn free_bytes(&self) -> io::Result<u64> {
@@ -328,19 +386,19 @@ impl Medium for MemoryMedium {
     }
 }
 
-/// The disk as one opening of it has it.
+/// A file of the disk as one opening of it has it.
 #[derive(Debug)]
-struct Opened(MemoryMedium);
+struct Opened(MemoryMedium, Which);
 
 impl StorageBackend for Opened {
     fn len(&self) -> io::Result<u64> {
-        Ok(self.0.powered()?.bytes.len() as u64)
+        Ok(self.0.powered()?.file(self.1).bytes.len() as u64)
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let disk = self.0.powered()?;
-        let stored =
-            usize::try_from(offset).ok().and_then(|at| disk.bytes.get(at..at.checked_add(out.len())?));
+        let bytes = &disk.file(self.1).bytes;
+        let stored = usize::try_from(offset).ok().and_then(|at| bytes.get(at..at.checked_add(out.len())?));
         out.copy_from_slice(stored.ok_or(io::ErrorKind::UnexpectedEof)?);
         Ok(())
     }
@@ -348,13 +406,14 @@ impl StorageBackend for Opened {
     fn set_len(&self, len: u64) -> io::Result<()> {
         let mut disk = self.0.changing()?;
         let len = usize::try_from(len).map_err(io::Error::other)?;
-        if len > disk.bytes.len() && disk.room.is_some_and(|room| len > room) {
+        let before = disk.file(self.1).bytes.len();
+        if len > before && disk.room.is_some_and(|room| disk.len() - before + len > room) {
             return Err(io::ErrorKind::StorageFull.into());
         }
         if let Some(fault) = disk.fault() {
             return Err(fault);
         }
-        disk.change(Change::Length(len));
+        disk.file_mut(self.1).change(Change::Length(len));
         Ok(())
     }
 
@@ -372,14 +431,10 @@ impl StorageBackend for Opened {
             return Err(io::Error::other("the disk fails to sync"));
         }
         if let Some(fault) = disk.fault() {
-            disk.unsynced.clear();
+            disk.file_mut(self.1).unsynced.clear();
             return Err(fault);
         }
-        let mut durable = mem::take(&mut disk.durable);
-        for change in disk.unsynced.drain(..) {
-            change.apply(&mut durable, || true);
-        }
-        disk.durable = durable;
+        disk.file_mut(self.1).write_out(|| true);
         disk.syncs += 1;
         Ok(())
     }
@@ -388,20 +443,23 @@ impl StorageBackend for Opened {
         let mut disk = self.0.changing()?;
         let at = usize::try_from(offset).map_err(io::Error::other)?;
         let end = at.checked_add(data.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
-        if end > disk.bytes.len() {
+        let file = self.1;
+        if end > disk.file(file).bytes.len() {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         if let Some(fault) = disk.fault() {
-            disk.change(Change::Write(at, data[..data.len() / 2].to_vec()));
+            disk.file_mut(file).change(Change::Write(at, data[..data.len() / 2].to_vec()));
             return Err(fault);
         }
-        disk.change(Change::Write(at, data.to_vec()));
+        disk.file_mut(file).change(Change::Write(at, data.to_vec()));
         Ok(())
     }
 
     fn close(&self) -> io::Result<()> {
         // A disk whose power was cut meanwhile may be open for somebody else by now.
-        if let Ok(mut disk) = self.0.powered() {
+        if self.1 == Which::Database
+            && let Ok(mut disk) = self.0.powered()
+        {
             disk.is_open = false;
         }
         Ok(())

@@ -13,6 +13,9 @@ mod guard;
 mod hash;
 #[cfg(test)]
 mod hidden_tests;
+mod journal;
+#[cfg(test)]
+mod journal_tests;
 mod keys;
 mod lane_commit;
 mod lane_rows;
@@ -27,6 +30,7 @@ pub(crate) mod probe;
 mod publish;
 mod read;
 mod record;
+mod redo;
 mod registry;
 mod retention;
 mod schema;

@@ -1,16 +1,21 @@
 //! Opening the database, at the start and after a failure.
 
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use redb::{
-    Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, TableHandle, WriteTransaction,
+    Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, StorageBackend, TableHandle,
+    WriteTransaction,
 };
 
 use super::error::{OpenError, StorageFault};
 use super::guard::{self, OpenDatabase};
+use super::journal::{self, Found, Journal, Records};
+use super::last_commit::LastCommit;
 use super::load::{self, Loaded};
 use super::medium::Medium;
+use super::redo::{self, Redo};
 use super::schema::{self, FORMAT, META, Tables, meta};
 use super::shared::{LogOptions, Shared};
 use crate::clock::Random;
@@ -19,6 +24,8 @@ use crate::config::CommitMode;
 /// The database and what belongs to all of it.
 pub(super) struct Opened {
     pub database: OpenDatabase,
+    /// Where there is to be one.
+    pub journal: Option<Journal>,
     pub seed: u128,
     pub hash_key: [u8; 16],
     /// Whether the process before ended without closing it.
@@ -28,6 +35,8 @@ pub(super) struct Opened {
 /// The database after a failure, with what the committer forgot on purpose.
 pub(super) struct Reopened {
     pub database: OpenDatabase,
+    /// Where there is to be one.
+    pub journal: Option<Journal>,
     pub loaded: Loaded,
 }
 
@@ -40,20 +49,21 @@ pub(super) fn open(
     let database = open_database(options, medium)?;
     let storage = |source: StorageFault| OpenError::Storage { path: medium.path().to_owned(), source };
     let is_new = guarded(medium, || check_format(&database, medium))??;
-    let mut opened = Opened { database, seed: 0, hash_key: [0; 16], unclean: false };
-    guarded(medium, || prepare(&mut opened, is_new, options, random))?.map_err(storage)?;
-    Ok(opened)
+    let found = guarded(medium, || find_journal(&database, options, medium))??;
+    guarded(medium, || prepare(database, found, is_new, options, random))?.map_err(storage)
 }
 
 /// Opens the database anew, and brings what memory knows of it up to what is durable.
 pub(super) fn reopen(shared: &Shared) -> Result<Reopened, OpenError> {
-    let database = open_database(&shared.options, &*shared.medium)?;
-    let path = || shared.medium.path().to_owned();
-    let marked = guarded(&*shared.medium, || mark(&database, shared.options.commit, true))?;
-    marked.map_err(|source| OpenError::Storage { path: path(), source })?;
-    let loaded = guarded(&*shared.medium, || load::load(shared, &database))?;
+    let (options, medium) = (&shared.options, &*shared.medium);
+    let database = open_database(options, medium)?;
+    let path = || medium.path().to_owned();
+    let found = guarded(medium, || find_journal(&database, options, medium))??;
+    let journal = guarded(medium, || recover(&database, found, options, &*shared.random))?;
+    let journal = journal.map_err(|source| OpenError::Storage { path: path(), source })?;
+    let loaded = guarded(medium, || load::load(shared, &database))?;
     let loaded = loaded.map_err(|error| OpenError::Damaged { path: path(), reason: error.to_string() })?;
-    Ok(Reopened { database, loaded })
+    Ok(Reopened { database, journal, loaded })
 }
 
 fn open_database(options: &LogOptions, medium: &dyn Medium) -> Result<OpenDatabase, OpenError> {
@@ -77,15 +87,32 @@ fn open_database(options: &LogOptions, medium: &dyn Medium) -> Result<OpenDataba
     }
 }
 
-/// Begins a transaction that commits as the bus is set to: a single commit without quick repair would make the next
-/// opening after a crash verify the whole file.
-pub(super) fn begin_write(database: &Database, mode: CommitMode) -> Result<WriteTransaction, StorageFault> {
-    let mut transaction = database.begin_write()?;
+/// Commits as the bus is set to: a single commit without quick repair would make the next opening after a crash verify the
+/// whole file.
+pub(super) fn durably(mut transaction: WriteTransaction, mode: CommitMode) -> Result<(), StorageFault> {
     match mode {
         CommitMode::QuickRepair => transaction.set_quick_repair(true),
         CommitMode::OnePhase => {}
     }
-    Ok(transaction)
+    transaction.commit()?;
+    Ok(())
+}
+
+/// Commits, and makes durable with it what was committed before: what the journal has is of no meaning any more. The journal
+/// begins anew under this number, where there is one.
+pub(super) fn checkpoint(
+    transaction: WriteTransaction,
+    mode: CommitMode,
+    number: Option<u64>,
+) -> Result<(), StorageFault> {
+    {
+        let mut table = transaction.open_table(META)?;
+        match number {
+            Some(number) => drop(table.insert(meta::CHECKPOINT, number.to_le_bytes().as_slice())?),
+            None => drop(table.remove(meta::CHECKPOINT)?),
+        }
+    }
+    durably(transaction, mode)
 }
 
 /// Does something with a database that may be damaged in a way that redb doesn't expect, and so may panic.
@@ -97,7 +124,7 @@ pub(super) fn guarded<T>(medium: &dyn Medium, work: impl FnOnce() -> T) -> Resul
 }
 
 /// Whether an I/O error comes of the file's content: it ends too early, or makes no sense.
-fn means_damage(error: &std::io::Error) -> bool {
+fn means_damage(error: &io::Error) -> bool {
     use std::io::ErrorKind;
     matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::InvalidData | ErrorKind::InvalidInput)
 }
@@ -134,24 +161,154 @@ fn stored_format(database: &Database) -> Result<(Option<u32>, Vec<String>), Stor
     Ok((row.and_then(|row| row.value().first_chunk().map(|bytes| u32::from_le_bytes(*bytes))), tables))
 }
 
-/// Makes the tables and the bus's own numbers where the database is new, and marks it as open.
+/// The journal's file, and since which checkpoint it has commits: nothing of both where there was no journal, and is to be
+/// none.
+struct FoundJournal {
+    file: Option<Box<dyn StorageBackend>>,
+    checkpoint: Option<u64>,
+}
+
+/// Finds the journal, before anything is written.
+fn find_journal(
+    database: &Database,
+    options: &LogOptions,
+    medium: &dyn Medium,
+) -> Result<FoundJournal, OpenError> {
+    let path = || medium.path().to_owned();
+    let storage = |source: StorageFault| OpenError::Storage { path: path(), source };
+    let io = |source: io::Error| OpenError::Io { path: path(), source: Arc::new(source) };
+    let (checkpoint, is_open) = stored_checkpoint(database).map_err(storage)?;
+    if checkpoint.is_none() && options.journal_bytes == 0 {
+        return Ok(FoundJournal { file: None, checkpoint });
+    }
+    let file = medium.open_journal().map_err(io)?;
+    // One that was closed in good order has nothing that the database doesn't have.
+    if checkpoint.is_some() && is_open && journal::is_missing(&*file).map_err(io)? {
+        let reason = "its journal is missing, which has what was committed last".to_owned();
+        return Err(OpenError::Damaged { path: path(), reason });
+    }
+    if let Some(checkpoint) = checkpoint {
+        let records = Records::new(&*file, checkpoint).map_err(io)?;
+        if records.are_of_next().map_err(io)? {
+            let reason = "it has lost the last checkpoint, behind which its journal goes on".to_owned();
+            return Err(OpenError::Damaged { path: path(), reason });
+        }
+    }
+    Ok(FoundJournal { file: Some(file), checkpoint })
+}
+
+/// The number of the last checkpoint, and whether the database was open when the process before ended.
+fn stored_checkpoint(database: &Database) -> Result<(Option<u64>, bool), StorageFault> {
+    let read = database.begin_read()?;
+    let table = match read.open_table(META) {
+        Ok(table) => table,
+        Err(redb::TableError::TableDoesNotExist(_)) => return Ok((None, false)),
+        Err(error) => return Err(error.into()),
+    };
+    let checkpoint = table.get(meta::CHECKPOINT)?.map(|row| schema::number(row.value()));
+    Ok((checkpoint, table.get(meta::OPEN)?.is_some_and(|row| row.value() == [1])))
+}
+
+/// Makes the tables and the bus's own numbers where the database is new, and then recovers it.
 fn prepare(
-    opened: &mut Opened,
+    database: OpenDatabase,
+    found: FoundJournal,
     is_new: bool,
     options: &LogOptions,
     random: &dyn Random,
-) -> Result<(), StorageFault> {
-    let transaction = begin_write(&opened.database, options.commit)?;
+) -> Result<Opened, StorageFault> {
+    let unclean = stored_checkpoint(&database)?.1;
+    let transaction = database.begin_write()?;
+    let redo = Redo::off();
+    let (seed, hash_key);
     {
-        let mut tables = Tables::open(&transaction)?;
+        let mut tables = Tables::open(&transaction, &redo)?;
         tables.meta.insert(meta::FORMAT, FORMAT.to_le_bytes().as_slice())?;
         let random = Some(random).filter(|_| is_new);
-        opened.seed = u128::from_le_bytes(drawn_once(&mut tables, meta::SEED, random)?);
-        opened.hash_key = drawn_once(&mut tables, meta::HASH_KEY, random)?;
-        let before = tables.meta.insert(meta::OPEN, [1].as_slice())?;
-        opened.unclean = before.is_some_and(|row| row.value() == [1]);
+        seed = u128::from_le_bytes(drawn_once(&mut tables, meta::SEED, random)?);
+        hash_key = drawn_once(&mut tables, meta::HASH_KEY, random)?;
     }
-    transaction.commit()?;
+    let journal = recover_in(transaction, found, options, random)?;
+    Ok(Opened { database, journal, seed, hash_key, unclean })
+}
+
+fn recover(
+    database: &Database,
+    found: FoundJournal,
+    options: &LogOptions,
+    random: &dyn Random,
+) -> Result<Option<Journal>, StorageFault> {
+    recover_in(database.begin_write()?, found, options, random)
+}
+
+/// Does again what the journal has, marks the database as open, and begins a journal anew, if there is to be one.
+fn recover_in(
+    transaction: WriteTransaction,
+    found: FoundJournal,
+    options: &LogOptions,
+    random: &dyn Random,
+) -> Result<Option<Journal>, StorageFault> {
+    let redo = Redo::off();
+    {
+        let mut tables = Tables::open(&transaction, &redo)?;
+        if let (Some(file), Some(checkpoint)) = (&found.file, found.checkpoint) {
+            replay(&mut tables, Records::new(&**file, checkpoint).map_err(redb::Error::Io)?)?;
+        }
+        tables.meta.insert(meta::OPEN, [1].as_slice())?;
+    }
+    let file = found.file.filter(|_| options.journal_bytes > 0);
+    // Before the number is durable: from then on a file that isn't there is missed.
+    // Far from every number that this database and any copy of it has had.
+    let before = found.checkpoint.unwrap_or(0);
+    let number = before.wrapping_add(random.next_u64() | 1);
+    let journal = file.map(|file| Journal::new(file, options.journal_bytes as u64, before, number));
+    let journal = journal.transpose().map_err(redb::Error::Io)?;
+    checkpoint(transaction, options.commit, journal.as_ref().map(Journal::checkpoint))?;
+    Ok(journal)
+}
+
+/// Does again what the journal has. Where records are missing, of those behind them only what means something by itself:
+/// the events. Each lane goes on from where it was before.
+fn replay(tables: &mut Tables<'_>, mut records: Records<'_>) -> Result<(), StorageFault> {
+    let mut is_whole = true;
+    let (mut done, mut alone) = (0_u64, 0_u64);
+    while let Some(found) = records.read_next().map_err(redb::Error::Io)? {
+        let record = match found {
+            Found::Record(record) => record,
+            Found::Lost { first, count } => {
+                tracing::error!(first, count, "commits in the journal are damaged");
+                is_whole = false;
+                continue;
+            }
+        };
+        for change in redo::changes(&record) {
+            let change = change?;
+            if is_whole || Tables::stands_alone(&change) {
+                tables.redo(change)?;
+            }
+        }
+        if is_whole { done += 1 } else { alone += 1 }
+    }
+    if !is_whole {
+        tracing::error!(
+            alone,
+            "of the commits behind them, the events are kept, and lanes handle them again"
+        );
+        let last = tables.meta.get(meta::COMMIT)?.map(|row| LastCommit::decode(row.value()));
+        if let Some(last) =
+            last.transpose().map_err(|error| guard::meta_row(meta::COMMIT, &error.to_string()))?
+        {
+            // A topic stays for ever: one that is not there now is missing, which is found out by what was counted.
+            let (mut rows, counted) = (tables.rows()?, last.rows);
+            rows[schema::TOPICS_COUNTED] =
+                counted.map_or(rows[schema::TOPICS_COUNTED], |counted| counted[schema::TOPICS_COUNTED]);
+            let last = LastCommit { rows: Some(rows), ..last };
+            tables.meta.insert(meta::COMMIT, last.encode().as_slice())?;
+        }
+    }
+    if done > 0 {
+        tracing::info!(commits = done, "what the journal has is done again");
+    }
     Ok(())
 }
 
@@ -179,10 +336,13 @@ fn drawn_once(
     Ok(bytes)
 }
 
-/// Marks the database as open, or as closed in good order.
-pub(super) fn mark(database: &Database, mode: CommitMode, open: bool) -> Result<(), StorageFault> {
-    let transaction = begin_write(database, mode)?;
-    transaction.open_table(META)?.insert(meta::OPEN, [u8::from(open)].as_slice())?;
-    transaction.commit()?;
-    Ok(())
+/// Marks the database as closed in good order: it has all that the journal has.
+pub(super) fn mark_closed(
+    database: &Database,
+    mode: CommitMode,
+    number: Option<u64>,
+) -> Result<(), StorageFault> {
+    let transaction = database.begin_write()?;
+    transaction.open_table(META)?.insert(meta::OPEN, [0].as_slice())?;
+    checkpoint(transaction, mode, number)
 }

@@ -8,7 +8,7 @@ use super::lane_rows::{DeadLetter, Held, LaneCounts, Marked, Progress, Target, W
 use super::new_events::NewEvent;
 use super::schema::{self, ConsumerRow, TopicRow};
 use super::window::{self, Place, Window};
-use super::{Attempt, keys, record};
+use super::{Attempt, journal, keys, record, redo};
 use crate::clock::Timestamp;
 use crate::config::TopicConfig;
 use crate::event::Event;
@@ -66,6 +66,11 @@ pub fn seal_row(row: &mut [u8]) {
     schema::seal(0, row);
 }
 
+/// Where the records of a journal are, in bytes: those since the checkpoint that the first one names.
+pub fn journal_records(image: &[u8]) -> Vec<std::ops::Range<usize>> {
+    journal::places(image)
+}
+
 /// Reads bytes as a row of each table in turn, and says of each what became of it. What is read has to come out the same
 /// when it is written and read again: the second part tells of the first that doesn't.
 pub fn rows(bytes: &[u8]) -> (String, Result<(), String>) {
@@ -78,7 +83,9 @@ pub fn rows(bytes: &[u8]) -> (String, Result<(), String>) {
     ];
     let mut window = Window::default();
     window.load(bytes);
-    let mut outcome = format!("{} {} ", window.len().min(3), keys::numbered(1, bytes).count().min(3));
+    let changes = redo::changes(bytes).flatten().count().min(3);
+    let mut outcome =
+        format!("{} {} {changes} ", window.len().min(3), keys::numbered(1, bytes).count().min(3));
     for read in read {
         match read {
             Ok(said) => outcome += &said,

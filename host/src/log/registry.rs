@@ -277,12 +277,12 @@ pub(super) fn forget(txn: &mut Txn<'_>, name: &str) -> AdminResult<()> {
     };
     let consumer = id.0;
     txn.tables.consumers.remove(consumer)?;
-    txn.tables.lanes.retain_in((consumer, 0)..=(consumer, u32::MAX), |_, _| false)?;
-    txn.tables.held.retain_in((consumer, 0, 0)..=(consumer, u32::MAX, u64::MAX), |_, _| false)?;
-    txn.tables.dead_letters.retain_in((consumer, 0)..=(consumer, u64::MAX), |_, _| false)?;
+    txn.tables.lanes.remove_in((consumer, 0)..=(consumer, u32::MAX))?;
+    txn.tables.held.remove_in((consumer, 0, 0)..=(consumer, u32::MAX, u64::MAX))?;
+    txn.tables.dead_letters.remove_in((consumer, 0)..=(consumer, u64::MAX))?;
     let first = schema::state_prefix(id, 0);
     let after = schema::state_prefix(ConsumerId(consumer + 1), 0);
-    txn.tables.state.retain_in(first.as_slice()..after.as_slice(), |_, _| false)?;
+    txn.tables.state.remove_in(first.as_slice()..after.as_slice())?;
     for partition in 0..row.partitions {
         txn.change_lane(LaneId { consumer: id, partition });
     }

@@ -4,20 +4,21 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use redb::{
-    ReadTransaction, ReadableTable, ReadableTableMetadata, Table, TableDefinition, TableHandle,
-    WriteTransaction,
+    ReadTransaction, ReadableTable, ReadableTableMetadata, TableDefinition, TableHandle, WriteTransaction,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::error::{ReadError, StorageFault};
+use super::guard;
+use super::redo::{Change, JournaledTable, Redo};
 use crate::clock::Timestamp;
 use crate::config::TopicConfig;
 use crate::handler::ProgramVersion;
 use crate::ids::{ConsumerId, LaneId, TopicId};
 
 /// The newest format that this build reads, and the one that it writes.
-pub(super) const FORMAT: u32 = 4;
+pub(super) const FORMAT: u32 = 5;
 
 /// Single values, by name.
 pub(super) const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
@@ -44,6 +45,9 @@ pub(super) const STATE: TableDefinition<&[u8], &[u8]> = TableDefinition::new("st
 
 /// How many tables each commit counts the rows of: all but [`META`], in the order of [`NAMES`].
 pub(super) const COUNTED: usize = 10;
+
+/// Where [`TOPICS`] is among them.
+pub(super) const TOPICS_COUNTED: usize = 0;
 
 /// The names of the tables that are counted. Their order is part of the format.
 const NAMES: [&str; COUNTED] = [
@@ -98,6 +102,8 @@ pub(super) mod meta {
     pub(in crate::log) const COMMIT: &str = "commit";
     /// Whether a process has it open, or ended without closing it: one byte.
     pub(in crate::log) const OPEN: &str = "open";
+    /// The number of the last checkpoint, see `journal`: u64, little-endian. Not there where there is no journal.
+    pub(in crate::log) const CHECKPOINT: &str = "checkpoint";
     /// The next number of a topic, a consumer, a dead letter: u64, little-endian.
     pub(in crate::log) const NEXT_TOPIC: &str = "next-topic";
     /// See [`NEXT_TOPIC`].
@@ -144,35 +150,64 @@ pub(crate) struct ConsumerRow {
 
 /// The tables of one write transaction.
 pub(super) struct Tables<'t> {
-    pub meta: Table<'t, &'static str, &'static [u8]>,
-    pub topics: Table<'t, u32, &'static [u8]>,
-    pub floors: Table<'t, (u32, u32), u64>,
-    pub batches: Table<'t, (u32, u32, u64), &'static [u8]>,
-    pub identities: Table<'t, (u32, u64), &'static [u8]>,
-    pub keys: Table<'t, (u32, u128, u64), &'static [u8]>,
-    pub consumers: Table<'t, u32, &'static [u8]>,
-    pub lanes: Table<'t, (u32, u32), &'static [u8]>,
-    pub held: Table<'t, (u32, u32, u64), &'static [u8]>,
-    pub dead_letters: Table<'t, (u32, u64), &'static [u8]>,
-    pub state: Table<'t, &'static [u8], &'static [u8]>,
+    pub meta: JournaledTable<'t, &'static str, &'static [u8]>,
+    pub topics: JournaledTable<'t, u32, &'static [u8]>,
+    pub floors: JournaledTable<'t, (u32, u32), u64>,
+    pub batches: JournaledTable<'t, (u32, u32, u64), &'static [u8]>,
+    pub identities: JournaledTable<'t, (u32, u64), &'static [u8]>,
+    pub keys: JournaledTable<'t, (u32, u128, u64), &'static [u8]>,
+    pub consumers: JournaledTable<'t, u32, &'static [u8]>,
+    pub lanes: JournaledTable<'t, (u32, u32), &'static [u8]>,
+    pub held: JournaledTable<'t, (u32, u32, u64), &'static [u8]>,
+    pub dead_letters: JournaledTable<'t, (u32, u64), &'static [u8]>,
+    pub state: JournaledTable<'t, &'static [u8], &'static [u8]>,
 }
 
 impl<'t> Tables<'t> {
-    /// Opens them, and makes those that are not there.
-    pub fn open(transaction: &'t WriteTransaction) -> Result<Self, StorageFault> {
+    /// Opens them, and makes those that are not there. What is changed in them goes to `redo`.
+    pub fn open(transaction: &'t WriteTransaction, redo: &'t Redo) -> Result<Self, StorageFault> {
+        // Their numbers are part of the format.
         Ok(Self {
-            meta: transaction.open_table(META)?,
-            topics: transaction.open_table(TOPICS)?,
-            floors: transaction.open_table(FLOORS)?,
-            batches: transaction.open_table(BATCHES)?,
-            identities: transaction.open_table(IDENTITIES)?,
-            keys: transaction.open_table(KEYS)?,
-            consumers: transaction.open_table(CONSUMERS)?,
-            lanes: transaction.open_table(LANES)?,
-            held: transaction.open_table(HELD)?,
-            dead_letters: transaction.open_table(DEAD_LETTERS)?,
-            state: transaction.open_table(STATE)?,
+            meta: JournaledTable::new(transaction.open_table(META)?, 0, redo),
+            topics: JournaledTable::new(transaction.open_table(TOPICS)?, 1, redo),
+            batches: JournaledTable::new(transaction.open_table(BATCHES)?, 2, redo),
+            floors: JournaledTable::new(transaction.open_table(FLOORS)?, 3, redo),
+            identities: JournaledTable::new(transaction.open_table(IDENTITIES)?, 4, redo),
+            keys: JournaledTable::new(transaction.open_table(KEYS)?, 5, redo),
+            consumers: JournaledTable::new(transaction.open_table(CONSUMERS)?, 6, redo),
+            lanes: JournaledTable::new(transaction.open_table(LANES)?, 7, redo),
+            held: JournaledTable::new(transaction.open_table(HELD)?, 8, redo),
+            dead_letters: JournaledTable::new(transaction.open_table(DEAD_LETTERS)?, 9, redo),
+            state: JournaledTable::new(transaction.open_table(STATE)?, 10, redo),
         })
+    }
+
+    /// Does a change again.
+    pub fn redo(&mut self, change: Change<'_>) -> Result<(), StorageFault> {
+        match change.table {
+            0 => change.apply(&mut self.meta),
+            1 => change.apply(&mut self.topics),
+            2 => change.apply(&mut self.batches),
+            3 => change.apply(&mut self.floors),
+            4 => change.apply(&mut self.identities),
+            5 => change.apply(&mut self.keys),
+            6 => change.apply(&mut self.consumers),
+            7 => change.apply(&mut self.lanes),
+            8 => change.apply(&mut self.held),
+            9 => change.apply(&mut self.dead_letters),
+            10 => change.apply(&mut self.state),
+            _ => Err(guard::journal("has a row of a table that isn't there")),
+        }
+    }
+
+    /// Whether a change can be done without those of the commits before it: where events are, and of which topics. What a
+    /// lane keeps means nothing without what it had before.
+    pub fn stands_alone(change: &Change<'_>) -> bool {
+        change.value.is_some()
+            && match change.table {
+                0 => [meta::COMMIT, meta::NEXT_TOPIC].iter().any(|name| name.as_bytes() == change.key),
+                table => [1, 2, 4, 5].contains(&table),
+            }
     }
 
     /// How many rows they have, in the order of [`NAMES`].

@@ -26,6 +26,8 @@ pub(crate) struct LogOptions {
     pub event_bytes_max: usize,
     /// The database's cache, in bytes.
     pub cache_bytes: usize,
+    /// The journal, in bytes; 0 for none.
+    pub journal_bytes: usize,
     /// Free space that publishing leaves on the disk, in bytes.
     pub free_bytes_min: u64,
 }

@@ -106,7 +106,7 @@ impl Log {
     ) -> Result<Self, OpenError> {
         let opened = open::open(&options, &*medium, &*random)?;
         let path = medium.path().to_owned();
-        let unclean = opened.unclean;
+        let (unclean, journal) = (opened.unclean, opened.journal);
         let shared = Arc::new(Shared::new(
             options,
             medium,
@@ -127,7 +127,7 @@ impl Log {
             loaded.map_err(|error| OpenError::Damaged { path: path.clone(), reason: error.to_string() })?;
         let (admission, waiting) = admission::queues();
         let (end, ended) = crossbeam_channel::bounded(0);
-        let committer = Committer::new(Arc::clone(&shared), waiting, ended, loaded);
+        let committer = Committer::new(Arc::clone(&shared), waiting, ended, journal, loaded);
         let worker = if let Some(steps) = steps {
             steps.put(committer);
             Worker::Steps(steps)

@@ -13,23 +13,28 @@ use crate::effects::Effects;
 use crate::event::Event;
 use crate::handler::{Failure, FailureKind, ProgramVersion};
 use crate::ids::{LaneId, TopicId};
-use crate::limits::{BATCH_BYTES_MAX, CACHE_BYTES, EVENT_BYTES_MAX};
+use crate::limits::{BATCH_BYTES_MAX, CACHE_BYTES, EVENT_BYTES_MAX, JOURNAL_BYTES};
 
 pub(super) fn open(disk: &MemoryMedium) -> Log {
     try_open(disk).unwrap()
 }
 
 pub(super) fn try_open(disk: &MemoryMedium) -> Result<Log, OpenError> {
+    try_open_with(disk, JOURNAL_BYTES)
+}
+
+pub(super) fn try_open_with(disk: &MemoryMedium, journal_bytes: usize) -> Result<Log, OpenError> {
     let options = LogOptions {
         commit: CommitMode::QuickRepair,
         event_bytes_max: EVENT_BYTES_MAX,
         cache_bytes: CACHE_BYTES,
+        journal_bytes,
         free_bytes_min: 1000,
     };
     Log::open(options, Box::new(disk.clone()), Arc::new(SystemClock::new()), Arc::new(SystemRandom), None)
 }
 
-fn event(id: &str, key: &str) -> Event {
+pub(super) fn event(id: &str, key: &str) -> Event {
     Event::new(id, "/tests", "Test.v1")
         .subject(key)
         .json_text(format!("{{\"id\":\"{id}\"}}"))
@@ -45,7 +50,7 @@ pub(super) fn append(log: &Log, topic: &str, ids: &[&str]) -> Vec<Published> {
     block_on(log.append(ids.iter().map(|id| (topic, event(id, "key"))).collect())).unwrap()
 }
 
-fn ids(log: &Log, topic: TopicId, partition: u32, from: u64) -> Vec<(u64, String)> {
+pub(super) fn ids(log: &Log, topic: TopicId, partition: u32, from: u64) -> Vec<(u64, String)> {
     let entries = log.read(topic, partition, from, 1000, 1 << 20).unwrap();
     entries
         .into_iter()
@@ -63,7 +68,7 @@ pub(super) fn consumer(log: &Log) -> (TopicId, LaneId) {
     (topic, LaneId { consumer, partition: 0 })
 }
 
-fn lane_commit(log: &Log, lane: LaneId, next: u64, topic: TopicId) -> LaneCommit {
+pub(super) fn lane_commit(log: &Log, lane: LaneId, next: u64, topic: TopicId) -> LaneCommit {
     let mut current = log.lane(lane).unwrap();
     current.progress.next.insert(topic, next);
     LaneCommit {
@@ -76,7 +81,7 @@ fn lane_commit(log: &Log, lane: LaneId, next: u64, topic: TopicId) -> LaneCommit
     }
 }
 
-fn letter(topic: TopicId, offset: u64, parked: Option<u64>) -> DeadLetter {
+pub(super) fn letter(topic: TopicId, offset: u64, parked: Option<u64>) -> DeadLetter {
     DeadLetter {
         id: 0,
         at: Timestamp(5),
@@ -375,7 +380,7 @@ fn retention_removes_the_oldest_batches_but_never_what_a_consumer_has_not_finish
     assert_eq!(block_on(log.trim()).unwrap().events, 0, "a held event is still needed");
 }
 
-fn held_reference(topic: TopicId, offset: u64) -> Held {
+pub(super) fn held_reference(topic: TopicId, offset: u64) -> Held {
     Held {
         key: 0,
         topic,

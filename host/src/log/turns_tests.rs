@@ -11,7 +11,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::config::{CommitMode, TopicConfig};
 use crate::event::Event;
 use crate::ids::LaneId;
-use crate::limits::{CACHE_BYTES, EVENT_BYTES_MAX, LANE_COMMIT_LARGE, LARGE_COMMIT_WAIT_MAX};
+use crate::limits::{CACHE_BYTES, EVENT_BYTES_MAX, JOURNAL_BYTES, LANE_COMMIT_LARGE, LARGE_COMMIT_WAIT_MAX};
 use crate::testing::{ManualClock, SeededRandom};
 
 /// A call that is under way.
@@ -31,6 +31,7 @@ impl Rig {
             commit: CommitMode::QuickRepair,
             event_bytes_max: EVENT_BYTES_MAX,
             cache_bytes: CACHE_BYTES,
+            journal_bytes: JOURNAL_BYTES,
             free_bytes_min: 0,
         };
         let (steps, clock) = (Steps::default(), Arc::new(ManualClock::new(Timestamp(1))));

@@ -218,8 +218,11 @@ impl<'t> Txn<'t> {
         let Some(place) = durable.filter(|_| !staged.expired.contains(&identity)) else {
             return Ok((true, None));
         };
-        let sequence =
-            if topic.sequence { read::stored_sequence(&self.tables.batches, topic.id, place)? } else { None };
+        let sequence = if topic.sequence {
+            read::stored_sequence(&*self.tables.batches, topic.id, place)?
+        } else {
+            None
+        };
         Ok((true, Some(Appended { place, sequence, duplicate: true })))
     }
 
@@ -310,8 +313,7 @@ impl StagedPartition {
         }
         let len = batch.row_bytes();
         let key = (self.topic.id.0, partition, self.first);
-        let mut row = tables.batches.insert_reserve(key, len)?;
-        batch.write(key, commit, now, self.bytes, row.as_mut());
+        tables.batches.insert_filled(key, len, |row| batch.write(key, commit, now, self.bytes, row))?;
         self.bytes += len as u64;
         self.first = self.next;
         Ok(())

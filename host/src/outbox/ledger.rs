@@ -179,7 +179,7 @@ mod tests {
     use crate::config::{CommitMode, TopicConfig};
     use crate::event::Event;
     use crate::ids::TopicId;
-    use crate::limits::{CACHE_BYTES, EVENT_BYTES_MAX};
+    use crate::limits::{CACHE_BYTES, EVENT_BYTES_MAX, JOURNAL_BYTES};
     use crate::log::{LogOptions, MemoryMedium, block_on};
 
     /// A log with topic `t`.
@@ -188,6 +188,7 @@ mod tests {
             commit: CommitMode::QuickRepair,
             event_bytes_max: EVENT_BYTES_MAX,
             cache_bytes: CACHE_BYTES,
+            journal_bytes: JOURNAL_BYTES,
             free_bytes_min: 0,
         };
         let (clock, random) = (Arc::new(SystemClock::new()), Arc::new(SystemRandom));

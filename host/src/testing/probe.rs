@@ -7,7 +7,8 @@ use crate::clock::SystemClock;
 use crate::config::{Grants, PluginLimits};
 use crate::handler::{Program, ProgramVersion};
 pub use crate::log::probe::{
-    FORMAT, batch, batch_of, record, record_of, rows, sample_rows, seal_batch, seal_record, seal_row,
+    FORMAT, batch, batch_of, journal_records, record, record_of, rows, sample_rows, seal_batch, seal_record,
+    seal_row,
 };
 use crate::plugin::{LoadError, LoadOptions, Runtime, RuntimeOptions};
 #[cfg(feature = "server")]

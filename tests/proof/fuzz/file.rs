@@ -54,7 +54,7 @@ impl Target for Files {
         }
     }
 
-    /// The file itself, behind the number of the one that it was: when the files are made, threads are faster or slower.
+    /// The file itself, behind the number of the one that it was and its journal with its length: when the files are made, threads are faster or slower.
     fn lasting(&self, input: &[u8]) -> Vec<u8> {
         let Some((number, changes)) = input.split_first() else { return Vec::new() };
         if input.len() > self.bytes_max() {
@@ -68,17 +68,20 @@ impl Target for Files {
         for change in changes.as_chunks::<CHANGE>().0 {
             apply(&mut image, &base.images, &used, *change);
         }
-        image.insert(0, *number);
-        image
+        let mut lasting = vec![*number];
+        lasting.extend_from_slice(&(base.journal.len() as u64).to_le_bytes());
+        lasting.extend_from_slice(&base.journal);
+        lasting.append(&mut image);
+        lasting
     }
 
     fn run(&mut self, input: &[u8]) -> Result<String, String> {
         let lasting = self.lasting(input);
-        let Some((number, image)) = lasting.split_first() else { return Ok("nothing".to_owned()) };
-        let base = self.base(*number);
+        let Some((number, journal, image)) = parts(&lasting) else { return Ok("nothing".to_owned()) };
+        let base = self.base(number);
         // The header says which moment the file is of.
         let is_of_last = base.images.last().and_then(|last| last.get(..PAGE)) == image.get(..PAGE);
-        base.check(image.to_vec(), is_of_last && changes_bytes_alone(input))
+        base.check(image.to_vec(), journal.to_vec(), is_of_last && changes_bytes_alone(input))
     }
 }
 
@@ -86,6 +89,14 @@ impl Files {
     fn base(&self, number: u8) -> &Base {
         &self.bases[usize::from(number) % self.bases.len()]
     }
+}
+
+/// The number, the journal and the file of a lasting input.
+fn parts(lasting: &[u8]) -> Option<(u8, &[u8], &[u8])> {
+    let (number, rest) = lasting.split_first()?;
+    let (len, rest) = rest.split_first_chunk()?;
+    let (journal, image) = rest.split_at_checked(usize::try_from(u64::from_le_bytes(*len)).ok()?)?;
+    Some((*number, journal, image))
 }
 
 /// Whether an input puts no page of another place or of an older moment into the file.

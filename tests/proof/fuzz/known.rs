@@ -35,6 +35,8 @@ pub struct Base {
     mode: CommitMode,
     /// Oldest first; the last is damaged, with pages of the others.
     pub images: Vec<Vec<u8>>,
+    /// The journal that belongs to the last.
+    pub journal: Vec<u8>,
     events: HashMap<Place, Event>,
     state: Vec<(Vec<u8>, Vec<u8>)>,
     letters: HashMap<u64, String>,
@@ -107,15 +109,17 @@ impl Base {
             bus.shutdown(PATIENCE);
         }
         images.push(disk.image());
-        Ok(Self { mode, images, events, state, letters })
+        let journal = disk.journal_image();
+        Ok(Self { mode, images, journal, events, state, letters })
     }
 
     /// Opens a file and reads all of it, lets its consumer go on, publishes, and closes it. What comes is an error, or what
     /// was written. Unless pages of an older moment stand in it, which are whole, what is gone has to be told.
-    pub fn check(&self, image: Vec<u8>, is_all_told: bool) -> Result<String, String> {
+    pub fn check(&self, image: Vec<u8>, journal: Vec<u8>, is_all_told: bool) -> Result<String, String> {
         let folder = TempDir::new().map_err(|error| error.to_string())?;
         let disk = MemoryMedium::new();
         disk.set_image(image);
+        disk.set_journal_image(journal);
         let clock = Arc::new(ManualClock::new(START));
         watch::commits(true);
         let opened = open(&folder, &disk, self.mode, &clock);
@@ -272,6 +276,8 @@ fn open(
 ) -> Result<Blocking, tidegate::BusError> {
     let mut bus = BusConfig::default();
     bus.commit = mode;
+    // So that there are pages of older checkpoints.
+    bus.journal_bytes = 32 << 10;
     let options = Options::new(folder.path())
         .config(bus)
         .clock(Arc::clone(clock) as Arc<dyn Clock>)

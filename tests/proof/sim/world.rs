@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate::config::{BusConfig, CommitMode, Dedup, Retention, TopicConfig};
-use tidegate::testing::{ManualClock, MemoryMedium, SeededRandom, Step, Stepper};
+use tidegate::testing::{ManualClock, MemoryMedium, SeededRandom, Step, Stepper, probe};
 use tidegate::{
     Bus, BusError, Clock, ConsumerStatus, Event, Options, Random, ReadError, StorageEnd, Timestamp,
 };
@@ -118,6 +118,7 @@ pub struct World {
     pub version: u32,
     held_max: usize,
     commit: CommitMode,
+    journal_bytes: usize,
     deeds: u64,
     /// The last thing that was done, for who looks into a failure.
     pub last: String,
@@ -143,6 +144,8 @@ impl World {
         let held_max = if chance.next_u64().is_multiple_of(4) { 3 } else { 1000 };
         let commit =
             if chance.next_u64().is_multiple_of(4) { CommitMode::OnePhase } else { CommitMode::QuickRepair };
+        let journal_bytes =
+            [0, 16 << 10, 64 << 10, 1 << 20][usize::try_from(chance.next_u64() % 4).unwrap_or(0)];
         Self {
             seed,
             directory: directory.to_owned(),
@@ -157,6 +160,7 @@ impl World {
             version: 1,
             held_max,
             commit,
+            journal_bytes,
             deeds: 0,
             last: String::new(),
             verbose,
@@ -165,8 +169,10 @@ impl World {
 
     /// The whole simulation. Returns what tells one run from another.
     pub fn play(&mut self) -> Result<u64, String> {
-        let (commit, held_max) = (self.commit, self.held_max);
-        self.note(format_args!("commits are {commit:?}, and a lane holds at most {held_max}"));
+        let (commit, journal, held_max) = (self.commit, self.journal_bytes, self.held_max);
+        self.note(format_args!(
+            "commits are {commit:?}, the journal has {journal} bytes, and a lane holds at most {held_max}"
+        ));
         self.disk.set_free_bytes(Some(ROOM));
         let rots = rots(self.seed);
         let mut is_new = true;
@@ -214,6 +220,7 @@ impl World {
             self.counts.add("flipped bits", 1);
             self.note(format_args!("bit {bit} is flipped"));
         }
+        self.rot_journal();
         let outcome = self.live(async |life| {
             life.is_rotten = true;
             life.death = Some(Death::Killed);
@@ -241,6 +248,22 @@ impl World {
                 Ok(())
             }
             outcome => outcome.map(drop),
+        }
+    }
+
+    /// Flips bits of the journal, but for its last record: without another behind it, damage is taken for a write that the
+    /// power has cut short.
+    fn rot_journal(&mut self) {
+        let mut records = probe::journal_records(&self.disk.journal_image());
+        records.pop();
+        for _ in 0..self.draw(3) {
+            let Some(end) = records.last().map(|record| record.end) else { return };
+            let bit = self.draw(end as u64 * 8);
+            if records.iter().any(|record| record.contains(&usize::try_from(bit / 8).unwrap_or(usize::MAX))) {
+                self.disk.flip_journal(bit);
+                self.counts.add("flipped bits of journals", 1);
+                self.note(format_args!("bit {bit} of the journal is flipped"));
+            }
         }
     }
 
@@ -306,6 +329,7 @@ impl World {
         let options = || {
             let mut config = BusConfig::default();
             config.commit = self.commit;
+            config.journal_bytes = self.journal_bytes;
             config.free_bytes_min = ROOM_MIN;
             Options::new(&self.directory)
                 .config(config)

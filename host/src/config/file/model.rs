@@ -171,11 +171,13 @@ fn read_bounded(path: &Path) -> io::Result<Option<String>> {
 }
 
 fn read_bus(entry: Entry<'_>) -> Result<BusConfig, ConfigFileError> {
-    let table = entry.table(&["commit", "event_bytes_max", "cache_bytes", "free_bytes_min"])?;
+    let table =
+        entry.table(&["commit", "event_bytes_max", "cache_bytes", "journal_bytes", "free_bytes_min"])?;
     let mut bus = BusConfig::default();
     set(&mut bus.commit, table.get("commit"), Entry::word)?;
     set(&mut bus.event_bytes_max, table.get("event_bytes_max"), Entry::memory_bytes)?;
     set(&mut bus.cache_bytes, table.get("cache_bytes"), Entry::memory_bytes)?;
+    set(&mut bus.journal_bytes, table.get("journal_bytes"), Entry::memory_bytes)?;
     set(&mut bus.free_bytes_min, table.get("free_bytes_min"), Entry::bytes)?;
     Ok(bus)
 }

@@ -1,5 +1,6 @@
 //! What lanes do when the process ends or the storage fails.
 
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use super::rig::{DEADLINE, Hanging, Journal, Rig, add_one, config};
@@ -110,12 +111,16 @@ async fn when_a_commit_fails_the_lane_goes_on_from_what_is_durable() {
         rig.publish("t", &[("key", &at.to_string())]).await;
     }
     let journal = Journal::default();
-    let program = rig.program(&journal, |_, context| add_one(context, "count"));
+    let program = rig.program(&journal, |_, context| {
+        // The half of it that a failing write leaves is not the whole of the commit.
+        context.set(b"filler", &[7; 16 << 10]).unwrap();
+        add_one(context, "count")
+    });
     let running = rig.start_paused(config(&["t"]), program).await;
-    rig.disk.fail_syncs(true);
+    rig.disk.fail_at(rig.disk.operations()..u64::MAX, ErrorKind::Other);
     running.consumer.resume();
     running.reaches(|report| matches!(report.state, LaneState::Failing { .. })).await;
-    rig.disk.fail_syncs(false);
+    rig.disk.works_again();
     rig.log.usable().await.unwrap();
     rig.clock.advance(STORAGE_RETRY_MAX);
     running.settles(5).await;

@@ -43,6 +43,7 @@ impl Rig {
             commit: config.commit,
             event_bytes_max: config.event_bytes_max,
             cache_bytes: config.cache_bytes,
+            journal_bytes: config.journal_bytes,
             free_bytes_min: 1000,
         };
         let medium = Box::new(disk.clone());

@@ -12,6 +12,7 @@ const FULL: &str = r#"
 commit = "one-phase"
 event_bytes_max = "2MiB"
 cache_bytes = 33554432
+journal_bytes = "1MiB"
 free_bytes_min = "1GB"
 [topics.quakes]
 partitions = 4
@@ -58,6 +59,7 @@ fn every_setting_is_read() {
     assert_eq!(config.bus.commit, CommitMode::OnePhase);
     assert_eq!(config.bus.event_bytes_max, 2 << 20);
     assert_eq!(config.bus.cache_bytes, 32 << 20);
+    assert_eq!(config.bus.journal_bytes, 1 << 20);
     assert_eq!(config.bus.free_bytes_min, 1_000_000_000);
     let retention = Retention::keep_for(Duration::from_hours(7 * 24)).bytes(1 << 30).force(true);
     let dedup = Dedup::new(Duration::from_hours(1), 5);
@@ -151,7 +153,7 @@ fn a_value_out_of_its_bounds_is_refused_with_its_line_its_path_and_the_bounds() 
     for (change, message) in [
         (
             ("attempts = 3", "attempts = 0"),
-            "etc/tidegate.toml:20: `consumers.alerts.retry.attempts` is 0; allowed is 1 to 100",
+            "etc/tidegate.toml:21: `consumers.alerts.retry.attempts` is 0; allowed is 1 to 100",
         ),
         (
             ("attempts = 3", "attempts = -3"),
@@ -161,7 +163,7 @@ fn a_value_out_of_its_bounds_is_refused_with_its_line_its_path_and_the_bounds() 
         (("max = \"1m\"", "max = \"2d\""), "`consumers.alerts.retry.max` is 2d; allowed is 1ms to 1d"),
         (
             ("age = \"7d\"", "age = 7"),
-            "etc/tidegate.toml:9: `topics.quakes.retention.age` is `7`; allowed is a duration",
+            "etc/tidegate.toml:10: `topics.quakes.retention.age` is `7`; allowed is a duration",
         ),
         (("partitions = 4", "partitions = 5000"), "`topics.quakes.partitions` is 5000; allowed is 1 to 4096"),
         (
@@ -169,6 +171,7 @@ fn a_value_out_of_its_bounds_is_refused_with_its_line_its_path_and_the_bounds() 
             "etc/tidegate.toml:4: `bus.event_bytes_max` is 1KiB; allowed is 64KiB to 64MiB",
         ),
         (("33554432", "3.5"), "`bus.cache_bytes` is `3.5`; allowed is a size"),
+        (("\"1MiB\"", "\"2GiB\""), "`bus.journal_bytes` is 2GiB; allowed is 0 to 1GiB"),
         (("33554432", "0"), "`bus.cache_bytes` is 0; allowed is 1MiB or more"),
         (("one-phase", "fast"), "`bus.commit` is `\"fast\"`; allowed is `quick-repair` or `one-phase`"),
         (
@@ -194,11 +197,11 @@ fn a_value_out_of_its_bounds_is_refused_with_its_line_its_path_and_the_bounds() 
         ),
         (
             ("topics = [\"quakes\", \"alerts\"]\n", ""),
-            "etc/tidegate.toml:13: `consumers.alerts.topics` is missing; it is a list",
+            "etc/tidegate.toml:14: `consumers.alerts.topics` is missing; it is a list",
         ),
         (
             ("\"plugins/quake_alerts.wasm\"", "\"\""),
-            "etc/tidegate.toml:14: `consumers.alerts.plugin` is empty; allowed is the path",
+            "etc/tidegate.toml:15: `consumers.alerts.plugin` is empty; allowed is the path",
         ),
         (
             ("source = \"/till\"", "sqlite = \"till.db\""),
@@ -220,7 +223,7 @@ fn a_value_out_of_its_bounds_is_refused_with_its_line_its_path_and_the_bounds() 
         (("\"/till\"", "\"no URI\""), "`outboxes.till.source` is \"no URI\"; allowed is a URI-reference"),
         (
             ("[topics.alerts]", "[topics.\"a b\"]"),
-            "etc/tidegate.toml:11: `topics.\"a b\"` is \"a b\"; allowed is a name of",
+            "etc/tidegate.toml:12: `topics.\"a b\"` is \"a b\"; allowed is a name of",
         ),
     ] {
         let (from, to) = change;
@@ -235,7 +238,7 @@ fn topics_of_one_consumer_have_equal_numbers_of_partitions() {
     let found = refusal(&FULL.replacen("partitions = 4", "partitions = 8", 1));
     assert!(
         found.starts_with(
-            "etc/tidegate.toml:15: consumer `alerts` reads topic `quakes` with 8 partitions and topic `alerts` with 4"
+            "etc/tidegate.toml:16: consumer `alerts` reads topic `quakes` with 8 partitions and topic `alerts` with 4"
         ),
         "{found}"
     );

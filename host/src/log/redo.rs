@@ -1,0 +1,229 @@
+//! What a commit changes in the tables: written down as it is done, so that the journal can do it again.
+//!
+//! ```text
+//! changes := change*
+//! change  := table u8, key length u32, value length u32 | NONE, key, value     (integers little-endian)
+//! ```
+//!
+//! A value of the length `NONE` stands for a row that is removed. Keys and values are as redb stores them.
+
+use std::borrow::Borrow;
+use std::cell::RefCell;
+use std::ops::{Deref, RangeBounds};
+
+use redb::{Key, StorageError, Table, Value};
+
+use super::error::StorageFault;
+use super::guard;
+
+/// The length of a value that isn't there.
+const NONE: u32 = u32::MAX;
+
+/// The changes of one commit, as long as they are not more than the journal takes.
+pub(super) struct Redo {
+    changes: RefCell<Changes>,
+}
+
+struct Changes {
+    bytes: Vec<u8>,
+    bytes_max: usize,
+    are_whole: bool,
+}
+
+impl Redo {
+    /// Appends them to `bytes`, up to so many bytes with what is there.
+    pub fn new(bytes: Vec<u8>, bytes_max: usize) -> Self {
+        let are_whole = bytes.len() <= bytes_max;
+        Self { changes: RefCell::new(Changes { bytes, bytes_max, are_whole }) }
+    }
+
+    /// Writes nothing down: for a commit that the journal has no part in.
+    pub fn off() -> Self {
+        Self { changes: RefCell::new(Changes { bytes: Vec::new(), bytes_max: 0, are_whole: false }) }
+    }
+
+    /// The bytes, and whether all changes are among them.
+    pub fn into_bytes(self) -> (Vec<u8>, bool) {
+        let changes = self.changes.into_inner();
+        (changes.bytes, changes.are_whole)
+    }
+
+    fn push(&self, table: u8, key: &[u8], value: Option<&[u8]>) {
+        let mut changes = self.changes.borrow_mut();
+        let len = 9 + key.len() + value.map_or(0, <[u8]>::len);
+        if !changes.are_whole || changes.bytes.len() + len > changes.bytes_max {
+            changes.are_whole = false;
+            return;
+        }
+        // A row comes nowhere near 32 bits: the largest is that of one event.
+        let length = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap_or(NONE).to_le_bytes();
+        changes.bytes.push(table);
+        changes.bytes.extend_from_slice(&length(key));
+        changes.bytes.extend_from_slice(&value.map_or(NONE.to_le_bytes(), length));
+        changes.bytes.extend_from_slice(key);
+        changes.bytes.extend_from_slice(value.unwrap_or_default());
+    }
+}
+
+/// A table whose changes are written down.
+pub(super) struct JournaledTable<'t, K: Key + 'static, V: Value + 'static> {
+    table: Table<'t, K, V>,
+    /// Its number among the changes.
+    number: u8,
+    redo: &'t Redo,
+}
+
+/// Reading is redb's own; all that writes is here.
+impl<'t, K: Key + 'static, V: Value + 'static> Deref for JournaledTable<'t, K, V> {
+    type Target = Table<'t, K, V>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.table
+    }
+}
+
+impl<'t, K: Key + 'static, V: Value + 'static> JournaledTable<'t, K, V> {
+    pub fn new(table: Table<'t, K, V>, number: u8, redo: &'t Redo) -> Self {
+        Self { table, number, redo }
+    }
+
+    /// Inserts a row, in place of the one with this key if there is one.
+    pub fn insert<'k, 'v>(
+        &mut self,
+        key: impl Borrow<K::SelfType<'k>>,
+        value: impl Borrow<V::SelfType<'v>>,
+    ) -> Result<(), StorageError> {
+        let (key_bytes, value_bytes) = (K::as_bytes(key.borrow()), V::as_bytes(value.borrow()));
+        self.redo.push(self.number, key_bytes.as_ref(), Some(value_bytes.as_ref()));
+        drop((key_bytes, value_bytes));
+        self.table.insert(key, value).map(drop)
+    }
+
+    /// Removes a row. Returns whether there was one.
+    pub fn remove<'k>(&mut self, key: impl Borrow<K::SelfType<'k>>) -> Result<bool, StorageError> {
+        self.redo.push(self.number, K::as_bytes(key.borrow()).as_ref(), None);
+        Ok(self.table.remove(key)?.is_some())
+    }
+
+    /// Removes the rows of a range.
+    pub fn remove_in<'k, R>(&mut self, range: impl RangeBounds<R> + 'k) -> Result<(), StorageError>
+    where
+        R: Borrow<K::SelfType<'k>> + 'k,
+    {
+        let (redo, number) = (self.redo, self.number);
+        self.table.retain_in(range, |key, _| {
+            redo.push(number, K::as_bytes(&key).as_ref(), None);
+            false
+        })
+    }
+
+    /// Does a change again.
+    fn redo(&mut self, change: Change<'_>) -> Result<(), StorageFault> {
+        let fits = |width: Option<usize>, bytes: &[u8]| width.is_none_or(|width| width == bytes.len());
+        if !fits(K::fixed_width(), change.key) || !change.value.is_none_or(|row| fits(V::fixed_width(), row))
+        {
+            return Err(guard::journal("has a row of a wrong length"));
+        }
+        match change.value {
+            Some(value) => self.insert(K::from_bytes(change.key), V::from_bytes(value))?,
+            None => drop(self.remove(K::from_bytes(change.key))?),
+        }
+        Ok(())
+    }
+}
+
+impl<K: Key + 'static> JournaledTable<'_, K, &'static [u8]> {
+    /// Inserts a row of so many bytes, which `fill` writes.
+    pub fn insert_filled<'k>(
+        &mut self,
+        key: impl Borrow<K::SelfType<'k>>,
+        len: usize,
+        fill: impl FnOnce(&mut [u8]),
+    ) -> Result<(), StorageError> {
+        let mut row = self.table.insert_reserve(key.borrow(), len)?;
+        fill(row.as_mut());
+        self.redo.push(self.number, K::as_bytes(key.borrow()).as_ref(), Some(row.as_mut()));
+        Ok(())
+    }
+}
+
+/// A change that is to be done again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Change<'b> {
+    pub table: u8,
+    pub key: &'b [u8],
+    /// The row, where it isn't removed.
+    pub value: Option<&'b [u8]>,
+}
+
+impl Change<'_> {
+    /// Does it to the table that it is about.
+    pub fn apply<K: Key + 'static, V: Value + 'static>(
+        self,
+        table: &mut JournaledTable<'_, K, V>,
+    ) -> Result<(), StorageFault> {
+        table.redo(self)
+    }
+}
+
+/// The changes of a commit, in order. What makes no sense is an error, and the last item.
+pub(super) fn changes(bytes: &[u8]) -> impl Iterator<Item = Result<Change<'_>, StorageFault>> {
+    let mut rest = bytes;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let change = first(&mut rest);
+        if change.is_none() {
+            rest = &[];
+        }
+        Some(change.ok_or_else(|| guard::journal("has a record that makes no sense")))
+    })
+}
+
+fn first<'b>(rest: &mut &'b [u8]) -> Option<Change<'b>> {
+    let table = rest.split_off_first()?;
+    let mut length =
+        || rest.split_off(..4).and_then(|bytes| bytes.first_chunk()).copied().map(u32::from_le_bytes);
+    let (key, value) = (length()?, length()?);
+    let key = rest.split_off(..usize::try_from(key).ok()?)?;
+    let value = match value {
+        NONE => None,
+        len => Some(rest.split_off(..usize::try_from(len).ok()?)?),
+    };
+    Some(Change { table: *table, key, value })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changes_come_back_as_they_were_written_down() {
+        let redo = Redo::new(Vec::new(), 100);
+        redo.push(3, b"key", Some(b"value"));
+        redo.push(0, b"", None);
+        redo.push(9, b"k", Some(b""));
+        let (bytes, are_whole) = redo.into_bytes();
+        assert!(are_whole);
+        let found: Result<Vec<_>, _> = changes(&bytes).collect();
+        let change = |table, key, value| Change { table, key, value };
+        let written: [Change<'_>; 3] =
+            [change(3, b"key", Some(b"value")), change(0, b"", None), change(9, b"k", Some(b""))];
+        assert_eq!(found.unwrap(), written);
+        let ends: Vec<_> = [0, 17, 26, bytes.len()].into();
+        for len in 0..=bytes.len() {
+            let is_read = changes(&bytes[..len]).all(|change| change.is_ok());
+            assert_eq!(is_read, ends.contains(&len), "{len} of {} bytes", bytes.len());
+        }
+    }
+
+    #[test]
+    fn changes_that_are_more_than_the_journal_takes_are_not_whole() {
+        let redo = Redo::new(vec![0; 10], 22);
+        redo.push(1, b"abc", None);
+        redo.push(1, b"", None);
+        let (bytes, are_whole) = redo.into_bytes();
+        assert_eq!((bytes.len(), are_whole), (22, false));
+    }
+}
