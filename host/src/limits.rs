@@ -61,13 +61,16 @@ pub const BATCH_BYTES_MAX: usize = (256 << 10) - 256;
 pub const CACHE_BYTES: usize = 64 << 20;
 /// Floor of the setting above: below it, every read goes to the disk.
 pub const CACHE_BYTES_FLOOR: usize = 1 << 20;
-/// The journal: commits since the database's last checkpoint. Each checkpoint keeps those who publish waiting for about as long
-/// as its pages take to write, and each opening after a crash does again what is in it.
+/// The journal: commits that the database may not have yet. Each opening after a crash does again what is in it, and syncs of the
+/// journal wait for those of the database for longer, the more pages a checkpoint has.
 pub const JOURNAL_BYTES: usize = 1 << 20;
 /// Ceiling of the setting above: opening after a crash would take seconds.
 pub const JOURNAL_BYTES_CEILING: usize = 1 << 30;
 /// A commit with more changes than this goes to the database at once: writing them twice would take longer than one sync.
 pub const JOURNAL_RECORD_BYTES_MAX: usize = 512 << 10;
+/// Pages of a checkpoint that wait to be written: more than that, and the committer waits. Several times what a journal of the
+/// usual size comes to.
+pub const WRITE_BEHIND_BYTES_MAX: usize = 64 << 20;
 /// By how much the journal's file grows at a time.
 pub const JOURNAL_STEP_BYTES: u64 = 256 << 10;
 /// How long nothing has to come before the committer makes a checkpoint of its own accord: what is behind the last record

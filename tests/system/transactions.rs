@@ -486,6 +486,8 @@ fn a_transaction_that_writes_nothing_costs_no_sync() {
     let bus = house.open();
     topic(&bus, "t");
     publish(&bus, "t", "a", "k");
+    // It waits for all that was to be written before.
+    bus.transaction(|transaction| place(transaction, "b")).unwrap();
     let syncs = house.disk.syncs();
     let known = bus.transaction(|transaction| transaction.publish("t", event("a", "k"))).unwrap();
     assert!(known.duplicate);

@@ -125,6 +125,7 @@ impl Bus {
             cache_bytes: options.config.cache_bytes,
             journal_bytes: options.config.journal_bytes,
             free_bytes_min: options.config.free_bytes_min,
+            is_stepped: options.stepper.is_some(),
         };
         let medium = options.medium.unwrap_or_else(|| Box::new(FileMedium::new(&directory)));
         let stepper = options.stepper;

@@ -11,7 +11,8 @@ use crate::limits::{
     JOURNAL_BYTES, JOURNAL_BYTES_CEILING,
 };
 
-/// How a commit becomes durable. Both keep what they acknowledged; they differ in what a crash costs afterwards.
+/// How the database makes a transaction, or a checkpoint of its journal, durable. Both keep what was acknowledged; they differ in
+/// what a crash costs afterwards.
 ///
 /// ```
 /// use tidegate::config::CommitMode;
@@ -23,11 +24,11 @@ use crate::limits::{
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum CommitMode {
-    /// Two phases: about twice the time for each commit, and opening after a crash takes milliseconds, even where the
+    /// Two phases: about twice the time, and opening after a crash takes milliseconds, even where the
     /// disk has damaged a page. The default.
     #[default]
     QuickRepair,
-    /// One phase: the fastest commit, and opening after a crash verifies the whole file, about a second for each
+    /// One phase: the fastest, and opening after a crash verifies the whole file, about a second for each
     /// gigabyte; one damaged page then keeps it shut.
     OnePhase,
 }
@@ -61,7 +62,7 @@ impl FromStr for CommitMode {
 #[serde(default)]
 #[non_exhaustive]
 pub struct BusConfig {
-    /// How a commit becomes durable. By default [`CommitMode::QuickRepair`].
+    /// How a transaction or a checkpoint becomes durable. By default [`CommitMode::QuickRepair`].
     pub commit: CommitMode,
     /// The largest event that the bus accepts, in bytes of [`Event::size`](crate::Event::size): 64 KiB to 64 MiB, by
     /// default 1 MiB.

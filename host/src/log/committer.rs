@@ -20,12 +20,15 @@ use super::schema::Tables;
 use super::shared::{Health, Shared};
 use super::transaction::Ran;
 use super::turns::Turns;
-use super::txn::{After, Txn, Verdict, Windows};
+use super::txn::{After, Completed, Later, Txn, Verdict, Windows};
 use crate::limits::{BALLAST_BYTES, CHECKPOINT_IDLE, COMMIT_BYTES_MAX};
 
 /// How long the committer waits before it tries again to open a database that failed, while items may still come in
 /// and be refused.
 const REOPEN_WAIT: Duration = Duration::from_millis(200);
+
+/// What is written behind the committer's back in one of its steps, where it has no thread.
+const OPERATIONS_OF_A_STEP: usize = 4;
 
 /// What is never sent: a channel of it only tells of its end.
 pub(super) enum Never {}
@@ -67,8 +70,8 @@ impl Group {
 
 /// What became of an attempt at a commit.
 enum Attempt {
-    /// It is durable, or there was nothing to write; memory has to do this.
-    Done(Vec<After>),
+    /// It is durable, or there was nothing to write; memory has to do this, and this later.
+    Done(Vec<After>, Vec<Later>),
     /// The closure failed and what it wrote was undone, so nothing is written yet.
     Undone,
 }
@@ -151,6 +154,9 @@ impl Committer {
     }
 
     fn step_once(&mut self, is_ending: bool) -> Step {
+        if let Some(journal) = &self.journal {
+            journal.work(OPERATIONS_OF_A_STEP);
+        }
         let group = self.fill(Group::default(), None, is_ending);
         if self.is_failing {
             group.finish(&self.shared, &Verdict::Reopening);
@@ -248,6 +254,12 @@ impl Committer {
                 return group.finish(&self.shared, &Verdict::Reopening);
             }
         };
+        if let Some(Err(error)) = self.journal.as_ref().map(Journal::check) {
+            tracing::error!(%error, "a checkpoint has failed; the journal has what was to be in it");
+            drop(database);
+            self.fail();
+            return group.finish(&self.shared, &Verdict::Reopening);
+        }
         let full = self.refuse_without_space(&mut group);
         let (begun, has_closure) = (self.shared.clock.now(), group.closure.is_some());
         let result = self.write(&database, &mut group, full);
@@ -257,15 +269,18 @@ impl Committer {
         if group.has_large || !has_closure {
             self.turns.has_taken(now.since(begun), group.has_large, now);
         }
-        let verdict = match result {
-            Ok(()) => Verdict::Durable,
+        let (verdict, later) = match result {
+            Ok(later) => (Verdict::Durable, later),
             Err(fault) => {
                 self.fail();
-                Verdict::InDoubt(fault)
+                (Verdict::InDoubt(fault), Vec::new())
             }
         };
         let answered = group.items.len();
         group.finish(&self.shared, &verdict);
+        for later in later {
+            later(&mut self.windows);
+        }
         self.delay = CommitDelay::after_answers(answered, self.turns.typical());
     }
 
@@ -305,26 +320,30 @@ impl Committer {
         }
     }
 
-    /// Writes a group and makes it durable: without its closure, if that fails.
+    /// Writes a group and makes it durable: without its closure, if that fails. Returns what is to be done when everybody has
+    /// been told.
     fn write(
         &mut self,
         database: &Database,
         group: &mut Group,
         full: Option<(u64, u64)>,
-    ) -> Result<(), StorageFault> {
+    ) -> Result<Vec<Later>, StorageFault> {
         if group.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
         let mut attempt = self.attempt(database, group, full, true)?;
         if matches!(attempt, Attempt::Undone) && !group.items.is_empty() {
             attempt = self.attempt(database, group, full, false)?;
         }
-        if let Attempt::Done(after) = attempt {
-            for after in after {
-                after(&self.shared, &mut self.windows);
+        match attempt {
+            Attempt::Done(after, later) => {
+                for after in after {
+                    after(&self.shared);
+                }
+                Ok(later)
             }
+            Attempt::Undone => Ok(Vec::new()),
         }
-        Ok(())
     }
 
     fn attempt(
@@ -360,28 +379,38 @@ impl Committer {
                 item.change.apply(&mut txn)?;
             }
             let is_idle = !has_closure && txn.idle() == group.items.len();
-            let (after, this) = txn.complete()?;
+            let Completed { after, later, last: this } = txn.complete()?;
             if is_idle {
                 transaction.abort()?;
-                return Ok((Attempt::Done(Vec::new()), last));
+                return Ok((Attempt::Done(Vec::new(), Vec::new()), last));
             }
             let (record, is_whole) = redo.into_bytes();
+            let (mode, bytes) = (shared.options.commit, shared.options.journal_bytes);
             match journal {
                 // What a closure writes in tables of its own is not written down.
                 Some(journal) if is_whole && !has_closure => {
-                    transaction.set_durability(Durability::None)?;
+                    let is_full = !journal.has_room_for(&record);
+                    if is_full {
+                        journal.turn().map_err(redb::Error::Io)?;
+                    }
                     journal.append(record).map_err(redb::Error::Io)?;
-                    transaction.commit()?;
-                }
-                journal => {
-                    let number = journal.as_ref().map(Journal::next_checkpoint);
-                    open::checkpoint(transaction, shared.options.commit, number)?;
-                    if let Some(journal) = journal {
-                        journal.begin(record);
+                    if is_full {
+                        let number = journal.checkpoint();
+                        journal.behind(|| open::checkpoint(transaction, mode, Some((number, bytes))))?;
+                    } else {
+                        transaction.set_durability(Durability::None)?;
+                        transaction.commit()?;
                     }
                 }
+                Some(journal) => {
+                    let number = journal.next_checkpoint();
+                    journal.at_once(|| open::checkpoint(transaction, mode, Some((number, bytes))))?;
+                    journal.turn().map_err(redb::Error::Io)?;
+                    journal.give_back(record);
+                }
+                None => open::checkpoint(transaction, mode, None)?,
             }
-            Ok((Attempt::Done(after), this))
+            Ok((Attempt::Done(after, later), this))
         })?;
         self.last = last;
         Ok(attempt)
@@ -391,16 +420,16 @@ impl Committer {
     fn checkpoint(&mut self) {
         let Ok(database) = self.shared.database() else { return };
         let Some(journal) = self.journal.as_mut().filter(|journal| !journal.is_empty()) else { return };
-        let mode = self.shared.options.commit;
-        let made =
-            storing(|| open::checkpoint(database.begin_write()?, mode, Some(journal.next_checkpoint())));
-        match made {
-            Ok(()) => journal.begin(Vec::new()),
-            Err(fault) => {
-                tracing::error!(%fault, "the storage failed, while nothing was to be committed");
-                drop(database);
-                self.fail();
-            }
+        let (mode, bytes) = (self.shared.options.commit, self.shared.options.journal_bytes);
+        let made = storing(|| {
+            journal.turn().map_err(redb::Error::Io)?;
+            let number = journal.checkpoint();
+            journal.behind(|| open::checkpoint(database.begin_write()?, mode, Some((number, bytes))))
+        });
+        if let Err(fault) = made {
+            tracing::error!(%fault, "the storage failed, while nothing was to be committed");
+            drop(database);
+            self.fail();
         }
     }
 
@@ -459,8 +488,15 @@ impl Committer {
         let Some(mut database) = self.shared.take_database(Health::Closed) else {
             return Closing::Failing;
         };
-        let number = self.journal.as_ref().map(Journal::next_checkpoint);
-        let marked = storing(|| open::mark_closed(&database, self.shared.options.commit, number));
+        let bytes = self.shared.options.journal_bytes;
+        let mode = self.shared.options.commit;
+        let marked = storing(|| match &self.journal {
+            Some(journal) => {
+                let number = journal.next_checkpoint();
+                journal.at_once(|| open::mark_closed(&database, mode, Some((number, bytes))))
+            }
+            None => open::mark_closed(&database, mode, None),
+        });
         // Who reads holds it for the moment in which it begins. The last one out closes the file, and that is to be here:
         // when this returns, somebody else can open it.
         while let Err(held) = Arc::try_unwrap(database) {

@@ -1,26 +1,33 @@
-//! The journal: the commits since the last one that the database itself has made durable, so that a commit costs one write
-//! and one sync, and not those of all the pages that it touches.
+//! The journal: the commits that the database itself may not have made durable yet, so that a commit costs one write and one
+//! sync, and not those of all the pages that it touches.
 //!
 //! A commit's changes are appended here and synced, and only then become visible in the database, which writes its pages
 //! when it makes a *checkpoint*: a commit of its own, with all that came before it. Opening does again what the journal has
-//! since the last checkpoint.
+//! since the last checkpoint that is on the disk.
 //!
 //! ```text
-//! journal := record*                      each begins on a block of 4096 bytes; what is behind the last one is older
+//! journal := half half
+//! half    := record*                      each begins on a block of 4096 bytes; what is behind the last one is older
 //! record  := crc of the rest of the header u32, crc of the changes u32, checkpoint u64, number u64, before u64,
-//!            length u32, 0 u32, changes                                              (integers little-endian)
+//!            length u32, count before u32, changes                                   (integers little-endian)
 //! ```
 //!
-//! `checkpoint` is the number in `meta` under which the last checkpoint had the journal begin anew, at its start; `number`
-//! counts its records from 0; `before` is the number of the checkpoint before that one, by which a database is found out that
-//! damage has put back to it. What has another number of a checkpoint is of no meaning: each opening goes on with a number that
-//! chance has put far from those before it, so that the journal of one database says nothing to a copy of it. No record shares a block
-//! with another, so that writing one never puts another at risk. Changes are those of `redo`.
+//! A checkpoint is written behind the committer's back (see `write_behind`), which goes on with the other half meanwhile: it
+//! comes back to a half when the checkpoint is on the disk that has all that stands there. So at most the records of two
+//! checkpoints are to be done again.
+//!
+//! `checkpoint` is the number in `meta` under which a checkpoint had the journal go on; `number` counts its records from 0;
+//! `before` is the number of the checkpoint before that one, and `count before` how many records that had. What has another number
+//! is of no meaning: each opening goes on with a number that chance has put far from those before it, so that the journal of
+//! one database says nothing to a copy of it. No record shares a block with another, so that writing one never puts another at
+//! risk. Changes are those of `redo`.
 
 use std::io;
+use std::sync::Arc;
 
 use redb::StorageBackend;
 
+use super::write_behind::{Moment, WriteBehind};
 use crate::limits::{JOURNAL_RECORD_BYTES_MAX, JOURNAL_STEP_BYTES};
 
 /// Bytes of a block.
@@ -31,36 +38,63 @@ const HEADER: usize = 40;
 /// The journal, as the committer has it.
 pub(super) struct Journal {
     file: Box<dyn StorageBackend>,
-    /// Bytes that it may have.
-    bytes_max: u64,
+    disk: Arc<WriteBehind>,
+    /// Bytes that each half may have.
+    half_bytes: u64,
     /// Bytes that the file has.
     len: u64,
-    /// Where the next record goes.
+    /// The half that it is in: 0 or 1.
+    half: u64,
+    /// Where the next record goes, from the beginning of its half.
     at: u64,
-    checkpoint: u64,
-    /// The number of the checkpoint before that.
-    before: u64,
-    /// The next record's number.
-    number: u64,
+    /// What stands before the records of this half.
+    place: Place,
+    /// How many of them there are.
+    count: u64,
+    /// When the checkpoint is on the disk that began this half: the other one may be used again then.
+    began: Moment,
     /// The buffer of the record before.
     buffer: Vec<u8>,
 }
 
+/// Where records stand among the checkpoints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    /// The number of the checkpoint that they follow.
+    pub checkpoint: u64,
+    /// The number of the checkpoint before that.
+    pub before: u64,
+    /// How many records that had.
+    pub count_before: u64,
+}
+
 impl Journal {
-    /// One without records, for what comes after a checkpoint of this number, which comes after another one.
+    /// One without records, which goes on in this half.
     ///
     /// # Errors
     ///
     /// Its file can't be written.
     pub fn new(
         file: Box<dyn StorageBackend>,
+        disk: Arc<WriteBehind>,
         bytes_max: u64,
-        before: u64,
-        checkpoint: u64,
+        half: u64,
+        place: Place,
     ) -> io::Result<Self> {
         let len = file.len()?;
-        let mut journal =
-            Self { file, bytes_max, len, at: 0, checkpoint, before, number: 0, buffer: Vec::new() };
+        let half_bytes = half_bytes(bytes_max);
+        let mut journal = Self {
+            file,
+            disk,
+            half_bytes,
+            len,
+            half,
+            at: 0,
+            place,
+            count: 0,
+            began: Moment::default(),
+            buffer: Vec::new(),
+        };
         if journal.len < BLOCK as u64 {
             // One that is empty counts as missing, see `is_missing`.
             journal.extend(BLOCK as u64)?;
@@ -69,16 +103,21 @@ impl Journal {
         Ok(journal)
     }
 
-    /// A buffer for a record's changes, and how many bytes it may have: none where the next record doesn't fit.
+    /// A buffer for a record's changes, and how many bytes it may have with its header.
     pub fn record(&mut self) -> (Vec<u8>, usize) {
         let mut buffer = std::mem::take(&mut self.buffer);
         buffer.clear();
         buffer.resize(HEADER, 0);
-        let room = self.bytes_max.saturating_sub(self.at) / BLOCK as u64 * BLOCK as u64;
-        (buffer, usize::try_from(room).unwrap_or(usize::MAX).min(JOURNAL_RECORD_BYTES_MAX))
+        let room = usize::try_from(self.half_bytes).unwrap_or(usize::MAX);
+        (buffer, room.min(JOURNAL_RECORD_BYTES_MAX))
     }
 
-    /// Makes a record durable, whose changes are in a buffer of [`record`](Self::record).
+    /// Whether a record fits in what is left of this half.
+    pub fn has_room_for(&self, record: &[u8]) -> bool {
+        self.at + record.len() as u64 <= self.half_bytes
+    }
+
+    /// Makes a record durable, whose changes are in a buffer of [`record`](Self::record), and for which there is room.
     ///
     /// # Errors
     ///
@@ -86,29 +125,85 @@ impl Journal {
     pub fn append(&mut self, mut record: Vec<u8>) -> io::Result<()> {
         let header = Header {
             changes_crc: crc32fast::hash(&record[HEADER..]),
-            checkpoint: self.checkpoint,
-            number: self.number,
-            before: self.before,
+            place: self.place,
+            number: self.count,
             len: record.len() - HEADER,
         };
         record[..HEADER].copy_from_slice(&header.encode());
         record.resize(record.len().next_multiple_of(BLOCK), 0);
-        let end = self.at + record.len() as u64;
+        let at = self.half * self.half_bytes + self.at;
+        let end = at + record.len() as u64;
         if end > self.len {
             self.extend(end)?;
         }
-        self.file.write(self.at, &record)?;
+        self.file.write(at, &record)?;
         self.file.sync_data()?;
-        self.at = end;
-        self.number += 1;
+        self.at += record.len() as u64;
+        self.count += 1;
         self.buffer = record;
         Ok(())
+    }
+
+    /// Goes on in the other half, with what comes behind the checkpoint of the next number: once nothing of what stands there
+    /// is needed any more.
+    ///
+    /// # Errors
+    ///
+    /// The checkpoint that has what stands there has failed.
+    pub fn turn(&mut self) -> io::Result<()> {
+        self.disk.wait_for(self.began)?;
+        self.place = Place {
+            checkpoint: self.next_checkpoint(),
+            before: self.place.checkpoint,
+            count_before: self.count,
+        };
+        (self.half, self.at, self.count) = (1 - self.half, 0, 0);
+        Ok(())
+    }
+
+    /// From now on, what the database writes is written behind the committer's back.
+    pub fn begin(&self) {
+        self.disk.defer(true);
+    }
+
+    /// Makes the checkpoint that began this half.
+    pub fn behind<T>(&mut self, commit: impl FnOnce() -> T) -> T {
+        let outcome = commit();
+        self.began = self.disk.moment();
+        outcome
+    }
+
+    /// Makes a checkpoint that is on the disk when this returns, if it has succeeded.
+    pub fn at_once<T>(&self, commit: impl FnOnce() -> T) -> T {
+        self.disk.defer(false);
+        let outcome = commit();
+        self.disk.defer(true);
+        outcome
+    }
+
+    /// Takes back a buffer that was not used.
+    pub fn give_back(&mut self, buffer: Vec<u8>) {
+        self.buffer = buffer;
+    }
+
+    /// Whether a checkpoint has failed that was written behind the committer's back.
+    ///
+    /// # Errors
+    ///
+    /// It has: the database is to be opened anew.
+    pub fn check(&self) -> io::Result<()> {
+        self.disk.check()
+    }
+
+    /// Does some of what is to be written, where no thread does.
+    pub fn work(&self, operations: usize) {
+        self.disk.work(operations);
     }
 
     /// Makes the file longer, some steps at a time and with zeros: then syncing a record has no length and no allocation of
     /// blocks to write down.
     fn extend(&mut self, end: u64) -> io::Result<()> {
-        let len = end.next_multiple_of(JOURNAL_STEP_BYTES).min(self.bytes_max.max(end));
+        let len = end.next_multiple_of(JOURNAL_STEP_BYTES).min((2 * self.half_bytes).max(end));
         self.file.set_len(len)?;
         let zeros = vec![0; usize::try_from(len - self.len).map_err(io::Error::other)?];
         self.file.write(self.len, &zeros)?;
@@ -118,25 +213,23 @@ impl Journal {
 
     /// Whether nothing was appended since the last checkpoint.
     pub fn is_empty(&self) -> bool {
-        self.number == 0
+        self.count == 0
     }
 
-    /// The number of the checkpoint that it follows.
+    /// The number of the checkpoint that its records follow.
     pub fn checkpoint(&self) -> u64 {
-        self.checkpoint
+        self.place.checkpoint
     }
 
     /// The number of the next checkpoint.
     pub fn next_checkpoint(&self) -> u64 {
-        self.checkpoint.wrapping_add(1)
+        self.place.checkpoint.wrapping_add(1)
     }
+}
 
-    /// Begins anew: the checkpoint of the next number is durable. Takes back a buffer that was not used.
-    pub fn begin(&mut self, buffer: Vec<u8>) {
-        self.buffer = buffer;
-        (self.before, self.checkpoint) = (self.checkpoint, self.next_checkpoint());
-        (self.number, self.at) = (0, 0);
-    }
+/// Bytes of a half of a journal of so many bytes.
+fn half_bytes(bytes_max: u64) -> u64 {
+    bytes_max / (2 * BLOCK as u64) * BLOCK as u64
 }
 
 /// Whether a file is none that a [`Journal`] has ever had.
@@ -148,9 +241,8 @@ pub(super) fn is_missing(file: &dyn StorageBackend) -> io::Result<bool> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Header {
     changes_crc: u32,
-    checkpoint: u64,
+    place: Place,
     number: u64,
-    before: u64,
     /// Bytes of the changes.
     len: usize,
 }
@@ -159,11 +251,14 @@ impl Header {
     fn encode(&self) -> [u8; HEADER] {
         let mut bytes = [0; HEADER];
         bytes[4..8].copy_from_slice(&self.changes_crc.to_le_bytes());
-        bytes[8..16].copy_from_slice(&self.checkpoint.to_le_bytes());
+        bytes[8..16].copy_from_slice(&self.place.checkpoint.to_le_bytes());
         bytes[16..24].copy_from_slice(&self.number.to_le_bytes());
-        bytes[24..32].copy_from_slice(&self.before.to_le_bytes());
+        bytes[24..32].copy_from_slice(&self.place.before.to_le_bytes());
         // What is appended is no longer than `JOURNAL_RECORD_BYTES_MAX`.
         bytes[32..36].copy_from_slice(&u32::try_from(self.len).unwrap_or(u32::MAX).to_le_bytes());
+        // A half has no more blocks than that.
+        bytes[36..]
+            .copy_from_slice(&u32::try_from(self.place.count_before).unwrap_or(u32::MAX).to_le_bytes());
         let crc = crc32fast::hash(&bytes[4..]);
         bytes[..4].copy_from_slice(&crc.to_le_bytes());
         bytes
@@ -175,12 +270,17 @@ impl Header {
         let (checkpoint, rest) = rest.split_first_chunk()?;
         let (number, rest) = rest.split_first_chunk()?;
         let (before, rest) = rest.split_first_chunk()?;
-        let (len, _) = rest.split_first_chunk()?;
+        let (len, rest) = rest.split_first_chunk()?;
+        let (count_before, _) = rest.split_first_chunk()?;
+        let place = Place {
+            checkpoint: u64::from_le_bytes(*checkpoint),
+            before: u64::from_le_bytes(*before),
+            count_before: u64::from(u32::from_le_bytes(*count_before)),
+        };
         (crc32fast::hash(&bytes[4..]) == u32::from_le_bytes(*crc)).then_some(Self {
             changes_crc: u32::from_le_bytes(*changes_crc),
-            checkpoint: u64::from_le_bytes(*checkpoint),
+            place,
             number: u64::from_le_bytes(*number),
-            before: u64::from_le_bytes(*before),
             len: usize::try_from(u32::from_le_bytes(*len)).ok()?,
         })
     }
@@ -193,44 +293,79 @@ pub(super) enum Found {
     Record(Vec<u8>),
     /// So many records are damaged that were durable, since others came after them.
     Lost {
-        /// The number of the first.
-        first: u64,
         /// How many.
         count: u64,
     },
 }
 
-/// Reads the records since a checkpoint.
+/// Reads the records since a checkpoint, and those since the next one.
 ///
-/// The first block where no record begins that can be read is the end, unless a later one begins behind it: that was only
-/// written once those before it were durable. So of a damaged journal the last record alone may be taken for one that the
-/// power has cut short.
+/// The first block where no record begins that can be read is the end of a half, unless a later one begins behind it: that was
+/// only written once those before it were durable. So of a damaged journal the last record alone may be taken for one that
+/// the power has cut short.
 pub(super) struct Records<'f> {
     file: &'f dyn StorageBackend,
-    len: u64,
+    /// Where the halves begin.
+    starts: [u64; 2],
+    /// Where the half ends that is read.
+    end: u64,
+    /// The half that is read; nothing where there is none.
+    half: Option<usize>,
     checkpoint: u64,
     at: u64,
     number: u64,
+    /// How many records there are, those that are lost among them.
+    count: u64,
+    is_next_read: bool,
 }
 
 impl<'f> Records<'f> {
-    /// Those since the checkpoint of this number.
+    /// Those since the checkpoint of this number, of a journal of so many bytes.
     ///
     /// # Errors
     ///
     /// The file can't be read.
-    pub fn new(file: &'f dyn StorageBackend, checkpoint: u64) -> io::Result<Self> {
-        Ok(Self { file, len: file.len()?, checkpoint, at: 0, number: 0 })
+    pub fn new(file: &'f dyn StorageBackend, bytes_max: u64, checkpoint: u64) -> io::Result<Self> {
+        let mut records = Self {
+            file,
+            starts: [0, half_bytes(bytes_max)],
+            end: 0,
+            half: None,
+            checkpoint,
+            at: 0,
+            number: 0,
+            count: 0,
+            is_next_read: false,
+        };
+        records.find_half(|place| place.checkpoint == checkpoint)?;
+        Ok(records)
     }
 
-    /// Whether there are records of the next checkpoint: then it was durable, and the database has lost it.
-    ///
-    /// # Errors
-    ///
-    /// The file can't be read.
-    pub fn are_of_next(&self) -> io::Result<bool> {
-        let first = header_at(self.file, self.len, 0)?;
-        Ok(first.is_some_and(|first| first.checkpoint != self.checkpoint && first.before == self.checkpoint))
+    /// Goes to the half of which some record says what is looked for. Returns where its records stand.
+    fn find_half(&mut self, is_it: impl Fn(Place) -> bool) -> io::Result<Option<Place>> {
+        let len = self.file.len()?;
+        for half in 0..2 {
+            let (start, end) = (self.starts[half], if half == 0 { self.starts[1].min(len) } else { len });
+            for at in (start..end).step_by(BLOCK) {
+                // The first may be damaged.
+                if let Some(header) = header_at(self.file, end, at)?.filter(|header| is_it(header.place)) {
+                    (self.half, self.at, self.end, self.number) = (Some(half), start, end, 0);
+                    self.checkpoint = header.place.checkpoint;
+                    return Ok(Some(header.place));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// The half in which a journal goes on: not the one that was read last.
+    pub fn next_half(&self) -> u64 {
+        u64::from(self.half == Some(0))
+    }
+
+    /// How many records there were, once all are read.
+    pub fn count(&self) -> u64 {
+        self.count
     }
 
     /// The next one; nothing at the end.
@@ -239,6 +374,32 @@ impl<'f> Records<'f> {
     ///
     /// The file can't be read.
     pub fn read_next(&mut self) -> io::Result<Option<Found>> {
+        if let Some(found) = self.read_half()? {
+            self.count += match &found {
+                Found::Record(_) => 1,
+                Found::Lost { count } => *count,
+            };
+            return Ok(Some(found));
+        }
+        if self.is_next_read {
+            return Ok(None);
+        }
+        self.is_next_read = true;
+        let (before, count) = (self.checkpoint, self.count);
+        let next = self.find_half(|place| place.before == before && place.checkpoint != before)?;
+        let missing = next.map_or(0, |place| place.count_before.saturating_sub(count));
+        if next.is_some() && missing > 0 {
+            self.count += missing;
+            return Ok(Some(Found::Lost { count: missing }));
+        }
+        if next.is_some() { self.read_next() } else { Ok(None) }
+    }
+
+    /// The next one of this half.
+    fn read_half(&mut self) -> io::Result<Option<Found>> {
+        if self.half.is_none() {
+            return Ok(None);
+        }
         if let Some(header) = self.header(self.at)?.filter(|header| header.number == self.number)
             && let Some(changes) = self.changes(header)?
         {
@@ -247,13 +408,12 @@ impl<'f> Records<'f> {
             return Ok(Some(Found::Record(changes)));
         }
         let mut at = self.at + BLOCK as u64;
-        while at < self.len {
+        while at < self.end {
             if let Some(header) = self.header(at)?
                 && let Some(count) = header.number.checked_sub(self.number).filter(|count| *count > 0)
             {
-                let first = std::mem::replace(&mut self.number, header.number);
-                self.at = at;
-                return Ok(Some(Found::Lost { first, count }));
+                (self.number, self.at) = (header.number, at);
+                return Ok(Some(Found::Lost { count }));
             }
             at += BLOCK as u64;
         }
@@ -262,14 +422,14 @@ impl<'f> Records<'f> {
 
     /// The header of a record of this checkpoint that begins there.
     fn header(&self, at: u64) -> io::Result<Option<Header>> {
-        let header = header_at(self.file, self.len, at)?;
-        Ok(header.filter(|header| header.checkpoint == self.checkpoint))
+        let header = header_at(self.file, self.end, at)?;
+        Ok(header.filter(|header| header.place.checkpoint == self.checkpoint))
     }
 
     /// The changes of the record that begins here, where they are whole.
     fn changes(&self, header: Header) -> io::Result<Option<Vec<u8>>> {
         let at = self.at + HEADER as u64;
-        if header.len > JOURNAL_RECORD_BYTES_MAX || self.len.saturating_sub(at) < header.len as u64 {
+        if header.len > JOURNAL_RECORD_BYTES_MAX || self.end.saturating_sub(at) < header.len as u64 {
             return Ok(None);
         }
         let mut changes = vec![0; header.len];
@@ -288,21 +448,25 @@ fn header_at(file: &dyn StorageBackend, len: u64, at: u64) -> io::Result<Option<
     Ok(Header::decode(&bytes))
 }
 
-/// Where the records of a journal are, in bytes: those since the checkpoint that the first one names.
-pub(super) fn places(image: &[u8]) -> Vec<std::ops::Range<usize>> {
+/// Where the records of each half of a journal of so many bytes are, in bytes: those of the checkpoint that the first one
+/// names.
+pub(super) fn places(image: &[u8], bytes_max: usize) -> [Vec<std::ops::Range<usize>>; 2] {
     let header = |at: usize| image.get(at..)?.first_chunk().and_then(Header::decode);
-    let mut places: Vec<std::ops::Range<usize>> = Vec::new();
-    let checkpoint = header(0).map(|first| first.checkpoint);
-    let mut at = 0;
-    while let Some(header) = header(at) {
-        if Some(header.checkpoint) != checkpoint || header.number != places.len() as u64 {
-            break;
+    let half = usize::try_from(half_bytes(bytes_max as u64)).unwrap_or(usize::MAX);
+    [0, half].map(|start| {
+        let mut places = Vec::new();
+        let checkpoint = header(start).map(|first| first.place.checkpoint);
+        let mut at = start;
+        while let Some(header) = header(at) {
+            if Some(header.place.checkpoint) != checkpoint || header.number != places.len() as u64 {
+                break;
+            }
+            let end = at + HEADER + header.len;
+            places.push(at..end);
+            at = end.next_multiple_of(BLOCK);
         }
-        let end = at + HEADER + header.len;
-        places.push(at..end);
-        at = end.next_multiple_of(BLOCK);
-    }
-    places
+        places
+    })
 }
 
 #[cfg(test)]
@@ -313,10 +477,13 @@ mod tests {
 
     const CHECKPOINT: u64 = 7;
 
+    const BYTES: u64 = 64 * BLOCK as u64;
+
     /// A journal with these changes.
     fn journal(records: &[&[u8]]) -> Journal {
-        let file = Box::new(InMemoryBackend::new());
-        let mut journal = Journal::new(file, 64 * BLOCK as u64, CHECKPOINT - 1, CHECKPOINT).unwrap();
+        let (disk, _) = WriteBehind::new(Box::new(InMemoryBackend::new()), false).unwrap();
+        let place = Place { checkpoint: CHECKPOINT, before: CHECKPOINT - 1, count_before: 0 };
+        let mut journal = Journal::new(Box::new(InMemoryBackend::new()), disk, BYTES, 0, place).unwrap();
         for changes in records {
             append(&mut journal, changes);
         }
@@ -330,7 +497,7 @@ mod tests {
     }
 
     fn found(journal: &Journal, checkpoint: u64) -> Vec<Found> {
-        let mut records = Records::new(&*journal.file, checkpoint).unwrap();
+        let mut records = Records::new(&*journal.file, BYTES, checkpoint).unwrap();
         std::iter::from_fn(|| records.read_next().unwrap()).collect()
     }
 
@@ -346,30 +513,72 @@ mod tests {
     }
 
     #[test]
-    fn records_come_back_until_the_next_checkpoint() {
+    fn records_come_back_from_the_checkpoint_that_is_on_the_disk() {
         let long = vec![5; 2 * BLOCK];
         let mut journal = journal(&[b"one", &long, b""]);
-        assert_eq!(found(&journal, CHECKPOINT), [record(b"one"), record(&long), record(b"")]);
+        let first = [record(b"one"), record(&long), record(b"")];
+        assert_eq!(found(&journal, CHECKPOINT), first);
         assert_eq!(found(&journal, CHECKPOINT + 1), []);
-        journal.begin(Vec::new());
+        journal.turn().unwrap();
         assert!(journal.is_empty());
-        assert_eq!(found(&journal, CHECKPOINT + 1), []);
-        assert!(!Records::new(&*journal.file, CHECKPOINT).unwrap().are_of_next().unwrap());
         append(&mut journal, b"two");
-        assert_eq!(found(&journal, CHECKPOINT + 1), [record(b"two")], "and none of the older ones behind it");
-        assert!(Records::new(&*journal.file, CHECKPOINT).unwrap().are_of_next().unwrap());
+        let [one, two, three] = first;
+        assert_eq!(
+            found(&journal, CHECKPOINT),
+            [one, two, three, record(b"two")],
+            "the next one is not there yet"
+        );
+        assert_eq!(found(&journal, CHECKPOINT + 1), [record(b"two")]);
+        journal.turn().unwrap();
+        append(&mut journal, b"three");
+        assert_eq!(found(&journal, CHECKPOINT + 1), [record(b"two"), record(b"three")]);
+        assert_eq!(
+            found(&journal, CHECKPOINT + 2),
+            [record(b"three")],
+            "and none of the older ones behind it"
+        );
+    }
+
+    #[test]
+    fn records_that_are_gone_before_the_next_checkpoint_are_counted() {
+        let mut journal = journal(&[b"one", b"two"]);
+        journal.turn().unwrap();
+        append(&mut journal, b"three");
+        flip(&journal, BLOCK * 8);
+        let lost = Found::Lost { count: 1 };
+        assert_eq!(found(&journal, CHECKPOINT), [record(b"one"), lost, record(b"three")]);
+        flip(&journal, 0);
+        assert_eq!(found(&journal, CHECKPOINT), [Found::Lost { count: 2 }, record(b"three")]);
+        flip(&journal, BLOCK * 8);
+        let lost = Found::Lost { count: 1 };
+        assert_eq!(found(&journal, CHECKPOINT), [lost, record(b"two"), record(b"three")]);
+    }
+
+    #[test]
+    fn a_half_is_not_used_again_before_the_disk_has_what_stands_there() {
+        let (disk, database) = WriteBehind::new(Box::new(InMemoryBackend::new()), false).unwrap();
+        let mut journal = Journal { disk: Arc::clone(&disk), ..journal(&[b"one"]) };
+        journal.turn().unwrap();
+        journal.begin();
+        journal.behind(|| {
+            database.set_len(8).unwrap();
+            database.sync_data().unwrap();
+        });
+        assert!(disk.work(1), "its checkpoint is queued");
+        journal.turn().unwrap();
+        assert!(!disk.work(1), "and has been waited for");
     }
 
     #[test]
     fn a_flipped_bit_costs_its_record_and_is_told_unless_that_is_the_last() {
-        let lost = |first| Found::Lost { first, count: 1 };
+        let lost = || Found::Lost { count: 1 };
         for bit in 0..(HEADER + 3) * 8 {
             let journal = journal(&[b"one", b"two", b"end"]);
             flip(&journal, bit);
-            assert_eq!(found(&journal, CHECKPOINT), [lost(0), record(b"two"), record(b"end")], "bit {bit}");
+            assert_eq!(found(&journal, CHECKPOINT), [lost(), record(b"two"), record(b"end")], "bit {bit}");
             flip(&journal, bit);
             flip(&journal, BLOCK * 8 + bit);
-            assert_eq!(found(&journal, CHECKPOINT), [record(b"one"), lost(1), record(b"end")], "bit {bit}");
+            assert_eq!(found(&journal, CHECKPOINT), [record(b"one"), lost(), record(b"end")], "bit {bit}");
             flip(&journal, BLOCK * 8 + bit);
             flip(&journal, 2 * BLOCK * 8 + bit);
             assert_eq!(found(&journal, CHECKPOINT), [record(b"one"), record(b"two")], "bit {bit}");
@@ -381,7 +590,7 @@ mod tests {
         let journal = journal(&[b"one", b"two", b"three", b"four"]);
         flip(&journal, BLOCK * 8);
         flip(&journal, 2 * BLOCK * 8);
-        let expected = [record(b"one"), Found::Lost { first: 1, count: 2 }, record(b"four")];
+        let expected = [record(b"one"), Found::Lost { count: 2 }, record(b"four")];
         assert_eq!(found(&journal, CHECKPOINT), expected);
     }
 
@@ -389,13 +598,13 @@ mod tests {
     fn a_record_that_does_not_fit_any_more_is_told_beforehand() {
         let mut journal = journal(&[]);
         let mut count = 0;
-        while journal.record().1 > HEADER {
+        while journal.has_room_for(&[0; BLOCK + 1]) {
             append(&mut journal, &[3; BLOCK]);
             count += 1;
         }
-        assert_eq!((count, journal.at), (32, 64 * BLOCK as u64));
-        assert_eq!(found(&journal, CHECKPOINT).len(), 32);
-        journal.begin(Vec::new());
-        assert!(journal.record().1 > HEADER);
+        assert_eq!((count, journal.at), (16, BYTES / 2));
+        assert_eq!(found(&journal, CHECKPOINT).len(), 16);
+        journal.turn().unwrap();
+        assert!(journal.has_room_for(&[0; BLOCK + 1]));
     }
 }

@@ -9,6 +9,7 @@ use super::*;
 use crate::config::{Retention, TopicConfig};
 use crate::event::Event;
 use crate::ids::{LaneId, TopicId};
+use crate::limits::JOURNAL_BYTES;
 
 /// A journal that takes few commits.
 const SMALL: usize = 16 << 10;
@@ -44,9 +45,9 @@ fn a_commit_is_one_sync() {
     let disk = MemoryMedium::new();
     let log = open(&disk);
     topic(&log, "t", TopicConfig::new(4));
-    let syncs = disk.syncs();
+    let syncs = disk.journal_syncs();
     append(&log, "t", &["a", "b"]);
-    assert_eq!(disk.syncs() - syncs, 1);
+    assert_eq!(disk.journal_syncs() - syncs, 1);
 }
 
 #[test]
@@ -118,7 +119,7 @@ fn retention_is_done_again_as_well() {
 /// Flips a bit within a record of the journal that has these bytes.
 fn damage(disk: &MemoryMedium, with: &[u8]) {
     let image = disk.journal_image();
-    let records = journal::places(&image);
+    let records = journal::places(&image, JOURNAL_BYTES).concat();
     let record =
         records.into_iter().find(|at| image[at.clone()].windows(with.len()).any(|part| part == with));
     disk.flip_journal(record.unwrap().start as u64 * 8 + 100);

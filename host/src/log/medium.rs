@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use redb::backends::FileBackend;
-use redb::{Builder, Database, DatabaseError, StorageBackend};
+use redb::{Builder, DatabaseError, StorageBackend};
 
 use crate::limits::BALLAST_BYTES;
 
@@ -32,8 +32,8 @@ pub trait Medium: fmt::Debug + Send + Sync + 'static {
     /// What errors name.
     fn path(&self) -> &Path;
 
-    /// Opens the database, and makes one where there is none.
-    fn open(&self, builder: &Builder) -> Result<Database, DatabaseError>;
+    /// Opens the file of the database, with an empty database in it where there was no file.
+    fn open_database(&self) -> Result<Box<dyn StorageBackend>, DatabaseError>;
 
     /// Has reading find what is on the disk, and not what the operating system still has in memory of writes that failed:
     /// after a sync that fails, Linux has them read as if they had been written, until the power goes. Called before the
@@ -68,6 +68,22 @@ impl FileMedium {
         Self { directory: directory.to_owned(), database: directory.join(DATABASE) }
     }
 
+    fn make_database(&self) -> Result<(), DatabaseError> {
+        // Of two processes that find no database, one makes it and the other finds it made.
+        let _turn = self.creation_turn().map_err(redb::StorageError::Io)?;
+        if self.database.try_exists().map_err(redb::StorageError::Io)? {
+            return Ok(());
+        }
+        let prepared = self.directory.join(PREPARED);
+        // What an earlier attempt left unfinished holds nothing that was acknowledged.
+        remove_if_there(&prepared).map_err(redb::StorageError::Io)?;
+        Builder::new().create(&prepared)?.close()?;
+        std::fs::rename(&prepared, &self.database)
+            .and_then(|()| File::open(&self.directory)?.sync_all())
+            .map_err(redb::StorageError::Io)?;
+        Ok(())
+    }
+
     /// Waits for its turn to make a database in the directory; it ends when the file is dropped.
     fn creation_turn(&self) -> io::Result<File> {
         let directory = File::open(&self.directory)?;
@@ -89,24 +105,16 @@ impl Medium for FileMedium {
     }
 
     /// A new database gets its name once it is whole, so that an empty or short file under that name is always damage.
-    fn open(&self, builder: &Builder) -> Result<Database, DatabaseError> {
-        let exists = || self.database.try_exists().map_err(redb::StorageError::Io);
-        if exists()? {
-            return builder.open(&self.database);
+    fn open_database(&self) -> Result<Box<dyn StorageBackend>, DatabaseError> {
+        if !self.database.try_exists().map_err(redb::StorageError::Io)? {
+            self.make_database()?;
         }
-        // Of two processes that find no database, one makes it and the other finds it made.
-        let _turn = self.creation_turn().map_err(redb::StorageError::Io)?;
-        if exists()? {
-            return builder.open(&self.database);
+        let file = OpenOptions::new().read(true).write(true).open(&self.database);
+        let file = FileBackend::new(file.map_err(redb::StorageError::Io)?)?;
+        if file.len().map_err(redb::StorageError::Io)? == 0 {
+            return Err(redb::StorageError::Corrupted("the file is empty".to_owned()).into());
         }
-        let prepared = self.directory.join(PREPARED);
-        // What an earlier attempt left unfinished holds nothing that was acknowledged.
-        remove_if_there(&prepared).map_err(redb::StorageError::Io)?;
-        let database = builder.create(&prepared)?;
-        std::fs::rename(&prepared, &self.database)
-            .and_then(|()| File::open(&self.directory)?.sync_all())
-            .map_err(redb::StorageError::Io)?;
-        Ok(database)
+        Ok(Box::new(file))
     }
 
     #[cfg(target_os = "linux")]

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use redb::{Builder, Database, DatabaseError, StorageBackend};
+use redb::{Builder, DatabaseError, StorageBackend};
 
 use super::medium::Medium;
 
@@ -49,6 +49,8 @@ struct Disk {
     /// The operations that fail, and how.
     failing: Option<(Range<u64>, io::ErrorKind)>,
     syncs: u64,
+    /// Those of the journal among them.
+    journal_syncs: u64,
     sync: Sync,
     /// Syncs that are held at this moment.
     held_syncs: u64,
@@ -253,6 +255,11 @@ impl MemoryMedium {
         self.disk().syncs
     }
 
+    /// How often its journal was synced.
+    pub fn journal_syncs(&self) -> u64 {
+        self.disk().journal_syncs
+    }
+
     /// The database, the unsynced part included.
     pub fn image(&self) -> Vec<u8> {
         self.disk().database.bytes.clone()
@@ -295,6 +302,34 @@ impl MemoryMedium {
 }
 
 impl MemoryMedium {
+    /// Opens the database, as it is on the disk.
+    #[cfg(test)]
+    pub(super) fn open(&self, builder: &Builder) -> Result<redb::Database, DatabaseError> {
+        builder.create_with_backend(self.opened()?)
+    }
+
+    fn opened(&self) -> Result<Opened, DatabaseError> {
+        let storage = redb::StorageError::Io;
+        let is_whole = {
+            let mut disk = self.powered().map_err(storage)?;
+            if disk.is_open {
+                return Err(DatabaseError::DatabaseAlreadyOpen);
+            }
+            disk.is_open = true;
+            if !disk.is_whole {
+                disk.database = File::default();
+                disk.journal = File::default();
+            }
+            disk.is_whole
+        };
+        if !is_whole {
+            Builder::new().create_with_backend(Opened(self.clone(), Which::Database))?.close()?;
+            let mut disk = self.powered().map_err(storage)?;
+            (disk.is_whole, disk.is_open) = (true, true);
+        }
+        Ok(Opened(self.clone(), Which::Database))
+    }
+
     /// The disk, for a write, a change of length or a sync.
     fn changing(&self) -> io::Result<MutexGuard<'_, Disk>> {
         let mut disk = self.powered()?;
@@ -342,21 +377,8 @@ impl Medium for MemoryMedium {
         Path::new("memory")
     }
 
-    fn open(&self, builder: &Builder) -> Result<Database, DatabaseError> {
-        {
-            let mut disk = self.powered().map_err(redb::StorageError::Io)?;
-            if disk.is_open {
-                return Err(DatabaseError::DatabaseAlreadyOpen);
-            }
-            disk.is_open = true;
-            if !disk.is_whole {
-                disk.database = File::default();
-                disk.journal = File::default();
-            }
-        }
-        let database = builder.create_with_backend(Opened(self.clone(), Which::Database))?;
-        self.powered().map_err(redb::StorageError::Io)?.is_whole = true;
-        Ok(database)
+    fn open_database(&self) -> Result<Box<dyn StorageBackend>, DatabaseError> {
+        Ok(Box::new(self.opened()?))
     }
 
     fn forget_unwritten(&self) -> io::Result<()> {
@@ -436,6 +458,7 @@ impl StorageBackend for Opened {
         }
         disk.file_mut(self.1).write_out(|| true);
         disk.syncs += 1;
+        disk.journal_syncs += u64::from(self.1 == Which::Journal);
         Ok(())
     }
 

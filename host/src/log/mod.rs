@@ -48,6 +48,7 @@ mod turns_tests;
 mod txn;
 mod watcher;
 mod window;
+mod write_behind;
 
 /// What the application's own tables are made of.
 pub use redb;

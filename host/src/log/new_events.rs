@@ -15,6 +15,9 @@ use crate::config::TopicConfig;
 use crate::event::Event;
 use crate::ids::TopicId;
 
+/// Bytes of a record beyond those of its event, at the most where attributes are few: a longer one costs a copy.
+const RECORD_OVERHEAD: usize = 64;
+
 /// Events on their way into a commit, in order.
 #[derive(Default)]
 pub(super) struct NewEvents {
@@ -42,9 +45,10 @@ pub(super) struct NewEvent {
 }
 
 impl NewEvents {
-    /// Those with room for so many.
-    pub fn with_capacity(count: usize) -> Self {
-        Self { heads: Vec::with_capacity(count), ..Self::default() }
+    /// Those with room for so many, of so many bytes of [`Event::size`] together.
+    pub fn with_capacity(count: usize, bytes: usize) -> Self {
+        let records = Vec::with_capacity(bytes + count * RECORD_OVERHEAD);
+        Self { heads: Vec::with_capacity(count), records, bytes: 0 }
     }
 
     /// Adds an event. `hash_key` is the bus's.
@@ -91,7 +95,7 @@ impl NewEvents {
 impl NewEvent {
     /// One event alone.
     pub fn of(hash_key: [u8; 16], topic: Arc<Topic>, event: &Event) -> Self {
-        let mut events = NewEvents::with_capacity(1);
+        let mut events = NewEvents::with_capacity(1, event.size());
         events.push(hash_key, topic, event);
         Self { events: Arc::new(events), index: 0 }
     }

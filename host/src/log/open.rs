@@ -11,13 +11,14 @@ use redb::{
 
 use super::error::{OpenError, StorageFault};
 use super::guard::{self, OpenDatabase};
-use super::journal::{self, Found, Journal, Records};
+use super::journal::{self, Found, Journal, Place, Records};
 use super::last_commit::LastCommit;
 use super::load::{self, Loaded};
 use super::medium::Medium;
 use super::redo::{self, Redo};
 use super::schema::{self, FORMAT, META, Tables, meta};
 use super::shared::{LogOptions, Shared};
+use super::write_behind::WriteBehind;
 use crate::clock::Random;
 use crate::config::CommitMode;
 
@@ -46,27 +47,30 @@ pub(super) fn open(
     medium: &dyn Medium,
     random: &dyn Random,
 ) -> Result<Opened, OpenError> {
-    let database = open_database(options, medium)?;
+    let (database, disk) = open_database(options, medium)?;
     let storage = |source: StorageFault| OpenError::Storage { path: medium.path().to_owned(), source };
     let is_new = guarded(medium, || check_format(&database, medium))??;
     let found = guarded(medium, || find_journal(&database, options, medium))??;
-    guarded(medium, || prepare(database, found, is_new, options, random))?.map_err(storage)
+    guarded(medium, || prepare(database, disk, found, is_new, options, random))?.map_err(storage)
 }
 
 /// Opens the database anew, and brings what memory knows of it up to what is durable.
 pub(super) fn reopen(shared: &Shared) -> Result<Reopened, OpenError> {
     let (options, medium) = (&shared.options, &*shared.medium);
-    let database = open_database(options, medium)?;
+    let (database, disk) = open_database(options, medium)?;
     let path = || medium.path().to_owned();
     let found = guarded(medium, || find_journal(&database, options, medium))??;
-    let journal = guarded(medium, || recover(&database, found, options, &*shared.random))?;
+    let journal = guarded(medium, || recover(&database, disk, found, options, &*shared.random))?;
     let journal = journal.map_err(|source| OpenError::Storage { path: path(), source })?;
     let loaded = guarded(medium, || load::load(shared, &database))?;
     let loaded = loaded.map_err(|error| OpenError::Damaged { path: path(), reason: error.to_string() })?;
     Ok(Reopened { database, journal, loaded })
 }
 
-fn open_database(options: &LogOptions, medium: &dyn Medium) -> Result<OpenDatabase, OpenError> {
+fn open_database(
+    options: &LogOptions,
+    medium: &dyn Medium,
+) -> Result<(OpenDatabase, Arc<WriteBehind>), OpenError> {
     let path = || medium.path().to_owned();
     let mut builder = Builder::new();
     builder.set_cache_size(options.cache_bytes);
@@ -75,8 +79,13 @@ fn open_database(options: &LogOptions, medium: &dyn Medium) -> Result<OpenDataba
             .forget_unwritten()
             .map_err(|source| OpenError::Io { path: path(), source: Arc::new(source) })?;
     }
-    match guarded(medium, || medium.open(&builder))? {
-        Ok(database) => Ok(OpenDatabase::new(database)),
+    let open = || {
+        let file = medium.open_database()?;
+        let (disk, backend) = WriteBehind::new(file, !options.is_stepped).map_err(redb::StorageError::Io)?;
+        Ok((OpenDatabase::new(builder.create_with_backend(backend)?), disk))
+    };
+    match guarded(medium, open)? {
+        Ok(opened) => Ok(opened),
         Err(DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch) => {
             Err(OpenError::InUse { path: path() })
         }
@@ -98,17 +107,20 @@ pub(super) fn durably(mut transaction: WriteTransaction, mode: CommitMode) -> Re
     Ok(())
 }
 
-/// Commits, and makes durable with it what was committed before: what the journal has is of no meaning any more. The journal
-/// begins anew under this number, where there is one.
+/// Commits, and makes durable with it what was committed before. The journal goes on under this number, where there is one of
+/// so many bytes.
 pub(super) fn checkpoint(
     transaction: WriteTransaction,
     mode: CommitMode,
-    number: Option<u64>,
+    journal: Option<(u64, usize)>,
 ) -> Result<(), StorageFault> {
     {
         let mut table = transaction.open_table(META)?;
-        match number {
-            Some(number) => drop(table.insert(meta::CHECKPOINT, number.to_le_bytes().as_slice())?),
+        match journal {
+            Some((number, bytes)) => {
+                let row = [number.to_le_bytes(), (bytes as u64).to_le_bytes()].concat();
+                drop(table.insert(meta::CHECKPOINT, row.as_slice())?);
+            }
             None => drop(table.remove(meta::CHECKPOINT)?),
         }
     }
@@ -161,11 +173,21 @@ fn stored_format(database: &Database) -> Result<(Option<u32>, Vec<String>), Stor
     Ok((row.and_then(|row| row.value().first_chunk().map(|bytes| u32::from_le_bytes(*bytes))), tables))
 }
 
-/// The journal's file, and since which checkpoint it has commits: nothing of both where there was no journal, and is to be
-/// none.
+/// The journal as the process before has left it.
 struct FoundJournal {
+    /// Its file; nothing where there was no journal, and is to be none.
     file: Option<Box<dyn StorageBackend>>,
-    checkpoint: Option<u64>,
+    /// What the last checkpoint says.
+    stored: Stored,
+}
+
+/// What the last checkpoint says.
+#[derive(Clone, Copy, Default)]
+struct Stored {
+    /// The number under which the journal went on, and how many bytes it had; nothing where there was none.
+    journal: Option<(u64, u64)>,
+    /// Whether the database was open when the process before ended.
+    is_open: bool,
 }
 
 /// Finds the journal, before anything is written.
@@ -175,49 +197,47 @@ fn find_journal(
     medium: &dyn Medium,
 ) -> Result<FoundJournal, OpenError> {
     let path = || medium.path().to_owned();
-    let storage = |source: StorageFault| OpenError::Storage { path: path(), source };
     let io = |source: io::Error| OpenError::Io { path: path(), source: Arc::new(source) };
-    let (checkpoint, is_open) = stored_checkpoint(database).map_err(storage)?;
-    if checkpoint.is_none() && options.journal_bytes == 0 {
-        return Ok(FoundJournal { file: None, checkpoint });
+    let stored = stored(database).map_err(|source| OpenError::Storage { path: path(), source })?;
+    if stored.journal.is_none() && options.journal_bytes == 0 {
+        return Ok(FoundJournal { file: None, stored });
     }
     let file = medium.open_journal().map_err(io)?;
     // One that was closed in good order has nothing that the database doesn't have.
-    if checkpoint.is_some() && is_open && journal::is_missing(&*file).map_err(io)? {
+    if stored.journal.is_some() && stored.is_open && journal::is_missing(&*file).map_err(io)? {
         let reason = "its journal is missing, which has what was committed last".to_owned();
         return Err(OpenError::Damaged { path: path(), reason });
     }
-    if let Some(checkpoint) = checkpoint {
-        let records = Records::new(&*file, checkpoint).map_err(io)?;
-        if records.are_of_next().map_err(io)? {
-            let reason = "it has lost the last checkpoint, behind which its journal goes on".to_owned();
-            return Err(OpenError::Damaged { path: path(), reason });
-        }
-    }
-    Ok(FoundJournal { file: Some(file), checkpoint })
+    Ok(FoundJournal { file: Some(file), stored })
 }
 
-/// The number of the last checkpoint, and whether the database was open when the process before ended.
-fn stored_checkpoint(database: &Database) -> Result<(Option<u64>, bool), StorageFault> {
+fn stored(database: &Database) -> Result<Stored, StorageFault> {
     let read = database.begin_read()?;
     let table = match read.open_table(META) {
         Ok(table) => table,
-        Err(redb::TableError::TableDoesNotExist(_)) => return Ok((None, false)),
+        Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Stored::default()),
         Err(error) => return Err(error.into()),
     };
-    let checkpoint = table.get(meta::CHECKPOINT)?.map(|row| schema::number(row.value()));
-    Ok((checkpoint, table.get(meta::OPEN)?.is_some_and(|row| row.value() == [1])))
+    let journal = match table.get(meta::CHECKPOINT)? {
+        Some(row) => {
+            let (number, bytes) = row.value().split_at_checked(8).unwrap_or_default();
+            Some((schema::number(number), schema::number(bytes)))
+        }
+        None => None,
+    };
+    Ok(Stored { journal, is_open: table.get(meta::OPEN)?.is_some_and(|row| row.value() == [1]) })
 }
 
 /// Makes the tables and the bus's own numbers where the database is new, and then recovers it.
 fn prepare(
     database: OpenDatabase,
+    disk: Arc<WriteBehind>,
     found: FoundJournal,
     is_new: bool,
     options: &LogOptions,
     random: &dyn Random,
 ) -> Result<Opened, StorageFault> {
-    let unclean = stored_checkpoint(&database)?.1;
+    let unclean = found.stored.is_open;
     let transaction = database.begin_write()?;
     let redo = Redo::off();
     let (seed, hash_key);
@@ -228,55 +248,66 @@ fn prepare(
         seed = u128::from_le_bytes(drawn_once(&mut tables, meta::SEED, random)?);
         hash_key = drawn_once(&mut tables, meta::HASH_KEY, random)?;
     }
-    let journal = recover_in(transaction, found, options, random)?;
+    let journal = recover_in(transaction, disk, found, options, random)?;
     Ok(Opened { database, journal, seed, hash_key, unclean })
 }
 
 fn recover(
     database: &Database,
+    disk: Arc<WriteBehind>,
     found: FoundJournal,
     options: &LogOptions,
     random: &dyn Random,
 ) -> Result<Option<Journal>, StorageFault> {
-    recover_in(database.begin_write()?, found, options, random)
+    recover_in(database.begin_write()?, disk, found, options, random)
 }
 
 /// Does again what the journal has, marks the database as open, and begins a journal anew, if there is to be one.
 fn recover_in(
     transaction: WriteTransaction,
+    disk: Arc<WriteBehind>,
     found: FoundJournal,
     options: &LogOptions,
     random: &dyn Random,
 ) -> Result<Option<Journal>, StorageFault> {
+    let FoundJournal { file, stored } = found;
+    let before = stored.journal.map_or(0, |(number, _)| number);
+    // Far from every number that this database and any copy of it has had.
+    let number = before.wrapping_add(random.next_u64() | 1);
+    let mut place = Place { checkpoint: number, before, count_before: 0 };
+    let mut half = 0;
     let redo = Redo::off();
     {
         let mut tables = Tables::open(&transaction, &redo)?;
-        if let (Some(file), Some(checkpoint)) = (&found.file, found.checkpoint) {
-            replay(&mut tables, Records::new(&**file, checkpoint).map_err(redb::Error::Io)?)?;
+        if let (Some(file), Some((checkpoint, bytes)), true) = (&file, stored.journal, stored.is_open) {
+            let mut records = Records::new(&**file, bytes, checkpoint).map_err(redb::Error::Io)?;
+            replay(&mut tables, &mut records)?;
+            (place.count_before, half) = (records.count(), records.next_half());
         }
         tables.meta.insert(meta::OPEN, [1].as_slice())?;
     }
-    let file = found.file.filter(|_| options.journal_bytes > 0);
+    let file = file.filter(|_| options.journal_bytes > 0);
     // Before the number is durable: from then on a file that isn't there is missed.
-    // Far from every number that this database and any copy of it has had.
-    let before = found.checkpoint.unwrap_or(0);
-    let number = before.wrapping_add(random.next_u64() | 1);
-    let journal = file.map(|file| Journal::new(file, options.journal_bytes as u64, before, number));
+    let journal = file.map(|file| Journal::new(file, disk, options.journal_bytes as u64, half, place));
     let journal = journal.transpose().map_err(redb::Error::Io)?;
-    checkpoint(transaction, options.commit, journal.as_ref().map(Journal::checkpoint))?;
+    let number = journal.is_some().then_some((number, options.journal_bytes));
+    checkpoint(transaction, options.commit, number)?;
+    if let Some(journal) = &journal {
+        journal.begin();
+    }
     Ok(journal)
 }
 
 /// Does again what the journal has. Where records are missing, of those behind them only what means something by itself:
 /// the events. Each lane goes on from where it was before.
-fn replay(tables: &mut Tables<'_>, mut records: Records<'_>) -> Result<(), StorageFault> {
+fn replay(tables: &mut Tables<'_>, records: &mut Records<'_>) -> Result<(), StorageFault> {
     let mut is_whole = true;
     let (mut done, mut alone) = (0_u64, 0_u64);
     while let Some(found) = records.read_next().map_err(redb::Error::Io)? {
         let record = match found {
             Found::Record(record) => record,
-            Found::Lost { first, count } => {
-                tracing::error!(first, count, "commits in the journal are damaged");
+            Found::Lost { count } => {
+                tracing::error!(count, "commits in the journal are damaged");
                 is_whole = false;
                 continue;
             }
@@ -340,9 +371,9 @@ fn drawn_once(
 pub(super) fn mark_closed(
     database: &Database,
     mode: CommitMode,
-    number: Option<u64>,
+    journal: Option<(u64, usize)>,
 ) -> Result<(), StorageFault> {
     let transaction = database.begin_write()?;
     transaction.open_table(META)?.insert(meta::OPEN, [0].as_slice())?;
-    checkpoint(transaction, mode, number)
+    checkpoint(transaction, mode, journal)
 }

@@ -66,9 +66,10 @@ pub fn seal_row(row: &mut [u8]) {
     schema::seal(0, row);
 }
 
-/// Where the records of a journal are, in bytes: those since the checkpoint that the first one names.
-pub fn journal_records(image: &[u8]) -> Vec<std::ops::Range<usize>> {
-    journal::places(image)
+/// Where the records of each half of a journal of so many bytes are, in bytes: those of the checkpoint that the first one
+/// names.
+pub fn journal_records(image: &[u8], bytes: usize) -> [Vec<std::ops::Range<usize>>; 2] {
+    journal::places(image, bytes)
 }
 
 /// Reads bytes as a row of each table in turn, and says of each what became of it. What is read has to come out the same

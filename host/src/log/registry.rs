@@ -57,7 +57,7 @@ pub(super) fn create_topic(txn: &mut Txn<'_>, name: &str, config: TopicConfig) -
         let row = TopicRow { name: Arc::clone(&topic.name), config: config.clone(), created: topic.created };
         txn.tables.topics.insert(topic.id.0, schema::encode(topic.id.0, &row).as_slice())?;
         let id = topic.id;
-        txn.after(move |_, _| topic.set_config(config));
+        txn.after(move |_| topic.set_config(config));
         return Ok(Ok(id));
     }
     if txn.shared.topics().len() >= TOPICS_MAX {
@@ -79,7 +79,7 @@ pub(super) fn create_topic(txn: &mut Txn<'_>, name: &str, config: TopicConfig) -
         }
         let row = TopicRow { config: config.clone(), ..row };
         txn.tables.topics.insert(id.0, schema::encode(id.0, &row).as_slice())?;
-        txn.after(move |shared, _| {
+        txn.after(move |shared| {
             if let Some(topic) = shared.topic(id) {
                 topic.set_config(config);
             }
@@ -89,7 +89,7 @@ pub(super) fn create_topic(txn: &mut Txn<'_>, name: &str, config: TopicConfig) -
     let id = TopicId(txn.tables.take_id(meta::NEXT_TOPIC)?);
     let row = TopicRow { name: name.into(), config, created: txn.now };
     txn.tables.topics.insert(id.0, schema::encode(id.0, &row).as_slice())?;
-    txn.after(move |shared, _| {
+    txn.after(move |shared| {
         let ends = vec![Ends::default(); row.config.partitions as usize];
         let topic = Topic::new(id, row.name, row.created, row.config, ends);
         shared.topics_mut().insert(Arc::new(topic));
@@ -286,7 +286,7 @@ pub(super) fn forget(txn: &mut Txn<'_>, name: &str) -> AdminResult<()> {
     for partition in 0..row.partitions {
         txn.change_lane(LaneId { consumer: id, partition });
     }
-    txn.after(move |shared, _| drop(shared.consumers_mut().remove(&id)));
+    txn.after(move |shared| drop(shared.consumers_mut().remove(&id)));
     Ok(Ok(()))
 }
 
@@ -341,7 +341,7 @@ pub(super) fn known(txn: &Txn<'_>, name: &str) -> Result<Option<(ConsumerId, Con
 
 fn put_consumer(txn: &mut Txn<'_>, id: ConsumerId, row: ConsumerRow) -> Result<(), StorageFault> {
     txn.tables.consumers.insert(id.0, schema::encode(id.0, &row).as_slice())?;
-    txn.after(move |shared, _| drop(shared.consumers_mut().insert(id, row)));
+    txn.after(move |shared| drop(shared.consumers_mut().insert(id, row)));
     Ok(())
 }
 

@@ -155,7 +155,7 @@ fn trim_partition(
         leave_gaps(txn, *lane, topic, low)?;
     }
     let (topic, bytes_before) = (Arc::clone(topic), ends.bytes_before + bytes_removed);
-    txn.after(move |_, _| topic.partitions[partition as usize].trim(low, bytes_before));
+    txn.after(move |_| topic.partitions[partition as usize].trim(low, bytes_before));
     Ok(())
 }
 

@@ -102,7 +102,8 @@ pub(super) mod meta {
     pub(in crate::log) const COMMIT: &str = "commit";
     /// Whether a process has it open, or ended without closing it: one byte.
     pub(in crate::log) const OPEN: &str = "open";
-    /// The number of the last checkpoint, see `journal`: u64, little-endian. Not there where there is no journal.
+    /// The number of the last checkpoint, see `journal`, and how many bytes the journal has: u64, u64, little-endian. Not there
+    /// where there is no journal.
     pub(in crate::log) const CHECKPOINT: &str = "checkpoint";
     /// The next number of a topic, a consumer, a dead letter: u64, little-endian.
     pub(in crate::log) const NEXT_TOPIC: &str = "next-topic";

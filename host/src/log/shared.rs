@@ -30,6 +30,8 @@ pub(crate) struct LogOptions {
     pub journal_bytes: usize,
     /// Free space that publishing leaves on the disk, in bytes.
     pub free_bytes_min: u64,
+    /// Whether the log has no threads of its own.
+    pub is_stepped: bool,
 }
 
 /// Whether the database can be used.

@@ -319,7 +319,7 @@ impl Log {
         if topics.len() > 1 && bytes > COMMIT_BYTES_MAX {
             return Err(PublishError::TooMany { what: format!("{bytes} bytes"), max: COMMIT_BYTES_MAX });
         }
-        let mut checked = NewEvents::with_capacity(events.len());
+        let mut checked = NewEvents::with_capacity(events.len(), bytes);
         for (topic, (_, event)) in topics.into_iter().zip(events) {
             checked.push(self.shared.hash_key, topic, &event);
         }
@@ -333,7 +333,8 @@ impl Log {
     /// See [`CommitError`].
     pub async fn commit(&self, mut commit: LaneCommit) -> Result<(), CommitError> {
         let published = std::mem::take(&mut commit.effects.events);
-        let mut events = NewEvents::with_capacity(published.len());
+        let mut events =
+            NewEvents::with_capacity(published.len(), published.iter().map(|(_, event)| event.size()).sum());
         for (topic, event) in published {
             // Topics are never removed while a bus is open, so what was there when the plugin asked still is.
             if let Some(topic) = self.shared.topic(topic) {

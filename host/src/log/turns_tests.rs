@@ -33,6 +33,7 @@ impl Rig {
             cache_bytes: CACHE_BYTES,
             journal_bytes: JOURNAL_BYTES,
             free_bytes_min: 0,
+            is_stepped: false,
         };
         let (steps, clock) = (Steps::default(), Arc::new(ManualClock::new(Timestamp(1))));
         let random = Arc::new(SeededRandom::new(1));

@@ -61,8 +61,11 @@ pub(super) enum Verdict {
     Closed,
 }
 
-/// What memory does once the commit is durable.
-pub(super) type After = Box<dyn FnOnce(&Shared, &mut Windows)>;
+/// What memory does once the commit is durable, before anybody is told.
+pub(super) type After = Box<dyn FnOnce(&Shared)>;
+
+/// What the committer does for itself once everybody has been told.
+pub(super) type Later = Box<dyn FnOnce(&mut Windows)>;
 
 /// The deduplication windows, owned by the committer.
 pub(super) type Windows = HashMap<TopicId, Window>;
@@ -83,9 +86,20 @@ pub(super) struct Txn<'t> {
     pub keys: StagedKeys,
     changed_lanes: BTreeSet<LaneId>,
     after: Vec<After>,
+    later: Vec<Later>,
     idle: usize,
+    /// How many events are about to be appended: a map that doesn't grow is filled faster.
+    pub expected: usize,
     /// Whether retention has run within this commit: memory, which it measures by, doesn't know of that yet.
     pub trimmed: bool,
+}
+
+/// A commit that is written, and not durable yet.
+pub(super) struct Completed {
+    pub after: Vec<After>,
+    pub later: Vec<Later>,
+    /// What it says of itself.
+    pub last: LastCommit,
 }
 
 /// Events on their way into a partition.
@@ -133,7 +147,9 @@ impl<'t> Txn<'t> {
             keys: StagedKeys::default(),
             changed_lanes: BTreeSet::new(),
             after: Vec::new(),
+            later: Vec::new(),
             idle: 0,
+            expected: 0,
             trimmed: false,
         }
     }
@@ -203,8 +219,8 @@ impl<'t> Txn<'t> {
                 entry.insert(StagedIdentities {
                     bounds,
                     expired: expired.into_iter().collect(),
-                    places: HashMap::default(),
-                    rows: Vec::new(),
+                    places: HashMap::with_capacity_and_hasher(self.expected, <_>::default()),
+                    rows: Vec::with_capacity(self.expected),
                 })
             }
         };
@@ -247,21 +263,21 @@ impl<'t> Txn<'t> {
     /// Makes the lane read itself back, once this is durable.
     pub fn change_lane(&mut self, lane: LaneId) {
         if self.changed_lanes.insert(lane) {
-            self.after(move |shared, _| shared.change_lane(lane));
+            self.after(move |shared| shared.change_lane(lane));
         }
     }
 
     /// Has memory do something once this is durable.
-    pub fn after(&mut self, after: impl FnOnce(&Shared, &mut Windows) + 'static) {
+    pub fn after(&mut self, after: impl FnOnce(&Shared) + 'static) {
         self.after.push(Box::new(after));
     }
 
-    /// Writes what is staged. Returns what memory has to do once it is durable, and what the commit says of itself.
-    pub fn complete(mut self) -> Result<(Vec<After>, LastCommit), StorageFault> {
+    /// Writes what is staged.
+    pub fn complete(mut self) -> Result<Completed, StorageFault> {
         for ((topic, partition), mut staged) in std::mem::take(&mut self.staged) {
             staged.write(&mut self.tables, partition, self.commit, self.now)?;
             let (next, bytes) = (staged.next, staged.bytes);
-            self.after(move |shared, _| {
+            self.after(move |shared| {
                 if let Some(topic) = shared.topic(topic) {
                     topic.partitions[partition as usize].advance(next, bytes);
                 }
@@ -275,7 +291,7 @@ impl<'t> Txn<'t> {
         let rows = Some(self.tables.rows()?);
         let last = LastCommit { number: self.commit, time: self.now, offsets: self.offsets, rows };
         self.tables.meta.insert(meta::COMMIT, last.encode().as_slice())?;
-        Ok((self.after, last))
+        Ok(Completed { after: self.after, later: self.later, last })
     }
 
     /// Adds identities to a topic's window, and lets the oldest go.
@@ -287,13 +303,14 @@ impl<'t> Txn<'t> {
             let row = window::row(self.now, &rows);
             self.tables.identities.insert((topic.0, self.commit), row.as_slice())?;
         }
-        self.after(move |_, windows| {
+        self.later.push(Box::new(move |windows| {
             let window = windows.entry(topic).or_default();
             window.forget(expired);
+            window.reserve(rows.len());
             for (identity, place) in rows {
                 window.insert(identity, place);
             }
-        });
+        }));
         Ok(())
     }
 }

@@ -74,6 +74,11 @@ impl Window {
             .insert(identity, (place.partition, (place.offset >> 32) as u32, (place.offset & HALF) as u32));
     }
 
+    /// Makes room for so many more.
+    pub fn reserve(&mut self, count: usize) {
+        self.places.reserve(count);
+    }
+
     /// How many identities it has.
     pub fn len(&self) -> usize {
         self.places.len()

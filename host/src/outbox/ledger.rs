@@ -190,6 +190,7 @@ mod tests {
             cache_bytes: CACHE_BYTES,
             journal_bytes: JOURNAL_BYTES,
             free_bytes_min: 0,
+            is_stepped: false,
         };
         let (clock, random) = (Arc::new(SystemClock::new()), Arc::new(SystemRandom));
         let log = Log::open(options, Box::new(MemoryMedium::new()), clock, random, None).unwrap();

@@ -145,7 +145,7 @@ impl World {
         let commit =
             if chance.next_u64().is_multiple_of(4) { CommitMode::OnePhase } else { CommitMode::QuickRepair };
         let journal_bytes =
-            [0, 16 << 10, 64 << 10, 1 << 20][usize::try_from(chance.next_u64() % 4).unwrap_or(0)];
+            [0, 16 << 10, 64 << 10, 256 << 10][usize::try_from(chance.next_u64() % 4).unwrap_or(0)];
         Self {
             seed,
             directory: directory.to_owned(),
@@ -254,8 +254,11 @@ impl World {
     /// Flips bits of the journal, but for its last record: without another behind it, damage is taken for a write that the
     /// power has cut short.
     fn rot_journal(&mut self) {
-        let mut records = probe::journal_records(&self.disk.journal_image());
-        records.pop();
+        let mut halves = probe::journal_records(&self.disk.journal_image(), self.journal_bytes);
+        for half in &mut halves {
+            half.pop();
+        }
+        let records = halves.concat();
         for _ in 0..self.draw(3) {
             let Some(end) = records.last().map(|record| record.end) else { return };
             let bit = self.draw(end as u64 * 8);

@@ -45,6 +45,7 @@ impl Rig {
             cache_bytes: config.cache_bytes,
             journal_bytes: config.journal_bytes,
             free_bytes_min: 1000,
+            is_stepped: false,
         };
         let medium = Box::new(disk.clone());
         let random = Arc::new(SeededRandom::new(7));

@@ -1,0 +1,421 @@
+//! What redb writes, on its way to the disk: at once, or behind the committer's back.
+//!
+//! The journal has all that a checkpoint makes durable, so nobody need wait for its pages. While it [defers](WriteBehind::defer), writes and syncs
+//! are queued and carried out in their order by a thread; what the disk has at any moment is what it would have had at some
+//! moment if all had been done at once, so the end of the process or of the power leaves what redb can open. Reading sees the
+//! queued writes. What is not deferred waits for what is.
+
+use std::collections::VecDeque;
+use std::io;
+use std::ops::Bound;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use redb::{BackendError, StorageBackend};
+
+use crate::limits::WRITE_BEHIND_BYTES_MAX;
+
+/// See the module. Shared by redb, the committer and the thread that writes.
+#[derive(Debug)]
+pub(super) struct WriteBehind {
+    file: Box<dyn StorageBackend>,
+    /// Whether a thread carries out what is queued; otherwise who waits does.
+    has_thread: bool,
+    state: Mutex<State>,
+    /// Woken whenever something is queued or done.
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// What is to be done, oldest first: the first may be under way.
+    queue: VecDeque<Operation>,
+    /// How many operations were done that had been queued.
+    done: u64,
+    /// Bytes of the queued writes.
+    bytes: usize,
+    /// The file's length once all is done.
+    len: u64,
+    is_deferring: bool,
+    /// What failed: from then on nothing is written any more.
+    fault: Option<(io::ErrorKind, String)>,
+    is_ending: bool,
+}
+
+#[derive(Clone, Debug)]
+enum Operation {
+    Write(u64, Arc<[u8]>),
+    Length(u64),
+    Sync,
+}
+
+/// A moment of the queue: all that was queued before it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Moment(u64);
+
+impl WriteBehind {
+    /// In front of a file. With `has_thread`, a thread of its own carries out what is queued, until the backend is dropped;
+    /// otherwise [`work`](Self::work) and whoever waits do.
+    pub fn new(file: Box<dyn StorageBackend>, has_thread: bool) -> io::Result<(Arc<Self>, Backend)> {
+        let state = State { len: file.len()?, ..State::default() };
+        let this = Arc::new(Self { file, has_thread, state: Mutex::new(state), changed: Condvar::new() });
+        let thread = if has_thread {
+            let this = Arc::clone(&this);
+            let thread = std::thread::Builder::new().name("tidegate-disk".to_owned());
+            Some(thread.spawn(move || this.run())?)
+        } else {
+            None
+        };
+        Ok((Arc::clone(&this), Backend { disk: this, thread }))
+    }
+
+    /// Queues writes and syncs from now on, or not any more.
+    pub fn defer(&self, is_deferring: bool) {
+        self.state().is_deferring = is_deferring;
+    }
+
+    /// Now.
+    pub fn moment(&self) -> Moment {
+        let state = self.state();
+        Moment(state.done + state.queue.len() as u64)
+    }
+
+    /// Waits until all is on the disk that was queued before.
+    ///
+    /// # Errors
+    ///
+    /// Something failed, now or earlier.
+    pub fn wait_for(&self, moment: Moment) -> io::Result<()> {
+        let mut state = self.state();
+        while state.done < moment.0 {
+            state.check()?;
+            state = self.wait(state);
+        }
+        state.check()
+    }
+
+    /// Whether something has failed that was queued.
+    ///
+    /// # Errors
+    ///
+    /// It has.
+    pub fn check(&self) -> io::Result<()> {
+        self.state().check()
+    }
+
+    /// Carries out so many operations, where no thread does. Returns whether there were any.
+    pub fn work(&self, operations: usize) -> bool {
+        (0..operations).take_while(|_| !self.has_thread && self.do_next()).count() > 0
+    }
+
+    fn run(&self) {
+        loop {
+            let mut state = self.state();
+            while state.queue.is_empty() || state.fault.is_some() {
+                if state.is_ending {
+                    return;
+                }
+                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
+            drop(state);
+            self.do_next();
+        }
+    }
+
+    /// Carries out the oldest operation that is queued. Returns whether there was one.
+    fn do_next(&self) -> bool {
+        // It stays in the queue meanwhile: who reads sees all of it, or what the file has.
+        let operation = {
+            let state = self.state();
+            // Nothing may reach the disk that was to come after what failed.
+            if state.fault.is_some() {
+                return false;
+            }
+            let Some(operation) = state.queue.front().cloned() else { return false };
+            operation
+        };
+        let outcome = match &operation {
+            Operation::Write(at, data) => self.file.write(*at, data),
+            Operation::Length(len) => self.file.set_len(*len),
+            Operation::Sync => self.file.sync_data(),
+        };
+        let mut state = self.state();
+        match outcome {
+            Ok(()) => {
+                state.queue.pop_front();
+                state.done += 1;
+                if let Operation::Write(_, data) = operation {
+                    state.bytes -= data.len();
+                }
+            }
+            // What is queued stays, for who reads.
+            Err(error) => state.fault = Some((error.kind(), error.to_string())),
+        }
+        self.changed.notify_all();
+        true
+    }
+
+    /// Waits for something to be done.
+    fn wait<'s>(&'s self, state: MutexGuard<'s, State>) -> MutexGuard<'s, State> {
+        if self.has_thread {
+            return self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        drop(state);
+        self.do_next();
+        self.state()
+    }
+
+    /// Waits until nothing is queued.
+    fn drained(&self) -> io::Result<MutexGuard<'_, State>> {
+        let mut state = self.state();
+        state.check()?;
+        while !state.queue.is_empty() {
+            state = self.wait(state);
+            state.check()?;
+        }
+        Ok(state)
+    }
+
+    /// Queues an operation, or returns that it is to be done at once.
+    fn queue(&self, operation: impl FnOnce() -> Operation, bytes: usize) -> io::Result<bool> {
+        let mut state = self.state();
+        if !state.is_deferring {
+            drop(state);
+            drop(self.drained()?);
+            return Ok(false);
+        }
+        state.check()?;
+        while state.bytes + bytes > WRITE_BEHIND_BYTES_MAX && !state.queue.is_empty() {
+            state = self.wait(state);
+            state.check()?;
+        }
+        state.bytes += bytes;
+        state.queue.push_back(operation());
+        drop(state);
+        self.changed.notify_all();
+        Ok(true)
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        let queued: Vec<(u64, Arc<[u8]>)> = {
+            let state = self.state();
+            let end = offset.saturating_add(out.len() as u64);
+            if end > state.len {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            if state.queue.is_empty() {
+                drop(state);
+                return self.file.read(offset, out);
+            }
+            let overlaps = |at: u64, data: &[u8]| at < end && offset < at + data.len() as u64;
+            let writes = state.queue.iter().filter_map(|operation| match operation {
+                Operation::Write(at, data) if overlaps(*at, data) => Some((*at, Arc::clone(data))),
+                _ => None,
+            });
+            writes.collect()
+        };
+        // What was queued to make it longer may not be done yet.
+        let there = self.file.len()?.saturating_sub(offset).min(out.len() as u64);
+        let (there, missing) = out.split_at_mut(usize::try_from(there).map_err(io::Error::other)?);
+        if !there.is_empty() {
+            self.file.read(offset, there)?;
+        }
+        missing.fill(0);
+        for (at, data) in queued {
+            let within = |distance| usize::try_from(distance).map_err(io::Error::other);
+            let (to, from) = (within(at.saturating_sub(offset))?, within(offset.saturating_sub(at))?);
+            let len = (out.len() - to).min(data.len() - from);
+            out[to..to + len].copy_from_slice(&data[from..from + len]);
+        }
+        Ok(())
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn check(&self) -> io::Result<()> {
+        match &self.fault {
+            Some((kind, message)) => Err(io::Error::new(*kind, message.clone())),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What redb is given.
+#[derive(Debug)]
+pub(super) struct Backend {
+    disk: Arc<WriteBehind>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Backend {
+    fn drop(&mut self) {
+        self.disk.state().is_ending = true;
+        self.disk.changed.notify_all();
+        // Whoever opens the file next finds it closed.
+        drop(self.thread.take().map(JoinHandle::join));
+    }
+}
+
+impl StorageBackend for Backend {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.disk.state().len)
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.disk.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        if !self.disk.queue(|| Operation::Length(len), 0)? {
+            self.disk.file.set_len(len)?;
+        }
+        self.disk.state().len = len;
+        Ok(())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        if self.disk.queue(|| Operation::Sync, 0)? { Ok(()) } else { self.disk.file.sync_data() }
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        if self.disk.queue(|| Operation::Write(offset, data.into()), data.len())? {
+            Ok(())
+        } else {
+            self.disk.file.write(offset, data)
+        }
+    }
+
+    fn close(&self) -> io::Result<()> {
+        let drained = self.disk.drained().map(drop);
+        self.disk.file.close()?;
+        drained
+    }
+
+    fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.disk.file.try_lock_range(start, end)
+    }
+
+    fn try_lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.disk.file.try_lock_shared_range(start, end)
+    }
+
+    fn lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.disk.file.lock_range(start, end)
+    }
+
+    fn lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.disk.file.lock_shared_range(start, end)
+    }
+
+    fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.disk.file.unlock_range(start, end)
+    }
+
+    fn query_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.disk.file.query_lock_range(start, end)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use redb::backends::InMemoryBackend;
+
+    use super::*;
+
+    /// One that does what is queued when it is told.
+    fn paused() -> (Arc<WriteBehind>, Backend) {
+        WriteBehind::new(Box::new(InMemoryBackend::new()), false).unwrap()
+    }
+
+    fn read(backend: &Backend, at: u64, len: usize) -> Vec<u8> {
+        let mut out = vec![9; len];
+        backend.read(at, &mut out).unwrap();
+        out
+    }
+
+    #[test]
+    fn what_is_queued_is_read_whether_or_not_it_is_done() {
+        let (disk, backend) = paused();
+        backend.set_len(8).unwrap();
+        backend.write(0, &[1; 8]).unwrap();
+        disk.defer(true);
+        backend.write(2, &[2; 4]).unwrap();
+        backend.set_len(12).unwrap();
+        backend.write(4, &[3; 6]).unwrap();
+        let expected = [1, 1, 2, 2, 3, 3, 3, 3, 3, 3, 0, 0];
+        for _ in 0..4 {
+            assert_eq!(read(&backend, 0, 12), expected);
+            assert_eq!(read(&backend, 3, 4), expected[3..7]);
+            assert_eq!(backend.len().unwrap(), 12);
+            disk.work(1);
+        }
+        assert!(!disk.work(1));
+        assert!(backend.read(8, &mut [0; 5]).is_err(), "it ends there");
+    }
+
+    #[test]
+    fn what_is_not_deferred_waits_for_what_is() {
+        let (disk, backend) = paused();
+        backend.set_len(4).unwrap();
+        disk.defer(true);
+        backend.write(0, &[1; 4]).unwrap();
+        backend.sync_data().unwrap();
+        let queued = disk.moment();
+        disk.defer(false);
+        assert_eq!(disk.file.len().unwrap(), 4);
+        backend.write(0, &[2; 2]).unwrap();
+        assert!(!disk.work(1), "nothing is queued any more");
+        disk.wait_for(queued).unwrap();
+        assert_eq!(read(&backend, 0, 4), [2, 2, 1, 1]);
+    }
+
+    /// A disk that takes no syncs.
+    #[derive(Debug)]
+    struct NoSync(InMemoryBackend);
+
+    impl StorageBackend for NoSync {
+        fn len(&self) -> io::Result<u64> {
+            self.0.len()
+        }
+
+        fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+            self.0.read(offset, out)
+        }
+
+        fn set_len(&self, len: u64) -> io::Result<()> {
+            self.0.set_len(len)
+        }
+
+        fn sync_data(&self) -> io::Result<()> {
+            Err(io::ErrorKind::StorageFull.into())
+        }
+
+        fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+            self.0.write(offset, data)
+        }
+    }
+
+    #[test]
+    fn behind_what_fails_nothing_is_done_and_everybody_is_told() {
+        for has_thread in [false, true] {
+            let (disk, backend) =
+                WriteBehind::new(Box::new(NoSync(InMemoryBackend::new())), has_thread).unwrap();
+            backend.set_len(4).unwrap();
+            disk.defer(true);
+            backend.sync_data().unwrap();
+            // With a thread, the fault may be there already.
+            let was_queued = backend.write(0, &[1; 4]).is_ok();
+            let failed = disk.wait_for(disk.moment()).unwrap_err();
+            assert_eq!(failed.kind(), io::ErrorKind::StorageFull);
+            assert!(backend.write(0, &[2; 4]).is_err() && backend.close().is_err());
+            assert_eq!(read(&backend, 0, 4), [u8::from(was_queued); 4], "reading goes on");
+            let mut bytes = [7; 4];
+            disk.file.read(0, &mut bytes).unwrap();
+            assert_eq!(bytes, [0; 4]);
+        }
+    }
+}
