@@ -232,8 +232,8 @@ const MUTANTS: &[Mutant] = &[
         name: "journal-does-older-records-again",
         breaks: "what is behind the journal's last record is older, and of no meaning",
         file: "host/src/log/journal.rs",
-        find: "        self.place.checkpoint.wrapping_add(1)\n",
-        replace: "        self.place.checkpoint\n",
+        find: "number: self.link.checkpoint.wrapping_add(1),",
+        replace: "number: self.link.checkpoint,",
         proof: SIM,
     },
     Mutant {

@@ -385,27 +385,27 @@ impl Committer {
                 return Ok((Attempt::Done(Vec::new(), Vec::new()), last));
             }
             let (record, is_whole) = redo.into_bytes();
-            let (mode, bytes) = (shared.options.commit, shared.options.journal_bytes);
+            let mode = shared.options.commit;
             match journal {
                 // What a closure writes in tables of its own is not written down.
                 Some(journal) if is_whole && !has_closure => {
                     let is_full = !journal.has_room_for(&record);
                     if is_full {
-                        journal.turn().map_err(redb::Error::Io)?;
+                        journal.switch().map_err(redb::Error::Io)?;
                     }
                     journal.append(record).map_err(redb::Error::Io)?;
                     if is_full {
-                        let number = journal.checkpoint();
-                        journal.behind(|| open::checkpoint(transaction, mode, Some((number, bytes))))?;
+                        let this = journal.checkpoint();
+                        journal.behind(|| open::checkpoint(transaction, mode, Some(this)))?;
                     } else {
                         transaction.set_durability(Durability::None)?;
                         transaction.commit()?;
                     }
                 }
                 Some(journal) => {
-                    let number = journal.next_checkpoint();
-                    journal.at_once(|| open::checkpoint(transaction, mode, Some((number, bytes))))?;
-                    journal.turn().map_err(redb::Error::Io)?;
+                    let this = journal.next_checkpoint();
+                    journal.at_once(|| open::checkpoint(transaction, mode, Some(this)))?;
+                    journal.switch().map_err(redb::Error::Io)?;
                     journal.give_back(record);
                 }
                 None => open::checkpoint(transaction, mode, None)?,
@@ -420,11 +420,11 @@ impl Committer {
     fn checkpoint(&mut self) {
         let Ok(database) = self.shared.database() else { return };
         let Some(journal) = self.journal.as_mut().filter(|journal| !journal.is_empty()) else { return };
-        let (mode, bytes) = (self.shared.options.commit, self.shared.options.journal_bytes);
+        let mode = self.shared.options.commit;
         let made = storing(|| {
-            journal.turn().map_err(redb::Error::Io)?;
-            let number = journal.checkpoint();
-            journal.behind(|| open::checkpoint(database.begin_write()?, mode, Some((number, bytes))))
+            journal.switch().map_err(redb::Error::Io)?;
+            let this = journal.checkpoint();
+            journal.behind(|| open::checkpoint(database.begin_write()?, mode, Some(this)))
         });
         if let Err(fault) = made {
             tracing::error!(%fault, "the storage failed, while nothing was to be committed");
@@ -488,12 +488,11 @@ impl Committer {
         let Some(mut database) = self.shared.take_database(Health::Closed) else {
             return Closing::Failing;
         };
-        let bytes = self.shared.options.journal_bytes;
         let mode = self.shared.options.commit;
         let marked = storing(|| match &self.journal {
             Some(journal) => {
-                let number = journal.next_checkpoint();
-                journal.at_once(|| open::mark_closed(&database, mode, Some((number, bytes))))
+                let this = journal.next_checkpoint();
+                journal.at_once(|| open::mark_closed(&database, mode, Some(this)))
             }
             None => open::mark_closed(&database, mode, None),
         });

@@ -48,7 +48,7 @@ fn hide_row(disk: &MemoryMedium, name: &str) {
 }
 
 /// What is read from an offset on: the ids of events, and how many are said to be missing.
-fn read(log: &Log, topic: TopicId, partition: u32, from: u64) -> Vec<(u64, String)> {
+pub(super) fn read(log: &Log, topic: TopicId, partition: u32, from: u64) -> Vec<(u64, String)> {
     let entries = log.read(topic, partition, from, 1000, 1 << 20).unwrap();
     let told = |entry| match entry {
         Entry::Event(stored) => (stored.offset, stored.event.id().to_owned()),
@@ -59,7 +59,7 @@ fn read(log: &Log, topic: TopicId, partition: u32, from: u64) -> Vec<(u64, Strin
     entries.into_iter().map(told).collect()
 }
 
-fn told(events: &[(u64, &str)]) -> Vec<(u64, String)> {
+pub(super) fn told(events: &[(u64, &str)]) -> Vec<(u64, String)> {
     events.iter().map(|(offset, what)| (*offset, (*what).to_owned())).collect()
 }
 

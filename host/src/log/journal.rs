@@ -27,6 +27,7 @@ use std::sync::Arc;
 
 use redb::StorageBackend;
 
+use super::schema;
 use super::write_behind::{Moment, WriteBehind};
 use crate::limits::{JOURNAL_RECORD_BYTES_MAX, JOURNAL_STEP_BYTES};
 
@@ -47,8 +48,8 @@ pub(super) struct Journal {
     half: u64,
     /// Where the next record goes, from the beginning of its half.
     at: u64,
-    /// What stands before the records of this half.
-    place: Place,
+    /// What the records of this half follow.
+    link: Link,
     /// How many of them there are.
     count: u64,
     /// When the checkpoint is on the disk that began this half: the other one may be used again then.
@@ -57,9 +58,9 @@ pub(super) struct Journal {
     buffer: Vec<u8>,
 }
 
-/// Where records stand among the checkpoints.
+/// What records follow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct Link {
     /// The number of the checkpoint that they follow.
     pub checkpoint: u64,
     /// The number of the checkpoint before that.
@@ -79,7 +80,7 @@ impl Journal {
         disk: Arc<WriteBehind>,
         bytes_max: u64,
         half: u64,
-        place: Place,
+        link: Link,
     ) -> io::Result<Self> {
         let len = file.len()?;
         let half_bytes = half_bytes(bytes_max);
@@ -90,7 +91,7 @@ impl Journal {
             len,
             half,
             at: 0,
-            place,
+            link,
             count: 0,
             began: Moment::default(),
             buffer: Vec::new(),
@@ -125,7 +126,7 @@ impl Journal {
     pub fn append(&mut self, mut record: Vec<u8>) -> io::Result<()> {
         let header = Header {
             changes_crc: crc32fast::hash(&record[HEADER..]),
-            place: self.place,
+            link: self.link,
             number: self.count,
             len: record.len() - HEADER,
         };
@@ -150,11 +151,11 @@ impl Journal {
     /// # Errors
     ///
     /// The checkpoint that has what stands there has failed.
-    pub fn turn(&mut self) -> io::Result<()> {
+    pub fn switch(&mut self) -> io::Result<()> {
         self.disk.wait_for(self.began)?;
-        self.place = Place {
-            checkpoint: self.next_checkpoint(),
-            before: self.place.checkpoint,
+        self.link = Link {
+            checkpoint: self.next_checkpoint().number,
+            before: self.link.checkpoint,
             count_before: self.count,
         };
         (self.half, self.at, self.count) = (1 - self.half, 0, 0);
@@ -216,14 +217,43 @@ impl Journal {
         self.count == 0
     }
 
-    /// The number of the checkpoint that its records follow.
-    pub fn checkpoint(&self) -> u64 {
-        self.place.checkpoint
+    /// The checkpoint that its records follow.
+    pub fn checkpoint(&self) -> Checkpoint {
+        Checkpoint { number: self.link.checkpoint, journal_bytes: 2 * self.half_bytes }
     }
 
-    /// The number of the next checkpoint.
-    pub fn next_checkpoint(&self) -> u64 {
-        self.place.checkpoint.wrapping_add(1)
+    /// The next checkpoint.
+    pub fn next_checkpoint(&self) -> Checkpoint {
+        Checkpoint { number: self.link.checkpoint.wrapping_add(1), journal_bytes: 2 * self.half_bytes }
+    }
+}
+
+/// What a checkpoint says of the journal, in `meta`.
+///
+/// ```text
+/// row := number u64, bytes of the journal u64      (little-endian)
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Checkpoint {
+    /// The number under which the journal goes on.
+    pub number: u64,
+    /// How many bytes the journal has at most: where its second half begins.
+    pub journal_bytes: u64,
+}
+
+impl Checkpoint {
+    /// The row of it.
+    pub fn encode(self) -> [u8; 16] {
+        let mut row = [0; 16];
+        row[..8].copy_from_slice(&self.number.to_le_bytes());
+        row[8..].copy_from_slice(&self.journal_bytes.to_le_bytes());
+        row
+    }
+
+    /// Reads its row.
+    pub fn decode(row: &[u8]) -> Self {
+        let (number, bytes) = row.split_at_checked(8).unwrap_or_default();
+        Self { number: schema::number(number), journal_bytes: schema::number(bytes) }
     }
 }
 
@@ -241,7 +271,7 @@ pub(super) fn is_missing(file: &dyn StorageBackend) -> io::Result<bool> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Header {
     changes_crc: u32,
-    place: Place,
+    link: Link,
     number: u64,
     /// Bytes of the changes.
     len: usize,
@@ -251,14 +281,13 @@ impl Header {
     fn encode(&self) -> [u8; HEADER] {
         let mut bytes = [0; HEADER];
         bytes[4..8].copy_from_slice(&self.changes_crc.to_le_bytes());
-        bytes[8..16].copy_from_slice(&self.place.checkpoint.to_le_bytes());
+        bytes[8..16].copy_from_slice(&self.link.checkpoint.to_le_bytes());
         bytes[16..24].copy_from_slice(&self.number.to_le_bytes());
-        bytes[24..32].copy_from_slice(&self.place.before.to_le_bytes());
+        bytes[24..32].copy_from_slice(&self.link.before.to_le_bytes());
         // What is appended is no longer than `JOURNAL_RECORD_BYTES_MAX`.
         bytes[32..36].copy_from_slice(&u32::try_from(self.len).unwrap_or(u32::MAX).to_le_bytes());
         // A half has no more blocks than that.
-        bytes[36..]
-            .copy_from_slice(&u32::try_from(self.place.count_before).unwrap_or(u32::MAX).to_le_bytes());
+        bytes[36..].copy_from_slice(&u32::try_from(self.link.count_before).unwrap_or(u32::MAX).to_le_bytes());
         let crc = crc32fast::hash(&bytes[4..]);
         bytes[..4].copy_from_slice(&crc.to_le_bytes());
         bytes
@@ -272,14 +301,14 @@ impl Header {
         let (before, rest) = rest.split_first_chunk()?;
         let (len, rest) = rest.split_first_chunk()?;
         let (count_before, _) = rest.split_first_chunk()?;
-        let place = Place {
+        let link = Link {
             checkpoint: u64::from_le_bytes(*checkpoint),
             before: u64::from_le_bytes(*before),
             count_before: u64::from(u32::from_le_bytes(*count_before)),
         };
         (crc32fast::hash(&bytes[4..]) == u32::from_le_bytes(*crc)).then_some(Self {
             changes_crc: u32::from_le_bytes(*changes_crc),
-            place,
+            link,
             number: u64::from_le_bytes(*number),
             len: usize::try_from(u32::from_le_bytes(*len)).ok()?,
         })
@@ -320,38 +349,38 @@ pub(super) struct Records<'f> {
 }
 
 impl<'f> Records<'f> {
-    /// Those since the checkpoint of this number, of a journal of so many bytes.
+    /// Those since this checkpoint.
     ///
     /// # Errors
     ///
     /// The file can't be read.
-    pub fn new(file: &'f dyn StorageBackend, bytes_max: u64, checkpoint: u64) -> io::Result<Self> {
+    pub fn new(file: &'f dyn StorageBackend, checkpoint: Checkpoint) -> io::Result<Self> {
         let mut records = Self {
             file,
-            starts: [0, half_bytes(bytes_max)],
+            starts: [0, half_bytes(checkpoint.journal_bytes)],
             end: 0,
             half: None,
-            checkpoint,
+            checkpoint: checkpoint.number,
             at: 0,
             number: 0,
             count: 0,
             is_next_read: false,
         };
-        records.find_half(|place| place.checkpoint == checkpoint)?;
+        records.find_half(|link| link.checkpoint == checkpoint.number)?;
         Ok(records)
     }
 
-    /// Goes to the half of which some record says what is looked for. Returns where its records stand.
-    fn find_half(&mut self, is_it: impl Fn(Place) -> bool) -> io::Result<Option<Place>> {
+    /// Goes to the half of which some record says what is looked for. Returns what its records follow.
+    fn find_half(&mut self, is_it: impl Fn(Link) -> bool) -> io::Result<Option<Link>> {
         let len = self.file.len()?;
         for half in 0..2 {
             let (start, end) = (self.starts[half], if half == 0 { self.starts[1].min(len) } else { len });
             for at in (start..end).step_by(BLOCK) {
                 // The first may be damaged.
-                if let Some(header) = header_at(self.file, end, at)?.filter(|header| is_it(header.place)) {
+                if let Some(header) = header_at(self.file, end, at)?.filter(|header| is_it(header.link)) {
                     (self.half, self.at, self.end, self.number) = (Some(half), start, end, 0);
-                    self.checkpoint = header.place.checkpoint;
-                    return Ok(Some(header.place));
+                    self.checkpoint = header.link.checkpoint;
+                    return Ok(Some(header.link));
                 }
             }
         }
@@ -386,8 +415,8 @@ impl<'f> Records<'f> {
         }
         self.is_next_read = true;
         let (before, count) = (self.checkpoint, self.count);
-        let next = self.find_half(|place| place.before == before && place.checkpoint != before)?;
-        let missing = next.map_or(0, |place| place.count_before.saturating_sub(count));
+        let next = self.find_half(|link| link.before == before && link.checkpoint != before)?;
+        let missing = next.map_or(0, |link| link.count_before.saturating_sub(count));
         if next.is_some() && missing > 0 {
             self.count += missing;
             return Ok(Some(Found::Lost { count: missing }));
@@ -423,7 +452,7 @@ impl<'f> Records<'f> {
     /// The header of a record of this checkpoint that begins there.
     fn header(&self, at: u64) -> io::Result<Option<Header>> {
         let header = header_at(self.file, self.end, at)?;
-        Ok(header.filter(|header| header.place.checkpoint == self.checkpoint))
+        Ok(header.filter(|header| header.link.checkpoint == self.checkpoint))
     }
 
     /// The changes of the record that begins here, where they are whole.
@@ -455,10 +484,10 @@ pub(super) fn places(image: &[u8], bytes_max: usize) -> [Vec<std::ops::Range<usi
     let half = usize::try_from(half_bytes(bytes_max as u64)).unwrap_or(usize::MAX);
     [0, half].map(|start| {
         let mut places = Vec::new();
-        let checkpoint = header(start).map(|first| first.place.checkpoint);
+        let checkpoint = header(start).map(|first| first.link.checkpoint);
         let mut at = start;
         while let Some(header) = header(at) {
-            if Some(header.place.checkpoint) != checkpoint || header.number != places.len() as u64 {
+            if Some(header.link.checkpoint) != checkpoint || header.number != places.len() as u64 {
                 break;
             }
             let end = at + HEADER + header.len;
@@ -482,8 +511,8 @@ mod tests {
     /// A journal with these changes.
     fn journal(records: &[&[u8]]) -> Journal {
         let (disk, _) = WriteBehind::new(Box::new(InMemoryBackend::new()), false).unwrap();
-        let place = Place { checkpoint: CHECKPOINT, before: CHECKPOINT - 1, count_before: 0 };
-        let mut journal = Journal::new(Box::new(InMemoryBackend::new()), disk, BYTES, 0, place).unwrap();
+        let link = Link { checkpoint: CHECKPOINT, before: CHECKPOINT - 1, count_before: 0 };
+        let mut journal = Journal::new(Box::new(InMemoryBackend::new()), disk, BYTES, 0, link).unwrap();
         for changes in records {
             append(&mut journal, changes);
         }
@@ -496,8 +525,8 @@ mod tests {
         journal.append(record).unwrap();
     }
 
-    fn found(journal: &Journal, checkpoint: u64) -> Vec<Found> {
-        let mut records = Records::new(&*journal.file, BYTES, checkpoint).unwrap();
+    fn found(journal: &Journal, number: u64) -> Vec<Found> {
+        let mut records = Records::new(&*journal.file, Checkpoint { number, journal_bytes: BYTES }).unwrap();
         std::iter::from_fn(|| records.read_next().unwrap()).collect()
     }
 
@@ -519,7 +548,7 @@ mod tests {
         let first = [record(b"one"), record(&long), record(b"")];
         assert_eq!(found(&journal, CHECKPOINT), first);
         assert_eq!(found(&journal, CHECKPOINT + 1), []);
-        journal.turn().unwrap();
+        journal.switch().unwrap();
         assert!(journal.is_empty());
         append(&mut journal, b"two");
         let [one, two, three] = first;
@@ -529,7 +558,7 @@ mod tests {
             "the next one is not there yet"
         );
         assert_eq!(found(&journal, CHECKPOINT + 1), [record(b"two")]);
-        journal.turn().unwrap();
+        journal.switch().unwrap();
         append(&mut journal, b"three");
         assert_eq!(found(&journal, CHECKPOINT + 1), [record(b"two"), record(b"three")]);
         assert_eq!(
@@ -542,7 +571,7 @@ mod tests {
     #[test]
     fn records_that_are_gone_before_the_next_checkpoint_are_counted() {
         let mut journal = journal(&[b"one", b"two"]);
-        journal.turn().unwrap();
+        journal.switch().unwrap();
         append(&mut journal, b"three");
         flip(&journal, BLOCK * 8);
         let lost = Found::Lost { count: 1 };
@@ -558,14 +587,14 @@ mod tests {
     fn a_half_is_not_used_again_before_the_disk_has_what_stands_there() {
         let (disk, database) = WriteBehind::new(Box::new(InMemoryBackend::new()), false).unwrap();
         let mut journal = Journal { disk: Arc::clone(&disk), ..journal(&[b"one"]) };
-        journal.turn().unwrap();
+        journal.switch().unwrap();
         journal.begin();
         journal.behind(|| {
             database.set_len(8).unwrap();
             database.sync_data().unwrap();
         });
         assert!(disk.work(1), "its checkpoint is queued");
-        journal.turn().unwrap();
+        journal.switch().unwrap();
         assert!(!disk.work(1), "and has been waited for");
     }
 
@@ -604,7 +633,7 @@ mod tests {
         }
         assert_eq!((count, journal.at), (16, BYTES / 2));
         assert_eq!(found(&journal, CHECKPOINT).len(), 16);
-        journal.turn().unwrap();
+        journal.switch().unwrap();
         assert!(journal.has_room_for(&[0; BLOCK + 1]));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::hidden_tests::{read, told};
 use super::tests::{
     append, consumer, event, held_reference, ids, lane_commit, letter, open, topic, try_open, try_open_with,
 };
@@ -40,6 +41,12 @@ fn work(log: &Log, topic: TopicId, lane: LaneId) {
     block_on(log.discard("c", vec![letter])).unwrap();
 }
 
+/// Ends a log without closing it.
+fn end(log: Log, disk: &MemoryMedium, how: impl Fn(&MemoryMedium)) {
+    how(disk);
+    drop(log);
+}
+
 #[test]
 fn a_commit_is_one_sync() {
     let disk = MemoryMedium::new();
@@ -53,21 +60,19 @@ fn a_commit_is_one_sync() {
 #[test]
 fn what_was_committed_since_the_last_checkpoint_is_there_after_the_end_of_the_process_or_the_power() {
     for journal in [0, SMALL, 1 << 20] {
-        for end in [MemoryMedium::end_process, MemoryMedium::cut_power] {
+        for how in [MemoryMedium::end_process, MemoryMedium::cut_power] {
             let disk = MemoryMedium::new();
             let log = try_open_with(&disk, journal).unwrap();
             let (t, lane) = consumer(&log);
             work(&log, t, lane);
             let before = all(&log, t, lane);
-            end(&disk);
-            drop(log);
+            end(log, &disk, how);
             let log = try_open_with(&disk, journal).unwrap();
             assert_eq!(all(&log, t, lane), before);
             assert!(append(&log, "t", &["c"])[0].duplicate, "identities are back");
             assert_eq!(append(&log, "t", &["d"])[0].offset, 4);
             block_on(log.forget("c")).unwrap();
-            end(&disk);
-            drop(log);
+            end(log, &disk, how);
             let log = try_open_with(&disk, journal).unwrap();
             assert!(log.consumer("c").is_none());
             assert_eq!(ids(&log, t, 0, 3).len(), 2);
@@ -93,8 +98,7 @@ fn a_full_journal_makes_room_by_a_checkpoint_and_what_does_not_fit_goes_to_the_d
     assert!(disk.journal_image().len() <= SMALL);
     let before = ids(&log, t, 0, 0);
     assert_eq!(before.len(), 23);
-    disk.cut_power();
-    drop(log);
+    end(log, &disk, MemoryMedium::cut_power);
     assert_eq!(ids(&try_open_with(&disk, SMALL).unwrap(), t, 0, 0), before);
 }
 
@@ -109,8 +113,7 @@ fn retention_is_done_again_as_well() {
     while block_on(log.trim()).unwrap().more {}
     let low = log.low_offset(t, 0);
     assert!(low > 0);
-    disk.cut_power();
-    drop(log);
+    end(log, &disk, MemoryMedium::cut_power);
     let log = open(&disk);
     assert_eq!((log.low_offset(t, 0), log.version("t", "key").unwrap()), (low, 3));
     assert_eq!(append(&log, "t", &["d"])[0].sequence, Some(4));
@@ -136,21 +139,12 @@ fn a_damaged_commit_costs_its_events_which_is_told_and_lanes_go_on_from_before()
     append(&log, "t", &["third"]);
     block_on(log.commit(lane_commit(&log, lane, 3, t))).unwrap();
     append(&log, "t", &["fourth"]);
-    disk.end_process();
-    drop(log);
+    end(log, &disk, MemoryMedium::end_process);
     damage(&disk, b"second");
     for _ in 0..2 {
         let log = open(&disk);
-        let found = log.read(t, 0, 0, 10, 1 << 20).unwrap();
-        let found: Vec<_> = found
-            .iter()
-            .map(|entry| match entry {
-                Entry::Event(stored) => stored.event.id(),
-                Entry::Damaged { offset: 1, offset_last: 1, .. } => "damaged",
-                Entry::Damaged { offset, .. } => panic!("offset {offset} is damaged"),
-            })
-            .collect();
-        assert_eq!(found, ["first", "damaged", "third", "fourth"]);
+        let expected = told(&[(0, "first"), (1, "1 missing"), (2, "third"), (3, "fourth")]);
+        assert_eq!(read(&log, t, 0, 0), expected);
         assert_eq!(log.lane(lane).unwrap().progress.next[&t], 1, "the lane handles the third again");
         assert!(append(&log, "t", &["fourth"])[0].duplicate);
         log.close();
@@ -164,8 +158,7 @@ fn the_loss_of_a_topic_in_the_journal_is_refused() {
     let log = open(&disk);
     topic(&log, "t", TopicConfig::new(1));
     append(&log, "t", &["a"]);
-    disk.end_process();
-    drop(log);
+    end(log, &disk, MemoryMedium::end_process);
     disk.flip_journal(100);
     let refused = try_open(&disk).err().unwrap().to_string();
     assert!(refused.contains("topics"), "{refused}");
@@ -177,8 +170,7 @@ fn a_journal_that_is_missing_after_the_end_of_the_process_is_refused_and_after_a
     let log = open(&disk);
     let t = topic(&log, "t", TopicConfig::new(1));
     append(&log, "t", &["a"]);
-    disk.end_process();
-    drop(log);
+    end(log, &disk, MemoryMedium::end_process);
     let image = disk.journal_image();
     disk.set_journal_image(Vec::new());
     let refused = try_open(&disk).err().unwrap();
@@ -193,8 +185,7 @@ fn a_journal_that_is_missing_after_the_end_of_the_process_is_refused_and_after_a
     disk.set_journal_image(Vec::new());
     let log = open(&disk);
     append(&log, "t", &["b"]);
-    disk.cut_power();
-    drop(log);
+    end(log, &disk, MemoryMedium::cut_power);
     assert_eq!(ids(&open(&disk), t, 0, 0).len(), 2);
 }
 
@@ -209,15 +200,13 @@ fn the_journal_of_what_came_later_says_nothing_to_an_older_copy_of_the_database(
     for id in ["b", "c"] {
         let log = open(&disk);
         append(&log, "t", &[id]);
-        disk.end_process();
-        drop(log);
+        end(log, &disk, MemoryMedium::end_process);
     }
     disk.set_image(copy);
     for _ in 0..2 {
         let log = open(&disk);
         assert_eq!(ids(&log, t, 0, 0).len(), 1);
-        disk.end_process();
-        drop(log);
+        end(log, &disk, MemoryMedium::end_process);
     }
 }
 
@@ -227,12 +216,10 @@ fn a_bus_that_is_to_have_no_journal_any_more_does_again_what_its_journal_has() {
     let log = open(&disk);
     let t = topic(&log, "t", TopicConfig::new(1));
     append(&log, "t", &["a"]);
-    disk.end_process();
-    drop(log);
+    end(log, &disk, MemoryMedium::end_process);
     let log = try_open_with(&disk, 0).unwrap();
     append(&log, "t", &["b"]);
-    disk.cut_power();
-    drop(log);
+    end(log, &disk, MemoryMedium::cut_power);
     disk.set_journal_image(Vec::new());
     let log = try_open_with(&disk, 0).unwrap();
     assert_eq!(ids(&log, t, 0, 0).len(), 2);

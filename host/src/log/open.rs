@@ -11,7 +11,7 @@ use redb::{
 
 use super::error::{OpenError, StorageFault};
 use super::guard::{self, OpenDatabase};
-use super::journal::{self, Found, Journal, Place, Records};
+use super::journal::{self, Checkpoint, Found, Journal, Link, Records};
 use super::last_commit::LastCommit;
 use super::load::{self, Loaded};
 use super::medium::Medium;
@@ -60,7 +60,8 @@ pub(super) fn reopen(shared: &Shared) -> Result<Reopened, OpenError> {
     let (database, disk) = open_database(options, medium)?;
     let path = || medium.path().to_owned();
     let found = guarded(medium, || find_journal(&database, options, medium))??;
-    let journal = guarded(medium, || recover(&database, disk, found, options, &*shared.random))?;
+    let journal =
+        guarded(medium, || recover(database.begin_write()?, disk, found, options, &*shared.random))?;
     let journal = journal.map_err(|source| OpenError::Storage { path: path(), source })?;
     let loaded = guarded(medium, || load::load(shared, &database))?;
     let loaded = loaded.map_err(|error| OpenError::Damaged { path: path(), reason: error.to_string() })?;
@@ -107,20 +108,16 @@ pub(super) fn durably(mut transaction: WriteTransaction, mode: CommitMode) -> Re
     Ok(())
 }
 
-/// Commits, and makes durable with it what was committed before. The journal goes on under this number, where there is one of
-/// so many bytes.
+/// Commits, and makes durable with it what was committed before. The journal, where there is one, goes on as this says.
 pub(super) fn checkpoint(
     transaction: WriteTransaction,
     mode: CommitMode,
-    journal: Option<(u64, usize)>,
+    this: Option<Checkpoint>,
 ) -> Result<(), StorageFault> {
     {
         let mut table = transaction.open_table(META)?;
-        match journal {
-            Some((number, bytes)) => {
-                let row = [number.to_le_bytes(), (bytes as u64).to_le_bytes()].concat();
-                drop(table.insert(meta::CHECKPOINT, row.as_slice())?);
-            }
+        match this {
+            Some(this) => drop(table.insert(meta::CHECKPOINT, this.encode().as_slice())?),
             None => drop(table.remove(meta::CHECKPOINT)?),
         }
     }
@@ -184,8 +181,8 @@ struct FoundJournal {
 /// What the last checkpoint says.
 #[derive(Clone, Copy, Default)]
 struct Stored {
-    /// The number under which the journal went on, and how many bytes it had; nothing where there was none.
-    journal: Option<(u64, u64)>,
+    /// Nothing where there was no journal.
+    checkpoint: Option<Checkpoint>,
     /// Whether the database was open when the process before ended.
     is_open: bool,
 }
@@ -199,12 +196,12 @@ fn find_journal(
     let path = || medium.path().to_owned();
     let io = |source: io::Error| OpenError::Io { path: path(), source: Arc::new(source) };
     let stored = stored(database).map_err(|source| OpenError::Storage { path: path(), source })?;
-    if stored.journal.is_none() && options.journal_bytes == 0 {
+    if stored.checkpoint.is_none() && options.journal_bytes == 0 {
         return Ok(FoundJournal { file: None, stored });
     }
     let file = medium.open_journal().map_err(io)?;
     // One that was closed in good order has nothing that the database doesn't have.
-    if stored.journal.is_some() && stored.is_open && journal::is_missing(&*file).map_err(io)? {
+    if stored.checkpoint.is_some() && stored.is_open && journal::is_missing(&*file).map_err(io)? {
         let reason = "its journal is missing, which has what was committed last".to_owned();
         return Err(OpenError::Damaged { path: path(), reason });
     }
@@ -218,14 +215,8 @@ fn stored(database: &Database) -> Result<Stored, StorageFault> {
         Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Stored::default()),
         Err(error) => return Err(error.into()),
     };
-    let journal = match table.get(meta::CHECKPOINT)? {
-        Some(row) => {
-            let (number, bytes) = row.value().split_at_checked(8).unwrap_or_default();
-            Some((schema::number(number), schema::number(bytes)))
-        }
-        None => None,
-    };
-    Ok(Stored { journal, is_open: table.get(meta::OPEN)?.is_some_and(|row| row.value() == [1]) })
+    let checkpoint = table.get(meta::CHECKPOINT)?.map(|row| Checkpoint::decode(row.value()));
+    Ok(Stored { checkpoint, is_open: table.get(meta::OPEN)?.is_some_and(|row| row.value() == [1]) })
 }
 
 /// Makes the tables and the bus's own numbers where the database is new, and then recovers it.
@@ -248,22 +239,12 @@ fn prepare(
         seed = u128::from_le_bytes(drawn_once(&mut tables, meta::SEED, random)?);
         hash_key = drawn_once(&mut tables, meta::HASH_KEY, random)?;
     }
-    let journal = recover_in(transaction, disk, found, options, random)?;
+    let journal = recover(transaction, disk, found, options, random)?;
     Ok(Opened { database, journal, seed, hash_key, unclean })
 }
 
-fn recover(
-    database: &Database,
-    disk: Arc<WriteBehind>,
-    found: FoundJournal,
-    options: &LogOptions,
-    random: &dyn Random,
-) -> Result<Option<Journal>, StorageFault> {
-    recover_in(database.begin_write()?, disk, found, options, random)
-}
-
 /// Does again what the journal has, marks the database as open, and begins a journal anew, if there is to be one.
-fn recover_in(
+fn recover(
     transaction: WriteTransaction,
     disk: Arc<WriteBehind>,
     found: FoundJournal,
@@ -271,27 +252,26 @@ fn recover_in(
     random: &dyn Random,
 ) -> Result<Option<Journal>, StorageFault> {
     let FoundJournal { file, stored } = found;
-    let before = stored.journal.map_or(0, |(number, _)| number);
+    let before = stored.checkpoint.map_or(0, |last| last.number);
     // Far from every number that this database and any copy of it has had.
     let number = before.wrapping_add(random.next_u64() | 1);
-    let mut place = Place { checkpoint: number, before, count_before: 0 };
+    let mut link = Link { checkpoint: number, before, count_before: 0 };
     let mut half = 0;
     let redo = Redo::off();
     {
         let mut tables = Tables::open(&transaction, &redo)?;
-        if let (Some(file), Some((checkpoint, bytes)), true) = (&file, stored.journal, stored.is_open) {
-            let mut records = Records::new(&**file, bytes, checkpoint).map_err(redb::Error::Io)?;
+        if let (Some(file), Some(last), true) = (&file, stored.checkpoint, stored.is_open) {
+            let mut records = Records::new(&**file, last).map_err(redb::Error::Io)?;
             replay(&mut tables, &mut records)?;
-            (place.count_before, half) = (records.count(), records.next_half());
+            (link.count_before, half) = (records.count(), records.next_half());
         }
         tables.meta.insert(meta::OPEN, [1].as_slice())?;
     }
     let file = file.filter(|_| options.journal_bytes > 0);
     // Before the number is durable: from then on a file that isn't there is missed.
-    let journal = file.map(|file| Journal::new(file, disk, options.journal_bytes as u64, half, place));
+    let journal = file.map(|file| Journal::new(file, disk, options.journal_bytes as u64, half, link));
     let journal = journal.transpose().map_err(redb::Error::Io)?;
-    let number = journal.is_some().then_some((number, options.journal_bytes));
-    checkpoint(transaction, options.commit, number)?;
+    checkpoint(transaction, options.commit, journal.as_ref().map(Journal::checkpoint))?;
     if let Some(journal) = &journal {
         journal.begin();
     }
@@ -371,9 +351,9 @@ fn drawn_once(
 pub(super) fn mark_closed(
     database: &Database,
     mode: CommitMode,
-    journal: Option<(u64, usize)>,
+    this: Option<Checkpoint>,
 ) -> Result<(), StorageFault> {
     let transaction = database.begin_write()?;
     transaction.open_table(META)?.insert(meta::OPEN, [0].as_slice())?;
-    checkpoint(transaction, mode, journal)
+    checkpoint(transaction, mode, this)
 }

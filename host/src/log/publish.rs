@@ -131,7 +131,6 @@ impl Change for Publish {
             return Ok(());
         }
         self.appended.reserve_exact(self.events.len());
-        txn.expected = self.events.len();
         for event in self.events.iter() {
             self.appended.push(txn.append(event)?);
         }

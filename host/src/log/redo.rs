@@ -118,7 +118,7 @@ impl<'t, K: Key + 'static, V: Value + 'static> JournaledTable<'t, K, V> {
     }
 
     /// Does a change again.
-    fn redo(&mut self, change: Change<'_>) -> Result<(), StorageFault> {
+    pub fn redo(&mut self, change: Change<'_>) -> Result<(), StorageFault> {
         let fits = |width: Option<usize>, bytes: &[u8]| width.is_none_or(|width| width == bytes.len());
         if !fits(K::fixed_width(), change.key) || !change.value.is_none_or(|row| fits(V::fixed_width(), row))
         {
@@ -154,16 +154,6 @@ pub(super) struct Change<'b> {
     pub key: &'b [u8],
     /// The row, where it isn't removed.
     pub value: Option<&'b [u8]>,
-}
-
-impl Change<'_> {
-    /// Does it to the table that it is about.
-    pub fn apply<K: Key + 'static, V: Value + 'static>(
-        self,
-        table: &mut JournaledTable<'_, K, V>,
-    ) -> Result<(), StorageFault> {
-        table.redo(self)
-    }
 }
 
 /// The changes of a commit, in order. What makes no sense is an error, and the last item.

@@ -102,8 +102,7 @@ pub(super) mod meta {
     pub(in crate::log) const COMMIT: &str = "commit";
     /// Whether a process has it open, or ended without closing it: one byte.
     pub(in crate::log) const OPEN: &str = "open";
-    /// The number of the last checkpoint, see `journal`, and how many bytes the journal has: u64, u64, little-endian. Not there
-    /// where there is no journal.
+    /// What the last checkpoint says of the journal, see `journal`. Not there where there is none.
     pub(in crate::log) const CHECKPOINT: &str = "checkpoint";
     /// The next number of a topic, a consumer, a dead letter: u64, little-endian.
     pub(in crate::log) const NEXT_TOPIC: &str = "next-topic";
@@ -186,17 +185,17 @@ impl<'t> Tables<'t> {
     /// Does a change again.
     pub fn redo(&mut self, change: Change<'_>) -> Result<(), StorageFault> {
         match change.table {
-            0 => change.apply(&mut self.meta),
-            1 => change.apply(&mut self.topics),
-            2 => change.apply(&mut self.batches),
-            3 => change.apply(&mut self.floors),
-            4 => change.apply(&mut self.identities),
-            5 => change.apply(&mut self.keys),
-            6 => change.apply(&mut self.consumers),
-            7 => change.apply(&mut self.lanes),
-            8 => change.apply(&mut self.held),
-            9 => change.apply(&mut self.dead_letters),
-            10 => change.apply(&mut self.state),
+            0 => self.meta.redo(change),
+            1 => self.topics.redo(change),
+            2 => self.batches.redo(change),
+            3 => self.floors.redo(change),
+            4 => self.identities.redo(change),
+            5 => self.keys.redo(change),
+            6 => self.consumers.redo(change),
+            7 => self.lanes.redo(change),
+            8 => self.held.redo(change),
+            9 => self.dead_letters.redo(change),
+            10 => self.state.redo(change),
             _ => Err(guard::journal("has a row of a table that isn't there")),
         }
     }

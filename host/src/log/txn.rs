@@ -88,8 +88,6 @@ pub(super) struct Txn<'t> {
     after: Vec<After>,
     later: Vec<Later>,
     idle: usize,
-    /// How many events are about to be appended: a map that doesn't grow is filled faster.
-    pub expected: usize,
     /// Whether retention has run within this commit: memory, which it measures by, doesn't know of that yet.
     pub trimmed: bool,
 }
@@ -149,7 +147,6 @@ impl<'t> Txn<'t> {
             after: Vec::new(),
             later: Vec::new(),
             idle: 0,
-            expected: 0,
             trimmed: false,
         }
     }
@@ -219,8 +216,8 @@ impl<'t> Txn<'t> {
                 entry.insert(StagedIdentities {
                     bounds,
                     expired: expired.into_iter().collect(),
-                    places: HashMap::with_capacity_and_hasher(self.expected, <_>::default()),
-                    rows: Vec::with_capacity(self.expected),
+                    places: HashMap::default(),
+                    rows: Vec::new(),
                 })
             }
         };

@@ -1,9 +1,9 @@
 //! What redb writes, on its way to the disk: at once, or behind the committer's back.
 //!
-//! The journal has all that a checkpoint makes durable, so nobody need wait for its pages. While it [defers](WriteBehind::defer), writes and syncs
-//! are queued and carried out in their order by a thread; what the disk has at any moment is what it would have had at some
-//! moment if all had been done at once, so the end of the process or of the power leaves what redb can open. Reading sees the
-//! queued writes. What is not deferred waits for what is.
+//! The journal has all that a checkpoint makes durable, so nobody need wait for its pages. While it
+//! [defers](WriteBehind::defer), writes and syncs are queued and carried out in their order by a thread; what the disk has at
+//! any moment is what it would have had at some moment if all had been done at once, so the end of the process or of the power
+//! leaves what redb can open. Reading sees the queued writes. What is not deferred waits for what is.
 
 use std::collections::VecDeque;
 use std::io;
@@ -166,14 +166,14 @@ impl WriteBehind {
     }
 
     /// Waits until nothing is queued.
-    fn drained(&self) -> io::Result<MutexGuard<'_, State>> {
+    fn drain(&self) -> io::Result<()> {
         let mut state = self.state();
         state.check()?;
         while !state.queue.is_empty() {
             state = self.wait(state);
             state.check()?;
         }
-        Ok(state)
+        Ok(())
     }
 
     /// Queues an operation, or returns that it is to be done at once.
@@ -181,7 +181,7 @@ impl WriteBehind {
         let mut state = self.state();
         if !state.is_deferring {
             drop(state);
-            drop(self.drained()?);
+            self.drain()?;
             return Ok(false);
         }
         state.check()?;
@@ -290,7 +290,7 @@ impl StorageBackend for Backend {
     }
 
     fn close(&self) -> io::Result<()> {
-        let drained = self.disk.drained().map(drop);
+        let drained = self.disk.drain();
         self.disk.file.close()?;
         drained
     }
@@ -322,6 +322,8 @@ impl StorageBackend for Backend {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use redb::backends::InMemoryBackend;
 
     use super::*;
@@ -373,11 +375,11 @@ mod tests {
         assert_eq!(read(&backend, 0, 4), [2, 2, 1, 1]);
     }
 
-    /// A disk that takes no syncs.
-    #[derive(Debug)]
-    struct NoSync(InMemoryBackend);
+    /// A disk whose first sync fails: another one that works doesn't make up for it.
+    #[derive(Debug, Default)]
+    struct FailsOnce(InMemoryBackend, AtomicBool);
 
-    impl StorageBackend for NoSync {
+    impl StorageBackend for FailsOnce {
         fn len(&self) -> io::Result<u64> {
             self.0.len()
         }
@@ -391,7 +393,7 @@ mod tests {
         }
 
         fn sync_data(&self) -> io::Result<()> {
-            Err(io::ErrorKind::StorageFull.into())
+            if self.1.swap(true, Ordering::Relaxed) { Ok(()) } else { Err(io::ErrorKind::StorageFull.into()) }
         }
 
         fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
@@ -402,13 +404,13 @@ mod tests {
     #[test]
     fn behind_what_fails_nothing_is_done_and_everybody_is_told() {
         for has_thread in [false, true] {
-            let (disk, backend) =
-                WriteBehind::new(Box::new(NoSync(InMemoryBackend::new())), has_thread).unwrap();
+            let (disk, backend) = WriteBehind::new(Box::<FailsOnce>::default(), has_thread).unwrap();
             backend.set_len(4).unwrap();
             disk.defer(true);
             backend.sync_data().unwrap();
             // With a thread, the fault may be there already.
             let was_queued = backend.write(0, &[1; 4]).is_ok();
+            disk.work(9);
             let failed = disk.wait_for(disk.moment()).unwrap_err();
             assert_eq!(failed.kind(), io::ErrorKind::StorageFull);
             assert!(backend.write(0, &[2; 4]).is_err() && backend.close().is_err());
