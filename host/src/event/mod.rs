@@ -9,6 +9,7 @@ mod lines;
 mod media_type;
 mod model;
 mod parts;
+mod texts;
 mod timestamp;
 mod uri;
 
@@ -22,3 +23,4 @@ pub(crate) use media_type::is_json;
 pub use model::Event;
 pub(crate) use model::SEQUENCE;
 pub use parts::EventParts;
+pub(crate) use texts::Texts;

@@ -1,9 +1,13 @@
 //! The event.
 
+use std::fmt;
+
 use serde::Deserialize;
 
 use super::parts::sort_extensions;
+use super::texts::{self, Texts};
 use super::{Attribute, Data, DataError, EventBuilder, EventError, EventParts, media_type};
+use crate::limits::EVENT_BYTES_CEILING;
 
 /// The extension attribute that orders the events of a source, or, from a topic that numbers them, of a key.
 pub(crate) const SEQUENCE: &str = "sequence";
@@ -26,8 +30,13 @@ pub(crate) const SEQUENCE: &str = "sequence";
 /// assert_eq!(wrong.unwrap_err().attribute(), "source");
 /// # Ok::<(), tidegate::EventError>(())
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Event(EventParts);
+#[derive(Clone, PartialEq, Eq)]
+pub struct Event {
+    texts: Texts,
+    /// In ascending order of their names.
+    extensions: Vec<(String, Attribute)>,
+    data: Option<Data>,
+}
 
 impl Event {
     /// Begins an event with what each needs: `id` (unique within its source), `source` (a URI-reference to the context
@@ -38,66 +47,86 @@ impl Event {
     }
 
     /// An event that was checked when it was accepted. What later versions refuse, the log still gives back.
-    pub(crate) fn from_accepted(mut parts: EventParts) -> Self {
-        sort_extensions(&mut parts.extensions);
-        Self(parts)
+    pub(crate) fn from_accepted(
+        texts: Texts,
+        mut extensions: Vec<(String, Attribute)>,
+        data: Option<Data>,
+    ) -> Self {
+        sort_extensions(&mut extensions);
+        Self { texts, extensions, data }
     }
 
     /// Takes it apart; `Event::try_from` puts it together again.
     #[must_use]
     pub fn into_parts(self) -> EventParts {
-        self.0
+        let owned = |text: Option<&str>| text.map(str::to_owned);
+        EventParts {
+            id: self.id().to_owned(),
+            source: self.source().to_owned(),
+            kind: self.kind().to_owned(),
+            subject: owned(self.subject()),
+            time: owned(self.time()),
+            datacontenttype: owned(self.datacontenttype()),
+            dataschema: owned(self.dataschema()),
+            extensions: self.extensions,
+            data: self.data,
+        }
     }
 
     /// `id`: unique within [`source`](Self::source).
     pub fn id(&self) -> &str {
-        &self.0.id
+        self.texts.required(texts::ID)
     }
 
     /// `source`: the context in which it happened, a URI-reference.
     pub fn source(&self) -> &str {
-        &self.0.source
+        self.texts.required(texts::SOURCE)
     }
 
     /// `type`: what kind of thing happened.
     pub fn kind(&self) -> &str {
-        &self.0.kind
+        self.texts.required(texts::TYPE)
     }
 
     /// `subject`: what it is about, within its source.
     pub fn subject(&self) -> Option<&str> {
-        self.0.subject.as_deref()
+        self.texts.get(texts::SUBJECT)
     }
 
     /// `time`: when it happened, as in RFC 3339, to the letter as the producer wrote it.
     pub fn time(&self) -> Option<&str> {
-        self.0.time.as_deref()
+        self.texts.get(texts::TIME)
     }
 
     /// `datacontenttype`: the media type of the data. Without one, data that is not binary is JSON.
     pub fn datacontenttype(&self) -> Option<&str> {
-        self.0.datacontenttype.as_deref()
+        self.texts.get(texts::DATACONTENTTYPE)
     }
 
     /// `dataschema`: the schema that the data adheres to, an absolute URI.
     pub fn dataschema(&self) -> Option<&str> {
-        self.0.dataschema.as_deref()
+        self.texts.get(texts::DATASCHEMA)
+    }
+
+    /// The texts of its own attributes.
+    pub(crate) fn texts(&self) -> &Texts {
+        &self.texts
     }
 
     /// The extension attributes, in ascending order of their names.
     pub fn extensions(&self) -> impl ExactSizeIterator<Item = (&str, &Attribute)> {
-        self.0.extensions.iter().map(|(name, value)| (name.as_str(), value))
+        self.extensions.iter().map(|(name, value)| (name.as_str(), value))
     }
 
     /// The extension attribute of this name.
     pub fn extension(&self, name: &str) -> Option<&Attribute> {
-        let found = self.0.extensions.binary_search_by(|(other, _)| other.as_str().cmp(name)).ok()?;
-        Some(&self.0.extensions[found].1)
+        let found = self.extensions.binary_search_by(|(other, _)| other.as_str().cmp(name)).ok()?;
+        Some(&self.extensions[found].1)
     }
 
     /// The data.
     pub fn data(&self) -> Option<&Data> {
-        self.0.data.as_ref()
+        self.data.as_ref()
     }
 
     /// Reads JSON data as a value, which may borrow from the event.
@@ -149,7 +178,8 @@ impl Event {
     /// The size in bytes that the bus's bounds apply to: the names and the canonical string forms of all attributes but
     /// `specversion`, and the data as bytes. It is the same however the event travelled.
     pub fn size(&self) -> usize {
-        self.0.size()
+        let extensions: usize = self.extensions.iter().map(|(name, value)| name.len() + value.size()).sum();
+        self.texts.size() + extensions + self.data.as_ref().map_or(0, |data| data.as_bytes().len())
     }
 
     /// Checks the event's size against a bound.
@@ -158,7 +188,8 @@ impl Event {
     ///
     /// [`EventError::TooLarge`].
     pub fn check_size(&self, bytes_max: usize) -> Result<(), EventError> {
-        self.0.check_size(bytes_max)
+        let bytes = self.size();
+        if bytes <= bytes_max { Ok(()) } else { Err(EventError::TooLarge { bytes, bytes_max }) }
     }
 }
 
@@ -172,13 +203,37 @@ impl TryFrom<EventParts> for Event {
     /// The first attribute that breaks a rule of `CloudEvents` 1.0.2 or a bound of the bus.
     fn try_from(mut parts: EventParts) -> Result<Self, EventError> {
         parts.check()?;
-        Ok(Self(parts))
+        let required = [&parts.id, &parts.source, &parts.kind].map(|text| Some(text.as_str()));
+        let optional =
+            [&parts.subject, &parts.time, &parts.datacontenttype, &parts.dataschema].map(Option::as_deref);
+        let ([id, source, kind], [subject, time, datacontenttype, dataschema]) = (required, optional);
+        let texts = Texts::new([id, source, kind, subject, time, datacontenttype, dataschema]);
+        let event = Self { texts, extensions: parts.extensions, data: parts.data };
+        event.check_size(EVENT_BYTES_CEILING)?;
+        Ok(event)
     }
 }
 
 impl From<Event> for EventParts {
     fn from(event: Event) -> Self {
-        event.0
+        event.into_parts()
+    }
+}
+
+#[expect(clippy::missing_fields_in_debug, reason = "the texts are shown by their names")]
+impl fmt::Debug for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Event")
+            .field("id", &self.id())
+            .field("source", &self.source())
+            .field("kind", &self.kind())
+            .field("subject", &self.subject())
+            .field("time", &self.time())
+            .field("datacontenttype", &self.datacontenttype())
+            .field("dataschema", &self.dataschema())
+            .field("extensions", &self.extensions)
+            .field("data", &self.data)
+            .finish()
     }
 }
 

@@ -4,9 +4,9 @@ use serde_json::value::RawValue;
 
 use super::attribute::{check_reference, check_size, check_text, check_timestamp, check_uri};
 use super::{Attribute, Data, EventError, JsonError, media_type};
-use crate::limits::{ATTRIBUTE_NAME_BYTES_MAX, EVENT_BYTES_CEILING, EXTENSIONS_MAX};
+use crate::limits::{ATTRIBUTE_NAME_BYTES_MAX, EXTENSIONS_MAX};
 
-/// What an event is made of, unchecked: the way from and to other forms of an event without copying.
+/// What an event is made of, unchecked: the way from and to other forms of an event.
 ///
 /// ```
 /// use tidegate::{Event, EventParts};
@@ -72,12 +72,11 @@ impl EventParts {
         }
     }
 
-    /// Checks all rules, and puts the extensions in order.
+    /// Checks all rules but that of the size, and puts the extensions in order.
     pub(super) fn check(&mut self) -> Result<(), EventError> {
         self.check_core()?;
         self.check_extensions()?;
-        self.check_data()?;
-        self.check_size(EVENT_BYTES_CEILING)
+        self.check_data()
     }
 
     fn check_core(&self) -> Result<(), EventError> {
@@ -178,26 +177,6 @@ impl EventParts {
                 Some(_) => Ok(()),
             },
         }
-    }
-
-    pub(super) fn size(&self) -> usize {
-        let optional = [
-            ("subject", &self.subject),
-            ("time", &self.time),
-            ("datacontenttype", &self.datacontenttype),
-            ("dataschema", &self.dataschema),
-        ];
-        let required = [("id", &self.id), ("source", &self.source), ("type", &self.kind)];
-        let required: usize = required.iter().map(|(name, value)| name.len() + value.len()).sum();
-        let optional: usize =
-            optional.iter().filter_map(|(name, value)| Some(name.len() + value.as_ref()?.len())).sum();
-        let extensions: usize = self.extensions.iter().map(|(name, value)| name.len() + value.size()).sum();
-        required + optional + extensions + self.data.as_ref().map_or(0, |data| data.as_bytes().len())
-    }
-
-    pub(super) fn check_size(&self, bytes_max: usize) -> Result<(), EventError> {
-        let bytes = self.size();
-        if bytes <= bytes_max { Ok(()) } else { Err(EventError::TooLarge { bytes, bytes_max }) }
     }
 }
 

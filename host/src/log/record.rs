@@ -18,7 +18,7 @@
 
 use thiserror::Error;
 
-use crate::event::{Attribute, Data, Event, EventParts, SEQUENCE};
+use crate::event::{Attribute, Data, Event, SEQUENCE, Texts};
 
 /// Bytes before the head.
 const PREFIX: usize = 4 + 4 + 1 + 1 + 2 + 4 + 8 + 4;
@@ -34,6 +34,9 @@ const DATA_NONE: u8 = 0;
 const DATA_JSON: u8 = 1;
 const DATA_TEXT: u8 = 2;
 const DATA_BINARY: u8 = 3;
+
+/// Extension attributes by name.
+type Extensions = Vec<(String, Attribute)>;
 
 /// Why bytes are no record.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -182,34 +185,26 @@ pub(crate) fn decode(record: &[u8], place: &[u8]) -> Result<Event, RecordError> 
     if !erased && checksum(place, data) != word(4) {
         return Err(RecordError::Checksum("data"));
     }
-    let mut parts = decode_head(head)?;
-    parts.data = match prefix[COVERED + 1] {
+    let (texts, extensions) = decode_head(head)?;
+    let data = match prefix[COVERED + 1] {
         _ if erased => None,
         DATA_NONE => None,
-        DATA_JSON => Some(Data::Json(utf8(data, "data")?)),
-        DATA_TEXT => Some(Data::Text(utf8(data, "data")?)),
+        DATA_JSON => Some(Data::Json(utf8(data, "data")?.to_owned())),
+        DATA_TEXT => Some(Data::Text(utf8(data, "data")?.to_owned())),
         DATA_BINARY => Some(Data::Binary(data.to_vec())),
         _ => return Err(RecordError::Meaning("data kind")),
     };
-    Ok(Event::from_accepted(parts))
+    Ok(Event::from_accepted(texts, extensions, data))
 }
 
-fn decode_head(mut head: &[u8]) -> Result<EventParts, RecordError> {
+fn decode_head(mut head: &[u8]) -> Result<(Texts, Extensions), RecordError> {
     let input = &mut head;
-    let mut parts = EventParts {
-        id: text(input, "id")?,
-        source: text(input, "source")?,
-        kind: text(input, "type")?,
-        ..EventParts::default()
-    };
+    let (id, source, kind) = (Some(bytes(input)?), Some(bytes(input)?), Some(bytes(input)?));
     let present = byte(input)?;
-    let mut optional = |bit: u8, what| {
-        if present & (1 << bit) == 0 { Ok(None) } else { text(input, what).map(Some) }
-    };
-    parts.subject = optional(0, "subject")?;
-    parts.time = optional(1, "time")?;
-    parts.datacontenttype = optional(2, "datacontenttype")?;
-    parts.dataschema = optional(3, "dataschema")?;
+    let mut optional = |bit: u8| if present & (1 << bit) == 0 { Ok(None) } else { bytes(input).map(Some) };
+    let texts = Texts::from_bytes([id, source, kind, optional(0)?, optional(1)?, optional(2)?, optional(3)?])
+        .ok_or(RecordError::Meaning("attributes"))?;
+    let mut extensions = Vec::new();
     for _ in 0..varint(input)? {
         let name = text(input, "extension name")?;
         let value = match byte(input)? {
@@ -222,9 +217,9 @@ fn decode_head(mut head: &[u8]) -> Result<EventParts, RecordError> {
             6 => Attribute::Timestamp(text(input, "extension")?),
             _ => return Err(RecordError::Meaning("extension type")),
         };
-        parts.extensions.push((name, value));
+        extensions.push((name, value));
     }
-    Ok(parts)
+    Ok((texts, extensions))
 }
 
 fn put_tagged(out: &mut Vec<u8>, tag: u8, bytes: &[u8]) {
@@ -277,14 +272,11 @@ fn bytes<'a>(input: &mut &'a [u8]) -> Result<&'a [u8], RecordError> {
 }
 
 fn text(input: &mut &[u8], what: &'static str) -> Result<String, RecordError> {
-    utf8(bytes(input)?, what)
+    utf8(bytes(input)?, what).map(str::to_owned)
 }
 
-fn utf8(bytes: &[u8], what: &'static str) -> Result<String, RecordError> {
-    match std::str::from_utf8(bytes) {
-        Ok(text) => Ok(text.to_owned()),
-        Err(_) => Err(RecordError::Meaning(what)),
-    }
+fn utf8<'a>(bytes: &'a [u8], what: &'static str) -> Result<&'a str, RecordError> {
+    std::str::from_utf8(bytes).map_err(|_| RecordError::Meaning(what))
 }
 
 /// A length within a row as the format has it.

@@ -162,10 +162,9 @@ fn an_extension_is_added_only_where_it_is_missing() {
 
 #[test]
 fn an_accepted_event_is_given_back_whatever_the_rules_are_now() {
-    let mut parts = valid();
-    parts.subject = Some(String::new());
-    parts.extensions = vec![("b".to_owned(), Attribute::from(1)), ("a".to_owned(), Attribute::from(2))];
-    let event = Event::from_accepted(parts);
+    let texts = Texts::new([Some("1"), Some("/s"), Some("t"), Some(""), None, None, None]);
+    let extensions = vec![("b".to_owned(), Attribute::from(1)), ("a".to_owned(), Attribute::from(2))];
+    let event = Event::from_accepted(texts, extensions, None);
     assert_eq!(event.subject(), Some(""));
     assert_eq!(event.extension("a"), Some(&Attribute::from(2)));
 }
