@@ -5,7 +5,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::str::FromStr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -203,8 +203,19 @@ const SLEW_DIVISOR: i64 = 10;
 /// ```
 #[derive(Debug)]
 pub struct SystemClock {
-    reading: Mutex<Reading>,
+    shown: Mutex<Shown>,
 }
+
+/// What a clock has shown, and the reading that this followed from.
+#[derive(Clone, Copy, Debug)]
+struct Shown {
+    reading: Reading,
+    latest: Timestamp,
+}
+
+/// Time after which the wall clock is looked at again: lanes ask for the time at each delivery, and a look at one clock
+/// costs half as much as one at two.
+const LOOK_EVERY: i64 = 1000;
 
 /// What the clock shows, and what it was read from: microseconds of the time since boot and of the wall clock.
 #[derive(Clone, Copy, Debug)]
@@ -218,13 +229,24 @@ impl SystemClock {
     /// A clock that starts at the machine's time.
     #[must_use]
     pub fn new() -> Self {
-        Self { reading: Mutex::new(Reading::first(since_boot(), wall())) }
+        let reading = Reading::first(since_boot(), wall());
+        Self { shown: Mutex::new(Shown { reading, latest: reading.now() }) }
     }
 
-    fn read(&self) -> Reading {
-        let mut reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
-        *reading = reading.advanced(since_boot(), wall());
-        *reading
+    fn shown(&self) -> MutexGuard<'_, Shown> {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shown {
+    /// Shows the time.
+    fn advance(&mut self, boot: i64, wall: impl FnOnce() -> i64) {
+        let now = self.reading.shortly_after(boot).unwrap_or_else(|| {
+            self.reading = self.reading.advanced(boot, wall());
+            self.reading.now()
+        });
+        // A reading that is slowed comes to lie before what was shown while it was carried on.
+        self.latest = self.latest.max(now);
     }
 }
 
@@ -249,6 +271,12 @@ impl Reading {
         u128::from(self.drift.unsigned_abs()) > JUMP.as_micros()
     }
 
+    /// What is shown so shortly after it that the wall clock need not be looked at.
+    fn shortly_after(self, boot: i64) -> Option<Timestamp> {
+        let elapsed = boot.saturating_sub(self.boot);
+        (0..LOOK_EVERY).contains(&elapsed).then(|| Timestamp(self.ours.saturating_add(elapsed)))
+    }
+
     /// The next one.
     pub(crate) fn advanced(self, boot: i64, wall: i64) -> Self {
         let elapsed = boot.saturating_sub(self.boot).max(0);
@@ -267,16 +295,21 @@ impl Default for SystemClock {
 
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
-        self.read().now()
+        let mut shown = self.shown();
+        shown.advance(since_boot(), wall);
+        shown.latest
     }
 
     fn not_before(&self, floor: Timestamp) {
-        let mut reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
-        *reading = reading.not_before(floor);
+        let mut shown = self.shown();
+        shown.reading = shown.reading.not_before(floor);
+        shown.latest = shown.latest.max(floor);
     }
 
     fn is_slewing(&self) -> bool {
-        self.read().is_slewing()
+        let mut shown = self.shown();
+        shown.advance(since_boot(), wall);
+        shown.reading.is_slewing()
     }
 
     fn sleep_until(&self, moment: Timestamp) -> BoxFuture<'_, ()> {
@@ -361,6 +394,20 @@ mod tests {
         }
         assert_eq!(reading.drift, 0);
         assert_eq!(reading.ours, 1060 * SECOND);
+    }
+
+    #[test]
+    fn between_two_looks_at_a_wall_clock_that_was_set_back_the_clock_never_turns_back() {
+        let reading = Reading { boot: 0, ours: 7200 * SECOND, drift: 0 };
+        let mut shown = Shown { reading, latest: reading.now() };
+        let mut before = shown.latest;
+        for boot in (0..100 * LOOK_EVERY).step_by(usize::try_from(LOOK_EVERY / 3).unwrap()) {
+            shown.advance(boot, || 3600 * SECOND + boot);
+            assert!(shown.latest >= before);
+            before = shown.latest;
+        }
+        let elapsed = shown.latest.0 - 7200 * SECOND;
+        assert!((89 * LOOK_EVERY..=91 * LOOK_EVERY).contains(&elapsed), "nine tenths of the time: {elapsed}");
     }
 
     #[test]
