@@ -472,8 +472,9 @@ impl Drop for Inner {
 }
 
 fn threads() -> io::Result<Runtime> {
-    // At least two, so that a plugin that spins leaves one to others.
-    let count = std::thread::available_parallelism().map_or(1, usize::from).clamp(2, BUS_THREADS_MAX);
+    // One more than there are cores: busy plugins take turns on all but one, so that each core has one of them to run, and
+    // what has little to do finds a thread, which the system puts before those that are always at work.
+    let count = std::thread::available_parallelism().map_or(1, usize::from).clamp(1, BUS_THREADS_MAX - 1) + 1;
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(count)
         .max_blocking_threads(BUS_THREADS_MAX)
