@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::ops::Bound;
+use std::ops::{Bound, Deref, DerefMut};
 use std::sync::Arc;
 
 use siphasher::sip128::{Hasher128, SipHasher24};
@@ -233,9 +233,65 @@ pub struct Context {
 /// The delivery in progress, as far as its effects depend on it.
 struct Current {
     now: Timestamp,
-    random: RandomStream,
-    origin: String,
+    topic: Arc<str>,
+    partition: u32,
+    offset: u64,
+    attempt: u32,
     cause: Arc<Event>,
+    /// Begun with the first number that is drawn.
+    random: Option<RandomStream>,
+}
+
+impl Current {
+    /// What names the delivery among all of the bus, whatever the attempt.
+    fn origin(&self, owner: &ContextOwner) -> String {
+        format!("{}/{}/{}/{}", owner.consumer, self.topic, self.partition, self.offset)
+    }
+}
+
+/// A lane's context. It can be lent out, to a call that has to own it.
+pub(crate) struct LaneContext(Option<Box<Context>>);
+
+impl LaneContext {
+    pub(crate) fn new(context: Context) -> Self {
+        Self(Some(Box::new(context)))
+    }
+
+    /// Takes it away, until it is [put back](Self::put_back).
+    pub(crate) fn lend(&mut self) -> Box<Context> {
+        match self.0.take() {
+            Some(context) => context,
+            None => unreachable!("a context is lent out once at a time"),
+        }
+    }
+
+    pub(crate) fn is_lent(&self) -> bool {
+        self.0.is_none()
+    }
+
+    pub(crate) fn put_back(&mut self, context: Box<Context>) {
+        self.0 = Some(context);
+    }
+}
+
+impl Deref for LaneContext {
+    type Target = Context;
+
+    fn deref(&self) -> &Context {
+        match &self.0 {
+            Some(context) => context,
+            None => unreachable!("whoever is lent a context puts it back"),
+        }
+    }
+}
+
+impl DerefMut for LaneContext {
+    fn deref_mut(&mut self) -> &mut Context {
+        match &mut self.0 {
+            Some(context) => context,
+            None => unreachable!("whoever is lent a context puts it back"),
+        }
+    }
 }
 
 /// State writes and events, ready for a commit.
@@ -255,32 +311,28 @@ impl Context {
         Self { owner, version, state, kept: Effects::default(), open: Effects::default(), delivery: None }
     }
 
-    /// Takes the context away from where it stands, for a call that has to own it. What stays behind can read and keep
-    /// nothing until the context is put back.
-    pub(crate) fn lend(&mut self) -> Self {
-        let stand_in = Self::new(self.owner.clone(), Arc::clone(&self.version), Box::new(Lent));
-        std::mem::replace(self, stand_in)
-    }
-
     /// Starts a delivery.
     pub(crate) fn begin(&mut self, delivery: &Delivery) {
-        let origin =
-            format!("{}/{}/{}/{}", self.owner.consumer, delivery.topic, delivery.partition, delivery.offset);
         self.open = Effects::default();
         self.delivery = Some(Current {
             now: delivery.now,
-            random: RandomStream::new(self.owner.seed, &origin, delivery.attempt),
-            origin,
+            topic: Arc::clone(&delivery.topic),
+            partition: delivery.partition,
+            offset: delivery.offset,
+            attempt: delivery.attempt,
             cause: Arc::clone(&delivery.event),
+            random: None,
         });
     }
 
     /// Keeps the delivery's effects for the batch's commit.
     pub(crate) fn keep(&mut self) {
-        let open = std::mem::take(&mut self.open);
-        self.kept.state.extend(open.state);
-        self.kept.events.extend(open.events);
-        self.kept.bytes += open.bytes;
+        // Most deliveries write nothing, and going through an empty map costs something.
+        if !self.open.state.is_empty() {
+            self.kept.state.extend(std::mem::take(&mut self.open.state));
+        }
+        self.kept.events.append(&mut self.open.events);
+        self.kept.bytes += std::mem::take(&mut self.open.bytes);
         self.delivery = None;
     }
 
@@ -319,10 +371,12 @@ impl Context {
     /// At most 64 KiB; a longer request is answered with that many.
     pub fn random(&mut self, len: usize) -> Vec<u8> {
         let len = len.min(RANDOM_BYTES_MAX);
-        match &mut self.delivery {
-            Some(delivery) => delivery.random.bytes(len),
-            None => vec![0; len],
+        let Some(delivery) = &mut self.delivery else { return vec![0; len] };
+        if delivery.random.is_none() {
+            let origin = delivery.origin(&self.owner);
+            delivery.random = Some(RandomStream::new(self.owner.seed, &origin, delivery.attempt));
         }
+        delivery.random.as_mut().map_or_else(Vec::new, |random| random.bytes(len))
     }
 
     /// The value of a key in the lane's state, with this delivery's own writes.
@@ -438,9 +492,10 @@ impl Context {
         if event.source.is_empty() {
             event.source = format!("/tidegate/consumers/{}", self.owner.consumer);
         }
-        if let Some(delivery) = &mut self.delivery {
+        if let Some(delivery) = &self.delivery {
+            let origin = delivery.origin(&self.owner);
             if event.id.is_empty() {
-                event.id = format!("{}/{index}", delivery.origin);
+                event.id = format!("{origin}/{index}");
             }
             if event.time.is_none() {
                 event.time = Some(delivery.now.to_string());
@@ -452,7 +507,7 @@ impl Context {
                 None => Attribute::Text(cause.id().to_owned()),
             });
             if let Some(parent) = cause.extension("traceparent").and_then(Attribute::as_text) {
-                let span = child_span(parent, &delivery.origin, index);
+                let span = child_span(parent, &origin, index);
                 if let Some(span) = span {
                     event.add_extension("traceparent", || Attribute::Text(span));
                 }
@@ -524,25 +579,6 @@ impl Context {
             Entry::Vacant(entry) => drop(entry.insert(value)),
         }
         Ok(())
-    }
-}
-
-/// The state of a context that is lent out.
-struct Lent;
-
-impl Lent {
-    fn unavailable() -> StateUnavailable {
-        StateUnavailable("the delivery's context is lent out".to_owned())
-    }
-}
-
-impl StateRead for Lent {
-    fn get(&self, _: &[u8]) -> Result<Option<Vec<u8>>, StateUnavailable> {
-        Err(Self::unavailable())
-    }
-
-    fn scan(&self, _: &[u8], _: Option<&[u8]>, _: usize) -> Result<Vec<StateEntry>, StateUnavailable> {
-        Err(Self::unavailable())
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::{BoxFuture, Timestamp};
-use crate::effects::{Context, EmitError, StateError};
+use crate::effects::{Context, EmitError, LaneContext, StateError};
 use crate::event::{DataError, Event};
 use crate::limits::{BACKTRACE_BYTES_MAX, FAILURE_CODE_BYTES_MAX, FAILURE_MESSAGE_BYTES_MAX};
 
@@ -356,6 +356,6 @@ pub(crate) trait Instance: Send {
     fn deliver<'a>(
         &'a mut self,
         delivery: &'a Delivery,
-        context: &'a mut Context,
+        context: &'a mut LaneContext,
     ) -> BoxFuture<'a, Result<(), Failure>>;
 }

@@ -100,7 +100,14 @@ impl Delivery {
     pub fn decode<T: Data>(mut self) -> Result<Delivery<T>, Failure> {
         let raw = std::mem::take(&mut self.event.data);
         let data = T::decode(raw, self.event.datacontenttype.as_deref())?;
-        Ok(Delivery {
+        Ok(self.with_data(data))
+    }
+}
+
+impl<T> Delivery<T> {
+    /// The same delivery with other data.
+    pub(crate) fn with_data<U>(self, data: U) -> Delivery<U> {
+        Delivery {
             topic: self.topic,
             partition: self.partition,
             offset: self.offset,
@@ -109,6 +116,6 @@ impl Delivery {
             first_attempt: self.first_attempt,
             redriven: self.redriven,
             event: self.event.with_data(data),
-        })
+        }
     }
 }

@@ -13,25 +13,19 @@ macro_rules! export {
         const _: () = {
             struct Plugin;
 
-            ::std::thread_local! {
-                static CONSUMER: ::std::cell::RefCell<$consumer> = ::std::default::Default::default();
-            }
-
             impl $crate::wasm::DescribeGuest for Plugin {
                 fn describe() -> $crate::wasm::Description {
                     $crate::wasm::describe::<$consumer>($version)
                 }
             }
 
-            impl $crate::wasm::HandleGuest for Plugin {
-                fn handle(
-                    delivery: $crate::wasm::Delivery,
-                ) -> ::std::result::Result<(), $crate::wasm::Failure> {
-                    $crate::wasm::handle(&CONSUMER, delivery)
+            impl $crate::wasm::WorkerGuest for Plugin {
+                fn run() {
+                    $crate::wasm::run::<$consumer>()
                 }
             }
 
-    $crate::bindings::export_consumer!(Plugin with_types_in $crate::bindings);
+    $crate::bindings::export_consumer_pull!(Plugin with_types_in $crate::bindings);
         };
 
         #[cfg(not(target_arch = "wasm32"))]

@@ -11,6 +11,7 @@ mod host;
 mod json_path;
 mod log;
 mod outgoing;
+mod record;
 mod timestamp;
 
 #[cfg(not(target_arch = "wasm32"))]

@@ -1,15 +1,17 @@
 //! The adapter between the contract's bindings and the words of this crate.
 
-use std::{cell::RefCell, sync::Once, thread::LocalKey, time::Duration};
+use std::{sync::Once, time::Duration};
 
 pub use crate::bindings::exports::tidegate::plugin::{
-    handler::{Delivery, Failure, Guest as HandleGuest},
     plugin::{Description, Guest as DescribeGuest},
+    worker::Guest as WorkerGuest,
 };
 use crate::{
-    Attribute, Consumer, Entry, Event, Host, Level, Outgoing, PublishError, Raw, StateError, Timestamp,
-    bindings::tidegate::plugin::{config, context, logging, publisher, state, types},
-    consumer::deliver,
+    Attribute, Consumer, Data, Delivery, Entry, Failure, Host, Level, Outgoing, PublishError, Raw,
+    StateError, Timestamp,
+    bindings::tidegate::plugin::{config, context, deliveries, logging, publisher, state, types},
+    consumer::{handle, wants},
+    record::{self, Malformed},
 };
 
 /// Answers the contract's `describe`.
@@ -24,13 +26,52 @@ pub fn describe<C: Consumer>(version: &str) -> Description {
     }
 }
 
-/// Answers the contract's `handle`.
-pub fn handle<C: Consumer>(
-    consumer: &'static LocalKey<RefCell<C>>,
-    delivery: Delivery,
-) -> Result<(), Failure> {
+/// Answers the contract's `run`: works on deliveries for as long as the instance lives.
+pub fn run<C: Consumer>() {
     log_panics();
-    consumer.with_borrow_mut(|consumer| deliver(consumer, delivery.into(), &mut Bus)).map_err(Failure::from)
+    let mut worker = Worker { consumer: C::default(), last: None };
+    let mut outcome = Ok(());
+    loop {
+        let record = deliveries::next(outcome.as_ref().copied());
+        outcome = match worker.work(record) {
+            Ok(outcome) => outcome.map_err(types::Failure::from),
+            Err(malformed) => panic!("the host hands over a delivery that can't be read: {malformed}"),
+        };
+    }
+}
+
+struct Worker<C: Consumer> {
+    consumer: C,
+    /// The last delivery that was read: its strings are used again.
+    last: Option<Delivery<C::Data>>,
+}
+
+impl<C: Consumer> Worker<C> {
+    fn work(&mut self, record: Vec<u8>) -> Result<Result<(), Failure>, Malformed> {
+        let delivery = match &mut self.last {
+            Some(last) => {
+                let place = record::envelope(&record, last)?;
+                if !wants::<C>(&last.event.event_type) {
+                    return Ok(Ok(()));
+                }
+                let data = record::data(record, place)?;
+                C::Data::decode(data, last.event.datacontenttype.as_deref()).map(|data| {
+                    last.event.data = data;
+                    &*last
+                })
+            }
+            none => {
+                let mut first = Delivery::default();
+                let place = record::envelope(&record, &mut first)?;
+                if !wants::<C>(&first.event.event_type) {
+                    return Ok(Ok(()));
+                }
+                first.event.data = record::data(record, place)?;
+                first.decode().map(|first| &*none.insert(first))
+            }
+        };
+        Ok(handle(&mut self.consumer, delivery, &mut Bus))
+    }
 }
 
 /// A panic is a trap, and a trap has no message: leave it in the log.
@@ -165,61 +206,11 @@ impl From<Attribute> for types::Attribute {
     }
 }
 
-impl From<types::Attribute> for Attribute {
-    fn from(attribute: types::Attribute) -> Self {
-        match attribute {
-            types::Attribute::Boolean(value) => Self::Boolean(value),
-            types::Attribute::Integer(value) => Self::Integer(value),
-            types::Attribute::Text(value) => Self::Text(value),
-            types::Attribute::Binary(value) => Self::Binary(value),
-            types::Attribute::Uri(value) => Self::Uri(value),
-            types::Attribute::UriReference(value) => Self::UriReference(value),
-            types::Attribute::Timestamp(value) => Self::Timestamp(value),
-        }
-    }
-}
-
-impl From<Delivery> for crate::Delivery {
-    fn from(delivery: Delivery) -> Self {
-        Self {
-            topic: delivery.topic,
-            partition: delivery.partition,
-            offset: delivery.offset,
-            appended: Timestamp::from_micros(delivery.appended),
-            attempt: delivery.attempt,
-            first_attempt: Timestamp::from_micros(delivery.first_attempt),
-            redriven: delivery.redriven,
-            event: delivery.event.into(),
-        }
-    }
-}
-
-impl From<types::Event> for Event {
-    fn from(event: types::Event) -> Self {
-        Self {
-            id: event.id,
-            source: event.source,
-            event_type: event.type_,
-            subject: event.subject,
-            time: event.time,
-            datacontenttype: event.datacontenttype,
-            dataschema: event.dataschema,
-            extensions: event.extensions.into_iter().map(|(name, value)| (name, value.into())).collect(),
-            data: match event.data {
-                None => Raw::Empty,
-                Some(types::Data::Json(json)) => Raw::Json(json),
-                Some(types::Data::Text(text)) => Raw::Text(text),
-                Some(types::Data::Binary(bytes)) => Raw::Binary(bytes),
-            },
-        }
-    }
-}
-
-impl From<crate::Failure> for Failure {
-    fn from(failure: crate::Failure) -> Self {
+impl From<Failure> for types::Failure {
+    fn from(failure: Failure) -> Self {
         match failure {
-            crate::Failure::Transient(reason) => Self::Transient(reason.into()),
-            crate::Failure::Permanent(reason) => Self::Permanent(reason.into()),
+            Failure::Transient(reason) => Self::Transient(reason.into()),
+            Failure::Permanent(reason) => Self::Permanent(reason.into()),
         }
     }
 }

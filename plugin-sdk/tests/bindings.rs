@@ -10,7 +10,12 @@ use wit_bindgen_rust::Opts;
 
 #[test]
 fn bindings_are_generated_from_the_contract() -> Result<(), Box<dyn Error>> {
-    check("wit/v0", "consumer", "plugin-sdk/src/bindings.rs")
+    check("wit/v0", "consumer-pull", "plugin-sdk/src/bindings.rs")
+}
+
+#[test]
+fn bindings_of_the_guest_that_is_called_are_generated() -> Result<(), Box<dyn Error>> {
+    check("wit/v0", "consumer", "tests/guests/src/bindings/consumer.rs")
 }
 
 #[test]

@@ -17,7 +17,17 @@ fn content(event: &Event) -> impl PartialEq + std::fmt::Debug + use<> {
 }
 
 #[test]
-fn an_event_reaches_a_plugin_and_comes_back_with_everything_it_has() {
+fn an_event_reaches_a_plugin_that_fetches_it_and_comes_back_with_everything_it_has() {
+    comes_back_whole("echo");
+}
+
+#[test]
+fn an_event_reaches_a_plugin_that_is_called_and_comes_back_with_everything_it_has() {
+    comes_back_whole("typed");
+}
+
+#[track_caller]
+fn comes_back_whole(component: &str) {
     let house = House::new();
     let bus = house.open();
     topic(&bus, "in");
@@ -26,7 +36,7 @@ fn an_event_reaches_a_plugin_and_comes_back_with_everything_it_has() {
     // The host gives a time to what a plugin publishes without one.
     events.retain(|event| event.time().is_some());
     bus.publish_all(events.iter().map(|event| ("in", event.clone())).collect()).unwrap();
-    let echo = guest("echo").settings(json!({ "topic": "out" }).to_string());
+    let echo = guest(component).settings(json!({ "topic": "out" }).to_string());
     bus.subscribe_plugin("c", at_once(), echo).unwrap();
     bus.caught_up("c").unwrap();
     let came = all(&bus, "out");

@@ -7,7 +7,7 @@ use super::lane::Shared;
 use super::machine::{Machine, Missing, Step, Subject};
 use super::merge::{Item, Merge, Next};
 use crate::clock::Timestamp;
-use crate::effects::Context;
+use crate::effects::{Context, LaneContext};
 use crate::handler::{Failure, FailureKind};
 use crate::ids::{LaneId, TopicId};
 use crate::limits::{LANE_BATCH_DELIVERIES, READ_BYTES_MAX};
@@ -20,7 +20,7 @@ pub(super) struct Desk {
     lane: LaneId,
     epoch: u64,
     merge: Merge,
-    context: Option<Context>,
+    context: Option<LaneContext>,
 }
 
 /// What to do next, with the event that it is about.
@@ -116,11 +116,11 @@ impl Desk {
     }
 
     /// The context of the batch, on the state as it was when the batch's first delivery began.
-    pub(super) fn context(&mut self, version: &str) -> Result<&mut Context, Interruption> {
+    pub(super) fn context(&mut self, version: &str) -> Result<&mut LaneContext, Interruption> {
         if self.context.is_none() {
             let state = self.shared.log.state(self.lane)?;
             let owner = self.shared.owner.clone();
-            self.context = Some(Context::new(owner, version.into(), state));
+            self.context = Some(LaneContext::new(Context::new(owner, version.into(), state)));
         }
         match &mut self.context {
             Some(context) => Ok(context),
@@ -130,7 +130,7 @@ impl Desk {
 
     /// What the batch weighs so far, in bytes.
     pub(super) fn bytes(&self) -> usize {
-        self.machine.pending_bytes() + self.context.as_ref().map_or(0, Context::kept_bytes)
+        self.machine.pending_bytes() + self.context.as_ref().map_or(0, |context| context.kept_bytes())
     }
 
     /// Makes the batch durable: effects, progress, held events and dead letters at once.

@@ -16,7 +16,7 @@ use super::panics::caught;
 use super::status::{Board, LaneState};
 use crate::clock::{Clock, Timestamp};
 use crate::config::ConsumerConfig;
-use crate::effects::{Context, ContextOwner};
+use crate::effects::{ContextOwner, LaneContext};
 use crate::handler::{Delivery, Failure, FailureKind, Instance, LaneName, Program};
 use crate::ids::{LaneId, TopicId};
 use crate::limits::{
@@ -287,7 +287,7 @@ impl LaneTask {
         Ok(())
     }
 
-    async fn call(&mut self, delivery: &Delivery, context: &mut Context) -> Result<(), Failure> {
+    async fn call(&mut self, delivery: &Delivery, context: &mut LaneContext) -> Result<(), Failure> {
         let instance = match &mut self.instance {
             Some(instance) => instance,
             none => none.insert(self.program.instantiate(&self.name).await?),

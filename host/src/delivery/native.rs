@@ -7,7 +7,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use crate::clock::{BoxFuture, Clock};
-use crate::effects::Context;
+use crate::effects::LaneContext;
 use crate::handler::{Delivery, Failure, FailureKind, Handler, Instance, LaneName, Program, ProgramVersion};
 
 /// A handler that is part of the application.
@@ -53,7 +53,7 @@ impl<H: Handler> Instance for NativeInstance<H> {
     fn deliver<'a>(
         &'a mut self,
         delivery: &'a Delivery,
-        context: &'a mut Context,
+        context: &'a mut LaneContext,
     ) -> BoxFuture<'a, Result<(), Failure>> {
         Box::pin(async move {
             let mut handling = pin!(self.handler.handle(delivery, context));

@@ -9,10 +9,10 @@ use crate::limits::LISTED_NAMES_MAX;
 /// The package of the contract, and the version that this host speaks.
 const PACKAGE: &str = "tidegate:plugin/";
 pub(crate) const VERSION: &str = "@0.1.0";
-/// What a plugin has to export.
-const EXPORTS: [&str; 2] = ["plugin", "handler"];
+/// What a plugin has to export: one interface of each of these.
+const EXPORTS: [&[&str]; 2] = [&["plugin"], &["worker", "handler"]];
 /// What the contract offers for import.
-const IMPORTS: [&str; 6] = ["types", "state", "publisher", "context", "config", "logging"];
+const IMPORTS: [&str; 7] = ["types", "deliveries", "state", "publisher", "context", "config", "logging"];
 /// The packages of WASI 0.2 that are offered.
 const WASI: [&str; 6] =
     ["wasi:cli/", "wasi:clocks/", "wasi:filesystem/", "wasi:io/", "wasi:random/", "wasi:sockets/"];
@@ -36,13 +36,18 @@ pub(super) fn check(engine: &Engine, component: &Component) -> Result<(), LoadEr
     let exports: Vec<_> = component.exports(engine).map(|(name, _)| name).collect();
     let missing: Vec<_> = EXPORTS
         .iter()
-        .map(|interface| format!("{PACKAGE}{interface}{VERSION}"))
-        .filter(|name| !exports.contains(&name.as_str()))
+        .filter(|any| !any.iter().any(|name| exports.contains(&interface(name).as_str())))
+        .flat_map(|any| any.iter().map(|name| interface(name)))
         .collect();
     if missing.is_empty() {
         return Ok(());
     }
     Err(LoadError::Exports { missing, found: found(&exports) })
+}
+
+/// The full name of an interface of the contract.
+pub(super) fn interface(name: &str) -> String {
+    format!("{PACKAGE}{name}{VERSION}")
 }
 
 fn is_offered(import: &str) -> bool {

@@ -33,6 +33,11 @@ impl Deadline {
         self.slice_start.store(self.pulse.ticks(), Ordering::Relaxed);
     }
 
+    /// What it is counted by.
+    pub(super) fn pulse(&self) -> &Pulse {
+        &self.pulse
+    }
+
     /// Says that the guest runs, for as long as the answer lives.
     pub(super) fn run(&self) -> Running {
         self.pulse.run()

@@ -1,6 +1,7 @@
 //! What stands behind an instance's imports.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use wasmtime::component::ResourceTable;
 
@@ -8,24 +9,28 @@ use super::deadline::Deadline;
 use super::limiter::Limiter;
 use super::line::LaneLog;
 use super::wasi::{GuestClock, Wasi};
+use super::worker::Exchange;
 use crate::clock::Timestamp;
 use crate::effects::{Context, StateUnavailable};
-use crate::handler::Delivery;
 use crate::limits::RANDOM_BYTES_MAX;
 
 /// The data of an instance's store: what its imports read and write.
 pub(super) struct Host {
     /// The lane's context, for the time of a delivery. Outside of one (while the component starts or describes
     /// itself) there is none, and nothing is granted.
-    pub context: Option<Context>,
+    pub context: Option<Box<Context>>,
     /// The consumer's name.
     pub consumer: Arc<str>,
     /// The consumer's settings, a JSON object.
     pub settings: Arc<str>,
+    /// What passes between it and its lane, where it fetches its deliveries.
+    pub exchange: Option<Arc<Exchange>>,
     /// Where its log lines go.
     pub log: Arc<LaneLog>,
     /// How long it may go on.
     pub deadline: Deadline,
+    /// How long a delivery that it fetches may take.
+    pub delivery_time: Duration,
     /// What it may hold.
     pub limiter: Limiter,
     /// Time as WASI shows it.
@@ -42,22 +47,21 @@ pub(super) struct Host {
 
 impl Host {
     /// Hands the lane's context to the guest for a delivery.
-    pub(super) fn begin(&mut self, delivery: &Delivery, context: Context) {
+    pub(super) fn begin(&mut self, context: Box<Context>) {
         self.context = Some(context);
         self.unavailable = None;
         self.limiter.forget();
-        self.log.begin(delivery);
     }
 
-    /// Takes the lane's context back.
-    pub(super) fn end(&mut self) -> Option<Context> {
-        self.log.end();
-        self.context.take()
+    /// Starts the clocks of a call that may take so long.
+    pub(super) fn start_clocks(&mut self, now: Timestamp, time: Duration) {
+        self.deadline.set(time);
+        self.clock.set(now, time);
     }
 
     /// The delivery's time; outside of a delivery no time has passed.
     pub(super) fn now(&self) -> Timestamp {
-        self.context.as_ref().map_or(Timestamp(0), Context::now)
+        self.context.as_ref().map_or(Timestamp(0), |context| context.now())
     }
 
     /// Random bytes of the delivery; outside of one, always the same.
@@ -79,5 +83,14 @@ impl Host {
         word = (word ^ (word >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         word = (word ^ (word >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
         word ^ (word >> 31)
+    }
+}
+
+impl Drop for Host {
+    /// A guest that is cut off in a delivery gives the lane's context back.
+    fn drop(&mut self) {
+        if let (Some(context), Some(exchange)) = (self.context.take(), &self.exchange) {
+            exchange.cut_off(context);
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! A running instance of a plugin.
+//! A running instance of a plugin that is called for each delivery.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -8,19 +8,18 @@ use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 use wasmtime::Store;
 
-use super::bindings::Consumer;
-use super::bindings::exports::tidegate::plugin::plugin::Description;
+use super::bindings::exports::tidegate::plugin::handler;
 use super::failure::{failure, timeout};
 use super::host::Host;
 use super::imports::types;
 use crate::clock::{BoxFuture, Timestamp};
-use crate::effects::Context;
+use crate::effects::LaneContext;
 use crate::handler::{Delivery, Failure, FailureKind, Instance};
 
 /// An instance with a store of its own, for one lane.
 pub(super) struct PluginInstance {
     store: Store<Host>,
-    consumer: Consumer,
+    handler: handler::Guest,
     deadline: Duration,
     /// Whether a call has begun and not come back in order: the guest's memory may be in any state then.
     poisoned: bool,
@@ -31,35 +30,23 @@ pub(super) struct PluginInstance {
 impl PluginInstance {
     pub(super) fn new(
         store: Store<Host>,
-        consumer: Consumer,
+        handler: handler::Guest,
         deadline: Duration,
         room: OwnedSemaphorePermit,
     ) -> Self {
-        Self { store, consumer, deadline, poisoned: false, _room: room }
+        Self { store, handler, deadline, poisoned: false, _room: room }
     }
 
-    /// Asks the plugin what it is.
-    pub(super) async fn describe(&mut self) -> Result<Description, Failure> {
-        let plugin = self.consumer.tidegate_plugin_plugin();
-        call(&mut self.store, Timestamp(0), self.deadline, async |store| plugin.call_describe(store).await)
-            .await
-    }
-
-    async fn handle(&mut self, delivery: &Delivery, context: &mut Context) -> Result<(), Failure> {
+    async fn handle(&mut self, delivery: &Delivery, context: &mut LaneContext) -> Result<(), Failure> {
         if self.poisoned {
-            return Err(Failure::new(
-                FailureKind::Trap,
-                "instance-poisoned",
-                "the instance failed before and can't be used again",
-            ));
+            return Err(poisoned());
         }
         self.poisoned = true;
         let extensions = types::extensions(&delivery.event);
         let record = types::delivery(delivery, &extensions);
         let lent = Lent::new(&mut self.store, delivery, context);
-        let handler = self.consumer.tidegate_plugin_handler();
         let outcome = call(lent.store, delivery.now, self.deadline, async |store| {
-            handler.call_handle(store, record).await
+            self.handler.call_handle(store, record).await
         })
         .await;
         drop(lent);
@@ -76,7 +63,7 @@ impl Instance for PluginInstance {
     fn deliver<'a>(
         &'a mut self,
         delivery: &'a Delivery,
-        context: &'a mut Context,
+        context: &'a mut LaneContext,
     ) -> BoxFuture<'a, Result<(), Failure>> {
         Box::pin(self.handle(delivery, context))
     }
@@ -85,22 +72,31 @@ impl Instance for PluginInstance {
 /// The lane's context in the hands of the guest. It comes back however the call ends.
 struct Lent<'a> {
     store: &'a mut Store<Host>,
-    context: &'a mut Context,
+    context: &'a mut LaneContext,
 }
 
 impl<'a> Lent<'a> {
-    fn new(store: &'a mut Store<Host>, delivery: &Delivery, context: &'a mut Context) -> Self {
-        store.data_mut().begin(delivery, context.lend());
+    fn new(store: &'a mut Store<Host>, delivery: &Delivery, context: &'a mut LaneContext) -> Self {
+        let host = store.data_mut();
+        host.begin(context.lend());
+        host.log.begin(delivery);
         Self { store, context }
     }
 }
 
 impl Drop for Lent<'_> {
     fn drop(&mut self) {
-        if let Some(context) = self.store.data_mut().end() {
-            *self.context = context;
+        let host = self.store.data_mut();
+        host.log.end();
+        if let Some(context) = host.context.take() {
+            self.context.put_back(context);
         }
     }
+}
+
+/// The failure of a delivery to an instance that has failed before.
+pub(super) fn poisoned() -> Failure {
+    Failure::new(FailureKind::Trap, "instance-poisoned", "the instance failed before and can't be used again")
 }
 
 /// Makes a call into a guest under a deadline.
@@ -111,8 +107,7 @@ pub(super) async fn call<T>(
     call: impl AsyncFnOnce(&mut Store<Host>) -> wasmtime::Result<T>,
 ) -> Result<T, Failure> {
     let host = store.data_mut();
-    host.deadline.set(time);
-    host.clock.set(now, time);
+    host.start_clocks(now, time);
     let clock = host.clock.clone();
     let _running = host.deadline.run();
     store.set_epoch_deadline(1);

@@ -47,7 +47,8 @@ pub enum LoadError {
     },
     /// The file is not WebAssembly.
     #[error(
-        "the file is not WebAssembly: build the plugin as a component for the world `tidegate:plugin/consumer`"
+        "the file is not WebAssembly: build the plugin as a component for the world `tidegate:plugin/consumer` or \
+         `consumer-pull`"
     )]
     NotWasm,
     /// The file is WebAssembly, but not a component.
@@ -74,9 +75,12 @@ pub enum LoadError {
     )]
     Imports(Vec<String>),
     /// The component does not export what the contract asks for.
-    #[error("the component does not export {}: it {found}", names(.missing))]
+    #[error(
+        "the component does not export {}: it {found}; a plugin exports `plugin`, and `worker` or `handler`",
+        names(.missing)
+    )]
     Exports {
-        /// What is missing.
+        /// What is missing, and what could take its place.
         missing: Vec<String>,
         /// What the component seems to be instead.
         found: String,

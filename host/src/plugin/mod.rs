@@ -12,6 +12,7 @@ mod contract;
 mod deadline;
 mod description;
 mod engine;
+mod exports;
 mod failure;
 mod host;
 mod imports;
@@ -21,10 +22,12 @@ mod limiter;
 mod line;
 mod load;
 mod program;
+mod record;
 mod runtime;
 mod structure;
 mod ticker;
 mod wasi;
+mod worker;
 
 #[cfg(test)]
 mod tests;

@@ -3,12 +3,14 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tokio::sync::OwnedSemaphorePermit;
 use wasmtime::Store;
-use wasmtime::component::ResourceTable;
+use wasmtime::component::{self, ResourceTable};
 
-use super::bindings::{Consumer, ConsumerPre};
+use super::bindings::exports::tidegate::plugin::plugin;
 use super::deadline::Deadline;
 use super::description::Description;
+use super::exports::{Entry, Linked};
 use super::host::Host;
 use super::instance::{PluginInstance, call};
 use super::limiter::Limiter;
@@ -16,8 +18,9 @@ use super::line::LaneLog;
 use super::load::{LoadError, LoadOptions};
 use super::runtime::Shared;
 use super::wasi::GuestClock;
+use super::worker::Worker;
 use crate::clock::{BoxFuture, Timestamp};
-use crate::handler::{Failure, Instance, LaneName, Program, ProgramVersion};
+use crate::handler::{Failure, FailureKind, Instance, LaneName, Program, ProgramVersion};
 use crate::limits::{GUEST_CALL_BYTES_MAX, WASI_RESOURCES_MAX};
 
 /// One version of a plugin, loaded and checked, with what one consumer grants it.
@@ -32,10 +35,17 @@ pub(crate) struct Plugin {
 /// All that it takes to start an instance.
 pub(super) struct Launch {
     pub shared: Arc<Shared>,
-    pub component: ConsumerPre<Host>,
+    pub component: Linked,
     pub options: LoadOptions,
     /// How many slots of the pool's memories an instance takes.
     pub memories: u32,
+}
+
+/// An instance that has started.
+struct Started {
+    store: Store<Host>,
+    instance: component::Instance,
+    room: OwnedSemaphorePermit,
 }
 
 impl Plugin {
@@ -43,9 +53,7 @@ impl Plugin {
     pub(super) async fn describe(launch: Launch, hash: String) -> Result<Self, LoadError> {
         let lane = LaneName { consumer: Arc::clone(&launch.options.consumer), partition: 0 };
         let log = launch.log(lane);
-        let mut instance = launch.start(log).await.map_err(LoadError::Describe)?;
-        let described = instance.describe().await.map_err(LoadError::Describe)?;
-        drop(instance);
+        let described = launch.describe(log).await.map_err(LoadError::Describe)?;
         let description = Description::check(described, &launch.options)?;
         let version =
             ProgramVersion { name: description.name.clone(), version: description.version.clone(), hash };
@@ -69,10 +77,7 @@ impl Program for Plugin {
     }
 
     fn instantiate<'a>(&'a self, lane: &'a LaneName) -> BoxFuture<'a, Result<Box<dyn Instance>, Failure>> {
-        Box::pin(async move {
-            let instance = self.launch.start(self.log(lane)).await?;
-            Ok(Box::new(instance) as Box<dyn Instance>)
-        })
+        Box::pin(async move { self.launch.instantiate(self.log(lane)).await })
     }
 }
 
@@ -83,16 +88,51 @@ impl Launch {
 
     /// Starts an instance, once the pool has room for it. What its component runs when it starts is under the limits
     /// and the deadline of a delivery.
-    async fn start(&self, log: Arc<LaneLog>) -> Result<PluginInstance, Failure> {
-        let permit = Arc::clone(&self.shared.room).acquire_many_owned(self.memories).await;
-        let permit = permit.map_err(|_| Failure::transient("shutdown", "the plugin runtime has ended"))?;
+    async fn start(&self, log: Arc<LaneLog>) -> Result<Started, Failure> {
+        let room = Arc::clone(&self.shared.room).acquire_many_owned(self.memories).await;
+        let room = room.map_err(|_| Failure::transient("shutdown", "the plugin runtime has ended"))?;
         let mut store = self.store(log);
-        let consumer: Consumer =
-            call(&mut store, Timestamp(0), self.options.limits.deadline, async |store| {
-                self.component.instantiate_async(store).await
-            })
-            .await?;
-        Ok(PluginInstance::new(store, consumer, self.options.limits.deadline, permit))
+        let instance =
+            self.call(&mut store, async |store| self.component.instance.instantiate_async(store).await);
+        let instance = instance.await?;
+        Ok(Started { store, instance, room })
+    }
+
+    /// Has an instance describe the plugin.
+    async fn describe(&self, log: Arc<LaneLog>) -> Result<plugin::Description, Failure> {
+        let Started { mut store, instance, room: _room } = self.start(log).await?;
+        self.call(&mut store, async |store| {
+            let plugin = self.component.plugin.load(&mut *store, &instance)?;
+            plugin.call_describe(store).await
+        })
+        .await
+    }
+
+    /// An instance for deliveries.
+    async fn instantiate(&self, log: Arc<LaneLog>) -> Result<Box<dyn Instance>, Failure> {
+        let deadline = self.options.limits.deadline;
+        let Started { mut store, instance, room } = self.start(log).await?;
+        let invalid =
+            |error: wasmtime::Error| Failure::new(FailureKind::Trap, "invalid-call", error.to_string());
+        match &self.component.entry {
+            Entry::Handler(handler) => {
+                let handler = handler.load(&mut store, &instance).map_err(invalid)?;
+                Ok(Box::new(PluginInstance::new(store, handler, deadline, room)))
+            }
+            Entry::Worker(run) => {
+                let run = instance.get_typed_func(&mut store, run).map_err(invalid)?;
+                Ok(Box::new(Worker::new(store, run, deadline, room)))
+            }
+        }
+    }
+
+    /// Makes a call outside of a delivery.
+    async fn call<T>(
+        &self,
+        store: &mut Store<Host>,
+        made: impl AsyncFnOnce(&mut Store<Host>) -> wasmtime::Result<T>,
+    ) -> Result<T, Failure> {
+        call(store, Timestamp(0), self.options.limits.deadline, made).await
     }
 
     fn store(&self, log: Arc<LaneLog>) -> Store<Host> {
@@ -103,8 +143,10 @@ impl Launch {
             context: None,
             consumer: Arc::clone(&self.options.consumer),
             settings: Arc::clone(&self.options.settings),
+            exchange: None,
             log,
             deadline: Deadline::new(pulse),
+            delivery_time: self.options.limits.deadline,
             limiter: Limiter::new(self.options.limits.memory_bytes),
             clock: GuestClock::default(),
             unavailable: None,

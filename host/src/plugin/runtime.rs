@@ -9,14 +9,15 @@ use tokio::sync::Semaphore;
 use wasmtime::Engine;
 use wasmtime::component::{Component, HasSelf, Linker};
 
-use super::bindings::{Consumer, ConsumerPre};
+use super::bindings::Consumer;
 use super::cache::{Cache, component_hash};
 use super::engine::engine;
+use super::exports::Linked;
 use super::host::Host;
 use super::load::{LoadError, LoadOptions};
 use super::program::{Launch, Plugin};
 use super::ticker::Ticker;
-use super::{contract, structure, wasi};
+use super::{contract, structure, wasi, worker};
 use crate::clock::Clock;
 use crate::limits::PLUGIN_INSTANCES_MAX;
 
@@ -116,7 +117,7 @@ impl Runtime {
         })??;
         contract::check(&self.0.engine, &component)?;
         let memories = component.resources_required().map_or(1, |required| required.num_memories.max(1));
-        let linked = self.0.linker.instantiate_pre(&component).and_then(ConsumerPre::new);
+        let linked = self.0.linker.instantiate_pre(&component).and_then(Linked::new);
         let component = linked.map_err(|error| LoadError::Contract(error.into()))?;
         let launch = Launch { shared: Arc::clone(&self.0), component, options, memories };
         Ok(Arc::new(Plugin::describe(launch, hash).await?))
@@ -143,6 +144,7 @@ impl Shared {
 fn linker(engine: &Engine) -> wasmtime::Result<Linker<Host>> {
     let mut linker = Linker::new(engine);
     Consumer::add_to_linker::<Host, HasSelf<Host>>(&mut linker, |host| host)?;
+    worker::add_to_linker(&mut linker)?;
     wasi::add_to_linker(&mut linker)?;
     Ok(linker)
 }

@@ -4,7 +4,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     Consumer, Delivery, Entry, Failure, Host, Level, Outgoing, PublishError, Raw, StateError, Timestamp,
-    consumer::deliver,
+    consumer::{handle, wants},
 };
 
 // The bounds of a tidegate host in its default configuration.
@@ -218,7 +218,13 @@ impl FakeHost {
         self.drawn = 0;
         let state = self.state.clone();
         let published = self.published.len();
-        let outcome = deliver(consumer, delivery, self);
+        if !wants::<C>(&delivery.event.event_type) {
+            return Ok(());
+        }
+        let outcome = match delivery.decode() {
+            Ok(delivery) => handle(consumer, Ok(&delivery), self),
+            Err(failure) => handle(consumer, Err(failure), self),
+        };
         if outcome.is_err() {
             self.state = state;
             self.published.truncate(published);

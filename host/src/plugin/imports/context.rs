@@ -1,6 +1,5 @@
 //! `context`.
 
-use crate::effects::Context;
 use crate::plugin::bindings::tidegate::plugin::context;
 use crate::plugin::host::Host;
 
@@ -18,6 +17,6 @@ impl context::Host for Host {
     }
 
     fn version(&mut self) -> wasmtime::Result<String> {
-        Ok(self.context.as_ref().map_or("", Context::version).to_owned())
+        Ok(self.context.as_ref().map_or("", |context| context.version()).to_owned())
     }
 }

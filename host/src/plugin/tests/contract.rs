@@ -65,7 +65,9 @@ async fn a_component_for_another_world_is_refused_and_the_world_is_named() {
     assert!(error.to_string().contains("is a command for the world `wasi:cli/command`"), "{error}");
     let error = refused_text("(component)").await;
     assert!(
-        error.to_string().contains("`tidegate:plugin/plugin@0.1.0`, `tidegate:plugin/handler@0.1.0`"),
+        error.to_string().contains(
+            "`tidegate:plugin/plugin@0.1.0`, `tidegate:plugin/worker@0.1.0`, `tidegate:plugin/handler@0.1.0`"
+        ),
         "{error}"
     );
     assert!(error.to_string().contains("exports nothing"), "{error}");
@@ -81,18 +83,27 @@ async fn a_component_with_one_export_of_the_contract_is_told_which_is_missing() 
         refused_text(r#"(component (instance $i) (export "tidegate:plugin/plugin@0.1.0" (instance $i)))"#)
             .await;
     let LoadError::Exports { missing, .. } = error else { panic!("{error}") };
-    assert_eq!(missing, ["tidegate:plugin/handler@0.1.0"]);
+    assert_eq!(missing, ["tidegate:plugin/worker@0.1.0", "tidegate:plugin/handler@0.1.0"]);
 }
 
 #[tokio::test]
 async fn an_export_of_the_right_name_and_the_wrong_type_is_refused() {
-    let error = refused_text(
-        r#"(component (instance $i)
-            (export "tidegate:plugin/plugin@0.1.0" (instance $i))
-            (export "tidegate:plugin/handler@0.1.0" (instance $i)))"#,
-    )
-    .await;
-    assert!(matches!(error, LoadError::Contract(_)), "{error}");
+    for interface in ["worker", "handler"] {
+        // The plugin's own export is right in the one, so that it is not what the refusal is for.
+        let text = format!(
+            r#"(component (instance $i)
+                (component $describing (import "f" (func $f)) (export "describe" (func $f)))
+                (core module $m (func (export "f")))
+                (core instance $m (instantiate $m))
+                (func $f (canon lift (core func $m "f")))
+                (instance $d (instantiate $describing (with "f" (func $f))))
+                (export "tidegate:plugin/plugin@0.1.0" (instance $d))
+                (export "tidegate:plugin/{interface}@0.1.0" (instance $i)))"#
+        );
+        let error = refused_text(&text).await;
+        assert!(matches!(error, LoadError::Contract(_)), "{error}");
+        assert!(error.to_string().contains(interface), "{error}");
+    }
 }
 
 #[tokio::test]

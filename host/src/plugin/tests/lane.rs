@@ -9,7 +9,8 @@ use super::guest::Guest;
 use crate::clock::{BoxFuture, Clock, Timestamp};
 use crate::config::{Grants, PluginLimits};
 use crate::effects::{
-    Authority, Context, ContextOwner, Effects, StateEntry, StateRead, StateUnavailable, TopicDirectory,
+    Authority, Context, ContextOwner, Effects, LaneContext, StateEntry, StateRead, StateUnavailable,
+    TopicDirectory,
 };
 use crate::event::Event;
 use crate::handler::{Delivery, Failure, Instance, LaneName, Program};
@@ -98,14 +99,16 @@ pub async fn load(guest: &Guest, grants: Grants) -> Result<Arc<Plugin>, LoadErro
 /// One lane, with a plugin's instance and a context.
 pub struct Lane {
     pub instance: Box<dyn Instance>,
-    pub context: Context,
+    pub context: LaneContext,
+    /// Without it, nothing cuts execution into slices.
+    _plugin: Arc<Plugin>,
 }
 
 impl Lane {
-    pub async fn new(plugin: &Plugin, grants: Grants, state: State) -> Self {
+    pub async fn new(plugin: &Arc<Plugin>, grants: Grants, state: State) -> Self {
         let lane = LaneName { consumer: "counter".into(), partition: 3 };
         let instance = plugin.instantiate(&lane).await.unwrap();
-        Self { instance, context: context(grants, state) }
+        Self { instance, context: LaneContext::new(context(grants, state)), _plugin: Arc::clone(plugin) }
     }
 
     pub async fn deliver(&mut self, delivery: &Delivery) -> Result<Effects, Failure> {

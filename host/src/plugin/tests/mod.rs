@@ -9,3 +9,4 @@ mod lane;
 mod log;
 mod room;
 mod wasi;
+mod worker;
