@@ -7,6 +7,7 @@ mod crash;
 mod debian;
 mod demo;
 mod features;
+mod footprint;
 mod hostile;
 mod mutants;
 mod nats;
@@ -38,6 +39,7 @@ cargo xtask TASK
   hostile       run the tests of hostile plugins, then measure whether their neighbours keep their pace; --rounds N and
                 --smoke go to the measurement
   bench [ARGS]  measure beside limits and peers, into target/bench.json; see `bench --help`
+  footprint     build library and binary from nothing, with optimizations: crates, seconds and bytes
   plugins       build the plugins and the test guests into target/plugins
   help          this text
 
@@ -66,6 +68,7 @@ fn main() -> ExitCode {
         (Some(proof @ ("fixture" | "fuzz" | "letters" | "sim" | "sync-points")), rest) => {
             proof::run_with(&workspace, proof, rest)
         }
+        (Some("footprint"), []) => footprint::measure(&workspace),
         (Some("plugins"), []) => plugins::build(&workspace),
         (Some("help" | "--help" | "-h"), []) => {
             print!("{HELP}");

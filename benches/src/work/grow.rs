@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use tempfile::TempDir;
-use tidegate::config::{BusConfig, ConsumerConfig, Dedup, Retention, RetryPolicy, TopicConfig};
+use tidegate::config::{BusConfig, ConsumerConfig, Dedup, Retention, RetryPolicy, Start, TopicConfig};
 use tidegate::{Blocking, Bus, Failure, Options, handler_fn};
 
 use super::bus::{PARTITIONS, event, fill, work_off};
@@ -34,6 +34,8 @@ const IDLE_CORE_MAX: f64 = 0.01;
 const IDLE_PARTITIONS: u32 = 10;
 /// How long they are watched.
 const IDLE_FOR: Duration = Duration::from_secs(5);
+/// Bytes of memory that a backlog of 10 million events may take beyond that of a million.
+const BACKLOG_BYTES_MAX: f64 = 32.0 * 1024.0 * 1024.0;
 /// Bytes that a window of a million identities may take.
 const WINDOW_BYTES_MAX: f64 = 64.0 * 1024.0 * 1024.0;
 /// How many times what is retained the file may take.
@@ -73,7 +75,17 @@ pub fn log(scale: &Scale) -> Result<Vec<Row>> {
     let part = scale.group_events.min(scale.grown_events / 4);
     fill(&bus, "plain", 0..part / 20, GROUP)?;
     let small = fill(&bus, "plain", part..2 * part, GROUP)?;
-    fill(&bus, "plain", 2 * part..scale.grown_events, GROUP)?;
+    // Somebody has all of it still to come.
+    bus.subscribe(
+        "behind",
+        ConsumerConfig::new(["plain"]).start(Start::Earliest).paused(true),
+        handler_fn(|_, _| Ok(())),
+    )?;
+    let tenth = (scale.grown_events / 10).max(2 * part);
+    fill(&bus, "plain", 2 * part..tenth, GROUP)?;
+    let before = memory::resident()?;
+    fill(&bus, "plain", tenth..scale.grown_events, GROUP)?;
+    let more = bytes(memory::resident()?.saturating_sub(before));
     let large = fill(&bus, "plain", scale.grown_events..scale.grown_events + part, GROUP)?;
     // Nothing is being written, so a copy is what a kill leaves.
     let killed = Place::new()?;
@@ -93,6 +105,7 @@ pub fn log(scale: &Scale) -> Result<Vec<Row>> {
     let small_log = "the log when it was small";
     Ok(vec![
         Rounds::one(large, small).row("grow-publish", "events/s", small_log, Goal::AtLeast(0.9)),
+        within("grow-memory", "bytes", more, BACKLOG_BYTES_MAX, "the most for ten times the backlog"),
         within("grow-open", "s", opened(&place)?, OPEN_MAX, "the most after a clean close"),
         within("grow-open-killed", "s", opened(&killed)?, OPEN_AFTER_KILL_MAX, "the most after a kill"),
     ])

@@ -21,7 +21,7 @@ use super::shared::{Health, Shared};
 use super::transaction::Ran;
 use super::turns::Turns;
 use super::txn::{After, Completed, Later, Txn, Verdict, Windows};
-use crate::limits::{BALLAST_BYTES, CHECKPOINT_IDLE, COMMIT_BYTES_MAX};
+use crate::limits::{BALLAST_BYTES, COMMIT_BYTES_MAX};
 
 /// How long the committer waits before it tries again to open a database that failed, while items may still come in
 /// and be refused.
@@ -176,11 +176,10 @@ impl Committer {
             let mut group = Group::default();
             let mut first = None;
             let now = self.shared.clock.now();
-            let has_records = self.journal.as_ref().is_some_and(|journal| !journal.is_empty());
-            let wait = match (self.large.is_empty(), has_records) {
-                (false, _) => self.turns.wait(now),
-                (true, true) => CHECKPOINT_IDLE,
-                (true, false) => Duration::MAX,
+            let wait = match &self.journal {
+                _ if !self.large.is_empty() => self.turns.wait(now),
+                Some(journal) => journal.checkpoint_after(),
+                None => Duration::MAX,
             };
             if !wait.is_zero() && !is_ending {
                 select! {

@@ -24,12 +24,15 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use redb::StorageBackend;
 
 use super::schema;
 use super::write_behind::{Moment, WriteBehind};
-use crate::limits::{JOURNAL_RECORD_BYTES_MAX, JOURNAL_STEP_BYTES};
+use crate::limits::{
+    CHECKPOINT_IDLE, CHECKPOINT_LULL, CHECKPOINT_LULL_PART, JOURNAL_RECORD_BYTES_MAX, JOURNAL_STEP_BYTES,
+};
 
 /// Bytes of a block.
 const BLOCK: usize = 4096;
@@ -210,6 +213,19 @@ impl Journal {
         self.file.write(self.len, &zeros)?;
         self.len = len;
         Ok(())
+    }
+
+    /// How long nothing has to come until a checkpoint is made of the committer's own accord.
+    ///
+    /// It takes the committer's time, a millisecond where it is made of a whole half. So one is made in the first lull that
+    /// comes once there is something to write, and not in the middle of what comes then.
+    pub fn checkpoint_after(&self) -> Duration {
+        if self.is_empty() {
+            return Duration::MAX;
+        }
+        let is_worth_it = self.at >= self.half_bytes / CHECKPOINT_LULL_PART;
+        // It would be waited for otherwise.
+        if is_worth_it && self.disk.is_done(self.began) { CHECKPOINT_LULL } else { CHECKPOINT_IDLE }
     }
 
     /// Whether nothing was appended since the last checkpoint.
@@ -635,5 +651,26 @@ mod tests {
         assert_eq!(found(&journal, CHECKPOINT).len(), 16);
         journal.switch().unwrap();
         assert!(journal.has_room_for(&[0; BLOCK + 1]));
+    }
+
+    #[test]
+    fn a_checkpoint_is_made_in_a_lull_once_it_is_worth_one_and_the_one_before_is_on_the_disk() {
+        let (disk, backend) = WriteBehind::new(Box::new(InMemoryBackend::new()), false).unwrap();
+        let link = Link { checkpoint: CHECKPOINT, before: CHECKPOINT - 1, count_before: 0 };
+        let file = Box::new(InMemoryBackend::new());
+        let mut journal = Journal::new(file, Arc::clone(&disk), BYTES, 0, link).unwrap();
+        let part = usize::try_from(BYTES / 2 / CHECKPOINT_LULL_PART).unwrap();
+        assert_eq!(journal.checkpoint_after(), Duration::MAX, "there is nothing to write");
+        append(&mut journal, &vec![1; part - BLOCK - HEADER]);
+        assert_eq!(journal.checkpoint_after(), CHECKPOINT_IDLE);
+        append(&mut journal, b"one more");
+        assert_eq!(journal.checkpoint_after(), CHECKPOINT_LULL);
+        journal.switch().unwrap();
+        journal.begin();
+        journal.behind(|| backend.sync_data().unwrap());
+        append(&mut journal, &vec![1; part]);
+        assert_eq!(journal.checkpoint_after(), CHECKPOINT_IDLE, "the one before is still to be written");
+        journal.work(1);
+        assert_eq!(journal.checkpoint_after(), CHECKPOINT_LULL);
     }
 }

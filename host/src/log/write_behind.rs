@@ -94,6 +94,11 @@ impl WriteBehind {
         state.check()
     }
 
+    /// Whether all is on the disk that was queued before.
+    pub fn is_done(&self, moment: Moment) -> bool {
+        self.state().done >= moment.0
+    }
+
     /// Whether something has failed that was queued.
     ///
     /// # Errors
@@ -158,6 +163,8 @@ impl WriteBehind {
     /// Waits for something to be done.
     fn wait<'s>(&'s self, state: MutexGuard<'s, State>) -> MutexGuard<'s, State> {
         if self.has_thread {
+            // It may not have been told of all that is queued.
+            self.changed.notify_all();
             return self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         drop(state);
@@ -189,10 +196,16 @@ impl WriteBehind {
             state = self.wait(state);
             state.check()?;
         }
+        let operation = operation();
+        // Pages come one after the other, and are of no use before what syncs them: waking the thread for each costs more than
+        // writing them.
+        let is_sync = matches!(operation, Operation::Sync);
         state.bytes += bytes;
-        state.queue.push_back(operation());
+        state.queue.push_back(operation);
         drop(state);
-        self.changed.notify_all();
+        if is_sync {
+            self.changed.notify_all();
+        }
         Ok(true)
     }
 
@@ -419,5 +432,18 @@ mod tests {
             disk.file.read(0, &mut bytes).unwrap();
             assert_eq!(bytes, [0; 4]);
         }
+    }
+
+    #[test]
+    fn a_page_without_a_sync_is_written_for_who_waits() {
+        let (disk, backend) = WriteBehind::new(Box::new(InMemoryBackend::new()), true).unwrap();
+        backend.set_len(4).unwrap();
+        disk.defer(true);
+        backend.write(0, &[1; 4]).unwrap();
+        disk.wait_for(disk.moment()).unwrap();
+        assert!(disk.is_done(disk.moment()));
+        let mut bytes = [0; 4];
+        disk.file.read(0, &mut bytes).unwrap();
+        assert_eq!(bytes, [1; 4]);
     }
 }
