@@ -1,9 +1,10 @@
 //! What a lane works on between two durable states: its rows, what it has read ahead, and the effects of its batch.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::interruption::Interruption;
-use super::lane::Shared;
+use super::lane::{Shared, topic_name};
 use super::machine::{Machine, Missing, Step, Subject};
 use super::merge::{Item, Merge, Next};
 use crate::clock::Timestamp;
@@ -21,6 +22,9 @@ pub(super) struct Desk {
     epoch: u64,
     merge: Merge,
     context: Option<LaneContext>,
+    /// The topics' names, in memory of its own: each delivery counts who holds on to its name, and lanes on several threads
+    /// would take that count from each other all the time.
+    names: BTreeMap<TopicId, Arc<str>>,
 }
 
 /// What to do next, with the event that it is about.
@@ -38,8 +42,9 @@ impl Desk {
     pub(super) fn open(shared: &Arc<Shared>, lane: LaneId) -> Result<Self, Interruption> {
         let Lane { epoch, progress, held } = shared.log.lane(lane)?;
         let machine = Machine::new(Arc::clone(&shared.config), lane.partition, progress, held);
-        let mut desk =
-            Self { machine, shared: Arc::clone(shared), lane, epoch, merge: Merge::new([]), context: None };
+        let names = shared.topics.iter().map(|(topic, name)| (*topic, Arc::from(&**name))).collect();
+        let (shared, merge) = (Arc::clone(shared), Merge::new([]));
+        let mut desk = Self { machine, shared, lane, epoch, merge, context: None, names };
         desk.rewind();
         Ok(desk)
     }
@@ -181,16 +186,21 @@ impl Desk {
 
     fn settle_missing(&mut self, now: Timestamp) {
         if let Some((topic, Item::Missing { offset, offset_last, failure })) = self.merge.take() {
-            let missing = Missing { topic, topic_name: self.shared.topic_name(topic), offset, offset_last };
+            let missing = Missing { topic, topic_name: self.topic_name(topic), offset, offset_last };
             self.machine.missing(&missing, failure, now);
         }
+    }
+
+    /// A topic's name. A held event may be of one that is none of the consumer's any more.
+    fn topic_name(&self, topic: TopicId) -> Arc<str> {
+        self.names.get(&topic).cloned().unwrap_or_else(|| topic_name(&self.shared.log, topic))
     }
 
     fn fresh_subject(&self, topic: TopicId, event: &Stored) -> Subject {
         Subject {
             target: Target::Fresh(topic, event.offset),
             topic,
-            topic_name: self.shared.topic_name(topic),
+            topic_name: self.topic_name(topic),
             offset: event.offset,
             commit: event.commit,
             appended: event.appended,
@@ -211,7 +221,7 @@ impl Desk {
         let subject = Subject {
             target: Target::Held(id),
             topic: held.topic,
-            topic_name: self.shared.topic_name(held.topic),
+            topic_name: self.topic_name(held.topic),
             offset: held.offset,
             commit: held.commit,
             appended: held.appended,

@@ -35,13 +35,6 @@ pub(super) struct Shared {
     pub board: Board,
 }
 
-impl Shared {
-    /// A topic's name. A held event may be of one that is none of the consumer's any more.
-    pub(super) fn topic_name(&self, topic: TopicId) -> Arc<str> {
-        self.topics.get(&topic).cloned().unwrap_or_else(|| topic_name(&self.log, topic))
-    }
-}
-
 /// What a consumer tells its lanes.
 #[derive(Clone)]
 pub(super) struct Control {

@@ -138,7 +138,7 @@ impl Launch {
     fn store(&self, log: Arc<LaneLog>) -> Store<Host> {
         let mut resources = ResourceTable::new();
         resources.set_max_capacity(WASI_RESOURCES_MAX);
-        let pulse = self.shared.ticker.pulse().clone();
+        let pulse = self.shared.ticker.pulse();
         let host = Host {
             context: None,
             consumer: Arc::clone(&self.options.consumer),

@@ -1,7 +1,7 @@
 //! The epoch's ticker: what cuts a guest's execution into slices.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle, Thread};
 
@@ -20,12 +20,26 @@ pub(super) struct Ticker {
 
 /// What the ticker shares with those who run guests.
 #[derive(Clone)]
-pub(super) struct Pulse(Arc<Shared>);
+pub(super) struct Pulse {
+    shared: Arc<Shared>,
+    /// Which of the counters of running guests is counted in.
+    counter: usize,
+}
+
+/// Counters of running guests: guests on several threads would take a single one from each other at each delivery.
+const COUNTERS: usize = 16;
+
+/// A counter on a cache line of its own.
+#[derive(Default)]
+#[repr(align(128))]
+struct Counter(AtomicU64);
 
 #[derive(Default)]
 struct Shared {
     ticks: AtomicU64,
-    running: AtomicU64,
+    running: [Counter; COUNTERS],
+    /// How many pulses were handed out.
+    pulses: AtomicUsize,
     parked: AtomicBool,
     stopped: AtomicBool,
     thread: OnceLock<Thread>,
@@ -36,22 +50,25 @@ pub(super) struct Running(Pulse);
 
 impl Ticker {
     pub(super) fn start(engine: &Engine) -> io::Result<Self> {
-        let pulse = Pulse(Arc::default());
-        let (weak, shared) = (engine.weak(), Arc::clone(&pulse.0));
+        let pulse = Pulse { shared: Arc::default(), counter: 0 };
+        let (weak, shared) = (engine.weak(), Arc::clone(&pulse.shared));
         let handle =
             thread::Builder::new().name("tidegate-epoch".to_owned()).spawn(move || shared.tick(&weak))?;
         Ok(Self { pulse, thread: Some(handle) })
     }
 
-    pub(super) fn pulse(&self) -> &Pulse {
-        &self.pulse
+    /// A pulse for an instance.
+    pub(super) fn pulse(&self) -> Pulse {
+        let shared = &self.pulse.shared;
+        let counter = shared.pulses.fetch_add(1, Ordering::Relaxed) % COUNTERS;
+        Pulse { shared: Arc::clone(shared), counter }
     }
 }
 
 impl Drop for Ticker {
     fn drop(&mut self) {
         let Some(thread) = self.thread.take() else { return };
-        self.pulse.0.stopped.store(true, Ordering::SeqCst);
+        self.pulse.shared.stopped.store(true, Ordering::SeqCst);
         thread.thread().unpark();
         // The thread runs nothing that can panic; there is nobody to tell if it did.
         let _ = thread.join();
@@ -61,8 +78,8 @@ impl Drop for Ticker {
 impl Pulse {
     /// Says that a guest runs.
     pub(super) fn run(&self) -> Running {
-        let shared = &self.0;
-        shared.running.fetch_add(1, Ordering::SeqCst);
+        let shared = &self.shared;
+        shared.running[self.counter].0.fetch_add(1, Ordering::SeqCst);
         if shared.parked.load(Ordering::SeqCst)
             && let Some(thread) = shared.thread.get()
         {
@@ -73,23 +90,27 @@ impl Pulse {
 
     /// Ticks since the ticker started; only while a guest runs do they pass.
     pub(super) fn ticks(&self) -> u64 {
-        self.0.ticks.load(Ordering::Relaxed)
+        self.shared.ticks.load(Ordering::Relaxed)
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.0.0.running.fetch_sub(1, Ordering::SeqCst);
+        self.0.shared.running[self.0.counter].0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
 impl Shared {
+    fn is_running(&self) -> bool {
+        self.running.iter().any(|counter| counter.0.load(Ordering::SeqCst) > 0)
+    }
+
     fn tick(&self, engine: &EngineWeak) {
         // Set before `parked` ever is, and so always there for who finds `parked` set.
         let _ = self.thread.set(thread::current());
         let mut idle = 0;
         while !self.stopped.load(Ordering::SeqCst) {
-            idle = if self.running.load(Ordering::SeqCst) == 0 { idle + 1 } else { 0 };
+            idle = if self.is_running() { 0 } else { idle + 1 };
             if idle > IDLE_TICKS {
                 self.park();
                 idle = 0;
@@ -105,7 +126,7 @@ impl Shared {
     /// round: so one of the two sees the other's write.
     fn park(&self) {
         self.parked.store(true, Ordering::SeqCst);
-        if self.running.load(Ordering::SeqCst) == 0 && !self.stopped.load(Ordering::SeqCst) {
+        if !self.is_running() && !self.stopped.load(Ordering::SeqCst) {
             thread::park();
         }
         self.parked.store(false, Ordering::SeqCst);
@@ -127,16 +148,16 @@ mod tests {
     fn it_ticks_while_a_guest_runs_and_rests_when_none_does() {
         let engine = Engine::default();
         let ticker = Ticker::start(&engine).unwrap();
-        let pulse = ticker.pulse().clone();
+        let pulse = ticker.pulse();
         for _ in 0..2 {
             let running = pulse.run();
             let before = pulse.ticks();
             until(|| pulse.ticks() > before + u64::from(IDLE_TICKS));
-            assert!(!pulse.0.parked.load(Ordering::SeqCst));
+            assert!(!pulse.shared.parked.load(Ordering::SeqCst));
             drop(running);
-            until(|| pulse.0.parked.load(Ordering::SeqCst));
+            until(|| pulse.shared.parked.load(Ordering::SeqCst));
         }
-        let thread = Arc::downgrade(&pulse.0);
+        let thread = Arc::downgrade(&pulse.shared);
         drop((ticker, pulse));
         assert!(thread.upgrade().is_none(), "the thread has ended with the ticker");
     }
