@@ -71,15 +71,19 @@ pub const JOURNAL_RECORD_BYTES_MAX: usize = 512 << 10;
 /// Pages of a checkpoint that wait to be written: more than that, and the committer waits. Several times what a journal of the
 /// usual size comes to.
 pub const WRITE_BEHIND_BYTES_MAX: usize = 64 << 20;
+/// Pages at which the thread that writes them is woken before there is a sync of them: who reads looks through what waits.
+pub const WRITE_BEHIND_WAKE_BYTES: usize = 1 << 20;
 /// By how much the journal's file grows at a time.
 pub const JOURNAL_STEP_BYTES: u64 = 256 << 10;
 /// How long nothing has to come before the committer makes a checkpoint of its own accord: what is behind the last record
 /// of a journal then tells that it is whole, and opening after a crash has nothing to do again.
 pub const CHECKPOINT_IDLE: Duration = Duration::from_secs(1);
-/// A part of a half of the journal: where so much was appended, a checkpoint is made as soon as nothing comes for this long,
-/// which the system makes some 60 µs of. A publisher that is alone comes again before that.
+/// A part of a half of the journal: where so much was appended, a checkpoint is made in the next lull.
 pub const CHECKPOINT_LULL_PART: u64 = 4;
-/// See [`CHECKPOINT_LULL_PART`].
+/// More than so much was appended only where the journal was made large: a checkpoint of it would be no matter of a lull.
+pub const CHECKPOINT_LULL_BYTES_MAX: u64 = 1 << 20;
+/// What counts as a lull, of which the system makes some 60 µs. Somebody alone who publishes in this process one event after
+/// the other comes again before that.
 pub const CHECKPOINT_LULL: Duration = Duration::from_micros(10);
 /// Free space that publishing leaves on the disk, so that a full disk still allows deleting and saying so.
 pub const FREE_BYTES_MIN: u64 = 32 << 20;

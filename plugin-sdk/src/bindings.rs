@@ -214,7 +214,8 @@ pub mod tidegate {
             #[allow(unused_unsafe, clippy::all)]
             /// The next delivery, once there is one. With the call goes the outcome of the delivery before: its effects (state,
             /// published events, progress) commit together when it is ok; a failure, a trap or a missed deadline leaves none of
-            /// them behind. The first call says ok of nothing.
+            /// them behind, and takes the instance with it: the call doesn't come back. The first call says ok of nothing. Outside of
+            /// `worker.run` this traps.
             ///
             /// The delivery is `types.delivery` as bytes, so that it crosses the border in one piece. Numbers are little-endian:
             ///
@@ -223,7 +224,7 @@ pub mod tidegate {
             ///                  ends 8 * u32, texts, extensions * extension, data
             ///     extension := case u8, name-len u32, value-len u32, name, value
             ///
-            /// `texts` are topic, id, source, type, subject, time, datacontenttype and dataschema, one after the other, in UTF-8,
+            /// Texts that are not there have no bytes. `texts` are topic, id, source, type, subject, time, datacontenttype and dataschema, one after the other, in UTF-8,
             /// and `ends` says where each ends, counted from the first one's start. Bits 0 to 3 of `present` say which of the last
             /// four the event has. `data-case` is 0 for none, else 1 more than the place of the variant's case in `types.data`; data
             /// goes to the record's end. An extension's `case` is that of `types.attribute`, from 0; its value is a byte for

@@ -1,6 +1,6 @@
 //! The adapter between the contract's bindings and the words of this crate.
 
-use std::{sync::Once, time::Duration};
+use std::{mem, sync::Once, time::Duration};
 
 pub use crate::bindings::exports::tidegate::plugin::{
     plugin::{Description, Guest as DescribeGuest},
@@ -29,7 +29,7 @@ pub fn describe<C: Consumer>(version: &str) -> Description {
 /// Answers the contract's `run`: works on deliveries for as long as the instance lives.
 pub fn run<C: Consumer>() {
     log_panics();
-    let mut worker = Worker { consumer: C::default(), last: None };
+    let mut worker = Worker::<C>::default();
     let mut outcome = Ok(());
     loop {
         let record = deliveries::next(outcome.as_ref().copied());
@@ -40,37 +40,30 @@ pub fn run<C: Consumer>() {
     }
 }
 
-struct Worker<C: Consumer> {
+#[derive(Default)]
+struct Worker<C> {
     consumer: C,
-    /// The last delivery that was read: its strings are used again.
-    last: Option<Delivery<C::Data>>,
+    /// What is left of the last delivery: its strings are used again.
+    last: Delivery<()>,
 }
 
 impl<C: Consumer> Worker<C> {
     fn work(&mut self, record: Vec<u8>) -> Result<Result<(), Failure>, Malformed> {
-        let delivery = match &mut self.last {
-            Some(last) => {
-                let place = record::envelope(&record, last)?;
-                if !wants::<C>(&last.event.event_type) {
-                    return Ok(Ok(()));
-                }
-                let data = record::data(record, place)?;
-                C::Data::decode(data, last.event.datacontenttype.as_deref()).map(|data| {
-                    last.event.data = data;
-                    &*last
-                })
+        let place = record::envelope(&record, &mut self.last)?;
+        let event = &self.last.event;
+        if !wants::<C>(&event.event_type) {
+            return Ok(Ok(()));
+        }
+        let decoded = C::Data::decode(record::data(record, place)?, event.datacontenttype.as_deref());
+        let decoded = decoded.map(|data| mem::take(&mut self.last).with_data(data));
+        Ok(match decoded {
+            Ok(delivery) => {
+                let outcome = handle(&mut self.consumer, Ok(&delivery), &mut Bus);
+                self.last = delivery.with_data(());
+                outcome
             }
-            none => {
-                let mut first = Delivery::default();
-                let place = record::envelope(&record, &mut first)?;
-                if !wants::<C>(&first.event.event_type) {
-                    return Ok(Ok(()));
-                }
-                first.event.data = record::data(record, place)?;
-                first.decode().map(|first| &*none.insert(first))
-            }
-        };
-        Ok(handle(&mut self.consumer, delivery, &mut Bus))
+            Err(failure) => handle(&mut self.consumer, Err(failure), &mut Bus),
+        })
     }
 }
 

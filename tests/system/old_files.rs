@@ -54,7 +54,7 @@ fn formats() -> std::ops::RangeInclusive<u32> {
 fn there_is_a_file_of_every_format_and_a_component_of_every_contract() {
     let missing: Vec<_> = formats()
         .map(|format| format!("format-{format}/tidegate.redb"))
-        .chain([format!("contract-{}/counter.wasm", probe::contract_version())])
+        .chain([format!("contract-{}/counter-pull.wasm", probe::contract_version())])
         .filter(|file| !fixtures().join(file).is_file())
         .collect();
     assert!(missing.is_empty(), "tests/fixtures/README.md says how to make {missing:?}");
@@ -138,19 +138,29 @@ fn what_later_formats_have_is_there_in_their_files_and_can_be_begun_in_older_one
     }
 }
 
-fn plugin() -> PluginConfig {
-    PluginConfig::new(fixtures().join("contract-0.1.0/counter.wasm"))
+fn plugin(component: &str) -> PluginConfig {
+    PluginConfig::new(fixtures().join("contract-0.1.0").join(component))
         .grants(Grants::nothing().publish("out").state())
         .settings(r#"{"topic":"out"}"#)
 }
 
 #[test]
-fn a_component_of_contract_0_1_0_runs() {
+fn a_component_of_contract_0_1_0_that_is_called_runs() {
+    runs("counter.wasm");
+}
+
+#[test]
+fn a_component_of_contract_0_1_0_that_fetches_its_deliveries_runs() {
+    runs("counter-pull.wasm");
+}
+
+#[track_caller]
+fn runs(component: &str) {
     let folder = TempDir::new().unwrap();
     let (bus, _) = open(folder.path());
     topic(&bus, "in");
     topic(&bus, "out");
-    bus.subscribe_plugin("counter", at_once(), plugin()).unwrap();
+    bus.subscribe_plugin("counter", at_once(), plugin(component)).unwrap();
     for id in ["a", "b"] {
         bus.publish("in", event(id, "k")).unwrap();
     }

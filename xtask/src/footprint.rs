@@ -45,10 +45,15 @@ pub fn measure(workspace: &Workspace) -> Result<()> {
         let crates = crates(workspace, build)?;
         let took = took(workspace, build, &folder)?;
         let binary = folder.join("release").join(format!("tidegate{}", std::env::consts::EXE_SUFFIX));
-        let bytes = fs::metadata(&binary).ok().map(|binary| binary.len());
+        let bytes = if build.target == "--lib" {
+            "-".to_owned()
+        } else {
+            let binary =
+                fs::metadata(&binary).with_context(|| format!("{} is not there", binary.display()))?;
+            largest = largest.max(binary.len());
+            binary.len().to_string()
+        };
         remove(&folder)?;
-        largest = largest.max(bytes.unwrap_or_default());
-        let bytes = bytes.map_or_else(|| "-".to_owned(), |bytes| bytes.to_string());
         println!("{:<48} {crates:>7} {:>9.0} {bytes:>12}", build.what, took.as_secs_f64());
     }
     anyhow::ensure!(

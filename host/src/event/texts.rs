@@ -85,3 +85,32 @@ fn layout(lens: [Option<usize>; COUNT]) -> ([usize; COUNT], u8) {
     });
     (ends, present)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_given_back_by_their_places() {
+        let texts = [Some("1"), Some("/s"), Some("t"), None, Some(""), Some("a/b"), None];
+        let bytes = texts.map(|text| text.map(str::as_bytes));
+        for made in [Texts::new(texts), Texts::from_bytes(bytes).unwrap()] {
+            assert_eq!(std::array::from_fn(|at| made.get(at)), texts);
+            assert_eq!((made.all(), made.present()), ("1/sta/b", 0b011_0111));
+            let names = "id".len() + "source".len() + "type".len() + "time".len() + "datacontenttype".len();
+            assert_eq!(made.size(), names + "1/sta/b".len());
+        }
+    }
+
+    #[test]
+    fn what_is_text_only_together_with_its_neighbour_is_none() {
+        let (first, second) = (&b"\xc3"[..], &b"\xa4"[..]);
+        let required = [Some(first), Some(second), Some(&b"t"[..]), None, None, None, None];
+        assert!(Texts::from_bytes(required).is_none());
+        let plain = Some(&b"a"[..]);
+        let optional = [plain, plain, plain, Some(first), Some(second), None, None];
+        assert!(Texts::from_bytes(optional).is_none());
+        let apart = [plain, plain, plain, Some(first), None, Some(second), None];
+        assert!(Texts::from_bytes(apart).is_none());
+    }
+}

@@ -31,7 +31,8 @@ use redb::StorageBackend;
 use super::schema;
 use super::write_behind::{Moment, WriteBehind};
 use crate::limits::{
-    CHECKPOINT_IDLE, CHECKPOINT_LULL, CHECKPOINT_LULL_PART, JOURNAL_RECORD_BYTES_MAX, JOURNAL_STEP_BYTES,
+    CHECKPOINT_IDLE, CHECKPOINT_LULL, CHECKPOINT_LULL_BYTES_MAX, CHECKPOINT_LULL_PART,
+    JOURNAL_RECORD_BYTES_MAX, JOURNAL_STEP_BYTES,
 };
 
 /// Bytes of a block.
@@ -223,9 +224,13 @@ impl Journal {
         if self.is_empty() {
             return Duration::MAX;
         }
-        let is_worth_it = self.at >= self.half_bytes / CHECKPOINT_LULL_PART;
+        let worth = self.half_bytes / CHECKPOINT_LULL_PART..=CHECKPOINT_LULL_BYTES_MAX;
         // It would be waited for otherwise.
-        if is_worth_it && self.disk.is_done(self.began) { CHECKPOINT_LULL } else { CHECKPOINT_IDLE }
+        if worth.contains(&self.at) && self.disk.is_done(self.began) {
+            CHECKPOINT_LULL
+        } else {
+            CHECKPOINT_IDLE
+        }
     }
 
     /// Whether nothing was appended since the last checkpoint.

@@ -13,7 +13,7 @@ use std::thread::JoinHandle;
 
 use redb::{BackendError, StorageBackend};
 
-use crate::limits::WRITE_BEHIND_BYTES_MAX;
+use crate::limits::{WRITE_BEHIND_BYTES_MAX, WRITE_BEHIND_WAKE_BYTES};
 
 /// See the module. Shared by redb, the committer and the thread that writes.
 #[derive(Debug)]
@@ -197,13 +197,14 @@ impl WriteBehind {
             state.check()?;
         }
         let operation = operation();
-        // Pages come one after the other, and are of no use before what syncs them: waking the thread for each costs more than
-        // writing them.
-        let is_sync = matches!(operation, Operation::Sync);
+        // Pages come one after the other, and are of little use before what syncs them: waking the thread for each costs more
+        // than writing them.
+        let is_page = matches!(operation, Operation::Write(..));
         state.bytes += bytes;
         state.queue.push_back(operation);
+        let wakes = !is_page || state.bytes >= WRITE_BEHIND_WAKE_BYTES;
         drop(state);
-        if is_sync {
+        if wakes {
             self.changed.notify_all();
         }
         Ok(true)
@@ -431,6 +432,29 @@ mod tests {
             let mut bytes = [7; 4];
             disk.file.read(0, &mut bytes).unwrap();
             assert_eq!(bytes, [0; 4]);
+        }
+    }
+
+    /// Whether it comes to be, of a thread that has nothing else to do.
+    fn comes(is_so: impl Fn() -> bool) -> bool {
+        (0..1_000_000).any(|_| {
+            std::thread::yield_now();
+            is_so()
+        })
+    }
+
+    #[test]
+    fn a_sync_wakes_the_thread_and_so_do_many_pages() {
+        let (disk, backend) = WriteBehind::new(Box::new(InMemoryBackend::new()), true).unwrap();
+        let many = vec![1; WRITE_BEHIND_WAKE_BYTES];
+        backend.set_len(many.len() as u64).unwrap();
+        disk.defer(true);
+        for _ in 0..20 {
+            backend.write(0, &[1; 4]).unwrap();
+            backend.sync_data().unwrap();
+            assert!(comes(|| disk.is_done(disk.moment())));
+            backend.write(0, &many).unwrap();
+            assert!(comes(|| disk.is_done(disk.moment())));
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use wasmtime::UpdateDeadline;
 
-use super::ticker::{Pulse, Running};
+use super::ticker::Pulse;
 use crate::limits::EPOCH_TICK;
 
 /// Counts the ticks in which a guest executes. Between two slices other tasks run, and their time doesn't count.
@@ -36,11 +36,6 @@ impl Deadline {
     /// What it is counted by.
     pub(super) fn pulse(&self) -> &Pulse {
         &self.pulse
-    }
-
-    /// Says that the guest runs, for as long as the answer lives.
-    pub(super) fn run(&self) -> Running {
-        self.pulse.run()
     }
 
     /// Whether the deadline has passed.

@@ -109,7 +109,8 @@ pub(super) async fn call<T>(
     let host = store.data_mut();
     host.start_clocks(now, time);
     let clock = host.clock.clone();
-    let _running = host.deadline.run();
+    let pulse = host.deadline.pulse().clone();
+    let _running = pulse.run();
     store.set_epoch_deadline(1);
     let ended = {
         let mut call = pin!(call(store));

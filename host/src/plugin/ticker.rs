@@ -46,7 +46,7 @@ struct Shared {
 }
 
 /// As long as this lives, the epoch advances.
-pub(super) struct Running(Pulse);
+pub(super) struct Running<'a>(&'a Pulse);
 
 impl Ticker {
     pub(super) fn start(engine: &Engine) -> io::Result<Self> {
@@ -77,7 +77,7 @@ impl Drop for Ticker {
 
 impl Pulse {
     /// Says that a guest runs.
-    pub(super) fn run(&self) -> Running {
+    pub(super) fn run(&self) -> Running<'_> {
         let shared = &self.shared;
         shared.running[self.counter].0.fetch_add(1, Ordering::SeqCst);
         if shared.parked.load(Ordering::SeqCst)
@@ -85,7 +85,7 @@ impl Pulse {
         {
             thread.unpark();
         }
-        Running(self.clone())
+        Running(self)
     }
 
     /// Ticks since the ticker started; only while a guest runs do they pass.
@@ -94,7 +94,7 @@ impl Pulse {
     }
 }
 
-impl Drop for Running {
+impl Drop for Running<'_> {
     fn drop(&mut self) {
         self.0.shared.running[self.0.counter].0.fetch_sub(1, Ordering::SeqCst);
     }
@@ -148,17 +148,17 @@ mod tests {
     fn it_ticks_while_a_guest_runs_and_rests_when_none_does() {
         let engine = Engine::default();
         let ticker = Ticker::start(&engine).unwrap();
-        let pulse = ticker.pulse();
-        for _ in 0..2 {
+        let pulses: Vec<_> = (0..=COUNTERS).map(|_| ticker.pulse()).collect();
+        for pulse in &pulses {
             let running = pulse.run();
             let before = pulse.ticks();
-            until(|| pulse.ticks() > before + u64::from(IDLE_TICKS));
+            until(|| pulse.ticks() > before + 2 * u64::from(IDLE_TICKS));
             assert!(!pulse.shared.parked.load(Ordering::SeqCst));
             drop(running);
             until(|| pulse.shared.parked.load(Ordering::SeqCst));
         }
-        let thread = Arc::downgrade(&pulse.shared);
-        drop((ticker, pulse));
+        let thread = Arc::downgrade(&ticker.pulse.shared);
+        drop((ticker, pulses));
         assert!(thread.upgrade().is_none(), "the thread has ended with the ticker");
     }
 }

@@ -133,6 +133,9 @@ impl Instance for Worker {
 
 impl Ended {
     fn failure(self) -> Failure {
+        if let Some(unavailable) = &self.store.data().unavailable {
+            return Failure::transient("state-unavailable", unavailable.to_string());
+        }
         match self.outcome {
             Err(error) => failure(&error, self.store.data()),
             Ok(()) => Failure::new(

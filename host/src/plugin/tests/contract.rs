@@ -89,7 +89,7 @@ async fn a_component_with_one_export_of_the_contract_is_told_which_is_missing() 
 #[tokio::test]
 async fn an_export_of_the_right_name_and_the_wrong_type_is_refused() {
     for interface in ["worker", "handler"] {
-        // The plugin's own export is right in the one, so that it is not what the refusal is for.
+        // There is a `describe`, so that it is not what the refusal is for.
         let text = format!(
             r#"(component (instance $i)
                 (component $describing (import "f" (func $f)) (export "describe" (func $f)))
@@ -103,6 +103,18 @@ async fn an_export_of_the_right_name_and_the_wrong_type_is_refused() {
         let error = refused_text(&text).await;
         assert!(matches!(error, LoadError::Contract(_)), "{error}");
         assert!(error.to_string().contains(interface), "{error}");
+        let typed = text.replace(
+            r#"(export "tidegate:plugin/worker@0.1.0" (instance $i))"#,
+            r#"(component $running (import "f" (func $f (param "a" u32))) (export "run" (func $f)))
+               (core module $n (func (export "f") (param i32)))
+               (core instance $n (instantiate $n))
+               (func $g (param "a" u32) (canon lift (core func $n "f")))
+               (instance $r (instantiate $running (with "f" (func $g))))
+               (export "tidegate:plugin/worker@0.1.0" (instance $r))"#,
+        );
+        assert_eq!(typed == text, interface == "handler");
+        let error = refused_text(&typed).await;
+        assert!(matches!(error, LoadError::Contract(_)), "a parameter too many: {error}");
     }
 }
 

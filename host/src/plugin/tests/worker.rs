@@ -89,6 +89,24 @@ async fn each_delivery_has_a_deadline_of_its_own() {
 }
 
 #[tokio::test]
+async fn time_that_deliveries_take_together_is_bounded_by_no_deadline() {
+    // Each sleeps for more than half of the 100 ms that it may take.
+    let guest = Guest {
+        parts: r#"
+          (import "wasi:clocks/monotonic-clock@0.2.0" "subscribe-duration" (func $timer (param i64) (result i32)))
+          (import "wasi:io/poll@0.2.0" "[method]pollable.block" (func $block (param i32)))"#,
+        handle: "(call $block (call $timer (i64.const 60000000))) (i32.const 256)",
+        wasi: true,
+        fetches: true,
+        ..Guest::default()
+    };
+    let mut lane = Lane::new(&load(&guest, all()).await.unwrap(), all(), state()).await;
+    for attempt in 1..5 {
+        lane.deliver(&delivery(attempt)).await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn a_guest_that_sleeps_past_its_deadline_gives_the_context_back() {
     let guest = Guest {
         parts: r#"
@@ -132,6 +150,14 @@ async fn state_that_cannot_be_read_fails_the_delivery_whatever_the_guest_makes_o
     let mut lane = Lane::new(&load(&guest, all()).await.unwrap(), all(), State(None)).await;
     let failure = lane.deliver(&delivery(1)).await.unwrap_err();
     assert_eq!((failure.kind, failure.code.as_str()), (FailureKind::Transient, "state-unavailable"));
+}
+
+#[tokio::test]
+async fn a_guest_that_gives_up_on_state_that_cannot_be_read_has_failed_for_that() {
+    let handle = "(call $get (i32.const 64) (i32.const 5) (i32.const 1024)) (i32.const 0)";
+    let guest = Guest { parts: STATE, handle, fetches: true, ..Guest::default() };
+    let mut lane = Lane::new(&load(&guest, all()).await.unwrap(), all(), State(None)).await;
+    assert_eq!(lane.deliver(&delivery(1)).await.unwrap_err().code, "state-unavailable");
 }
 
 #[tokio::test]
