@@ -210,6 +210,15 @@ impl WriteBehind {
         Ok(true)
     }
 
+    /// Looks at the file's length again, where nothing is queued: until it was locked, another process may have changed it.
+    fn measure(&self) -> io::Result<()> {
+        let mut state = self.state();
+        if state.queue.is_empty() {
+            state.len = self.file.len()?;
+        }
+        Ok(())
+    }
+
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let queued: Vec<(u64, Arc<[u8]>)> = {
             let state = self.state();
@@ -310,19 +319,25 @@ impl StorageBackend for Backend {
     }
 
     fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
-        self.disk.file.try_lock_range(start, end)
+        let is_locked = self.disk.file.try_lock_range(start, end)?;
+        self.disk.measure()?;
+        Ok(is_locked)
     }
 
     fn try_lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
-        self.disk.file.try_lock_shared_range(start, end)
+        let is_locked = self.disk.file.try_lock_shared_range(start, end)?;
+        self.disk.measure()?;
+        Ok(is_locked)
     }
 
     fn lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        self.disk.file.lock_range(start, end)
+        self.disk.file.lock_range(start, end)?;
+        Ok(self.disk.measure()?)
     }
 
     fn lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        self.disk.file.lock_shared_range(start, end)
+        self.disk.file.lock_shared_range(start, end)?;
+        Ok(self.disk.measure()?)
     }
 
     fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
@@ -433,6 +448,47 @@ mod tests {
             disk.file.read(0, &mut bytes).unwrap();
             assert_eq!(bytes, [0; 4]);
         }
+    }
+
+    /// A file that another process has open, too.
+    #[derive(Debug)]
+    struct Shared(Arc<InMemoryBackend>);
+
+    impl StorageBackend for Shared {
+        fn len(&self) -> io::Result<u64> {
+            self.0.len()
+        }
+
+        fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+            self.0.read(offset, out)
+        }
+
+        fn set_len(&self, len: u64) -> io::Result<()> {
+            self.0.set_len(len)
+        }
+
+        fn sync_data(&self) -> io::Result<()> {
+            self.0.sync_data()
+        }
+
+        fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+            self.0.write(offset, data)
+        }
+
+        fn try_lock_range(&self, _: Bound<u64>, _: Bound<u64>) -> Result<bool, BackendError> {
+            Ok(true)
+        }
+    }
+
+    #[test]
+    fn a_file_that_another_process_made_longer_before_it_was_locked_is_as_long() {
+        let file = Arc::new(InMemoryBackend::new());
+        file.set_len(4).unwrap();
+        let (_, backend) = WriteBehind::new(Box::new(Shared(Arc::clone(&file))), false).unwrap();
+        file.set_len(8).unwrap();
+        assert!(backend.try_lock_range(Bound::Unbounded, Bound::Unbounded).unwrap());
+        assert_eq!(backend.len().unwrap(), 8);
+        assert_eq!(read(&backend, 4, 4), [0; 4]);
     }
 
     /// Whether it comes to be, of a thread that has nothing else to do.
