@@ -265,10 +265,12 @@ impl LaneContext {
         }
     }
 
+    /// Whether it is away.
     pub(crate) fn is_lent(&self) -> bool {
         self.0.is_none()
     }
 
+    /// Brings it back.
     pub(crate) fn put_back(&mut self, context: Box<Context>) {
         self.0 = Some(context);
     }

@@ -224,8 +224,8 @@ pub mod tidegate {
             ///                  ends 8 * u32, texts, extensions * extension, data
             ///     extension := case u8, name-len u32, value-len u32, name, value
             ///
-            /// Texts that are not there have no bytes. `texts` are topic, id, source, type, subject, time, datacontenttype and dataschema, one after the other, in UTF-8,
-            /// and `ends` says where each ends, counted from the first one's start. Bits 0 to 3 of `present` say which of the last
+            /// `texts` are topic, id, source, type, subject, time, datacontenttype and dataschema, one after the other, in UTF-8,
+            /// and `ends` says where each ends, counted from the first one's start; those that are not there have no bytes. Bits 0 to 3 of `present` say which of the last
             /// four the event has. `data-case` is 0 for none, else 1 more than the place of the variant's case in `types.data`; data
             /// goes to the record's end. An extension's `case` is that of `types.attribute`, from 0; its value is a byte for
             /// `boolean`, four for `integer`, and the text or the bytes for all others. A reader passes over `reserved`.

@@ -56,14 +56,11 @@ impl<C: Consumer> Worker<C> {
         }
         let decoded = C::Data::decode(record::data(record, place)?, event.datacontenttype.as_deref());
         let decoded = decoded.map(|data| mem::take(&mut self.last).with_data(data));
-        Ok(match decoded {
-            Ok(delivery) => {
-                let outcome = handle(&mut self.consumer, Ok(&delivery), &mut Bus);
-                self.last = delivery.with_data(());
-                outcome
-            }
-            Err(failure) => handle(&mut self.consumer, Err(failure), &mut Bus),
-        })
+        let outcome = handle(&mut self.consumer, decoded.as_ref().map_err(Failure::clone), &mut Bus);
+        if let Ok(delivery) = decoded {
+            self.last = delivery.with_data(());
+        }
+        Ok(outcome)
     }
 }
 

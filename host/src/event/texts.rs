@@ -1,7 +1,7 @@
 //! The texts of an event's own attributes, in one piece of memory.
 //!
-//! An event is made and dropped for each delivery: a piece of memory for each attribute was a third of what a delivery to a
-//! native handler cost.
+//! An event is made and dropped for each delivery: a piece of memory for each attribute would be a third of what a delivery to
+//! a native handler costs.
 
 /// The attributes that are text, by their place.
 pub(super) const ID: usize = 0;

@@ -678,4 +678,16 @@ mod tests {
         journal.work(1);
         assert_eq!(journal.checkpoint_after(), CHECKPOINT_LULL);
     }
+
+    #[test]
+    fn what_a_large_journal_has_is_no_matter_of_a_lull() {
+        let (disk, _) = WriteBehind::new(Box::new(InMemoryBackend::new()), false).unwrap();
+        let link = Link { checkpoint: CHECKPOINT, before: CHECKPOINT - 1, count_before: 0 };
+        let bytes = 2 * CHECKPOINT_LULL_PART * (CHECKPOINT_LULL_BYTES_MAX - BLOCK as u64);
+        let mut journal = Journal::new(Box::new(InMemoryBackend::new()), disk, bytes, 0, link).unwrap();
+        append(&mut journal, &vec![1; usize::try_from(CHECKPOINT_LULL_BYTES_MAX).unwrap() - BLOCK - HEADER]);
+        assert_eq!(journal.checkpoint_after(), CHECKPOINT_LULL);
+        append(&mut journal, &[1; BLOCK]);
+        assert_eq!(journal.checkpoint_after(), CHECKPOINT_IDLE);
+    }
 }

@@ -404,36 +404,47 @@ mod tests {
         assert_eq!(read(&backend, 0, 4), [2, 2, 1, 1]);
     }
 
-    /// A disk whose first sync fails: another one that works doesn't make up for it.
+    /// A disk that the test has open, too. Its first sync may fail: another one that works doesn't make up for it.
     #[derive(Debug, Default)]
-    struct FailsOnce(InMemoryBackend, AtomicBool);
+    struct Probe {
+        file: Arc<InMemoryBackend>,
+        fails_next: AtomicBool,
+    }
 
-    impl StorageBackend for FailsOnce {
+    impl StorageBackend for Probe {
         fn len(&self) -> io::Result<u64> {
-            self.0.len()
+            self.file.len()
         }
 
         fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-            self.0.read(offset, out)
+            self.file.read(offset, out)
         }
 
         fn set_len(&self, len: u64) -> io::Result<()> {
-            self.0.set_len(len)
+            self.file.set_len(len)
         }
 
         fn sync_data(&self) -> io::Result<()> {
-            if self.1.swap(true, Ordering::Relaxed) { Ok(()) } else { Err(io::ErrorKind::StorageFull.into()) }
+            if self.fails_next.swap(false, Ordering::Relaxed) {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            self.file.sync_data()
         }
 
         fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-            self.0.write(offset, data)
+            self.file.write(offset, data)
+        }
+
+        fn try_lock_range(&self, _: Bound<u64>, _: Bound<u64>) -> Result<bool, BackendError> {
+            Ok(true)
         }
     }
 
     #[test]
     fn behind_what_fails_nothing_is_done_and_everybody_is_told() {
         for has_thread in [false, true] {
-            let (disk, backend) = WriteBehind::new(Box::<FailsOnce>::default(), has_thread).unwrap();
+            let failing = Probe { fails_next: true.into(), ..Probe::default() };
+            let (disk, backend) = WriteBehind::new(Box::new(failing), has_thread).unwrap();
             backend.set_len(4).unwrap();
             disk.defer(true);
             backend.sync_data().unwrap();
@@ -450,41 +461,12 @@ mod tests {
         }
     }
 
-    /// A file that another process has open, too.
-    #[derive(Debug)]
-    struct Shared(Arc<InMemoryBackend>);
-
-    impl StorageBackend for Shared {
-        fn len(&self) -> io::Result<u64> {
-            self.0.len()
-        }
-
-        fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-            self.0.read(offset, out)
-        }
-
-        fn set_len(&self, len: u64) -> io::Result<()> {
-            self.0.set_len(len)
-        }
-
-        fn sync_data(&self) -> io::Result<()> {
-            self.0.sync_data()
-        }
-
-        fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-            self.0.write(offset, data)
-        }
-
-        fn try_lock_range(&self, _: Bound<u64>, _: Bound<u64>) -> Result<bool, BackendError> {
-            Ok(true)
-        }
-    }
-
     #[test]
     fn a_file_that_another_process_made_longer_before_it_was_locked_is_as_long() {
         let file = Arc::new(InMemoryBackend::new());
         file.set_len(4).unwrap();
-        let (_, backend) = WriteBehind::new(Box::new(Shared(Arc::clone(&file))), false).unwrap();
+        let (_, backend) =
+            WriteBehind::new(Box::new(Probe { file: Arc::clone(&file), ..Probe::default() }), false).unwrap();
         file.set_len(8).unwrap();
         assert!(backend.try_lock_range(Bound::Unbounded, Bound::Unbounded).unwrap());
         assert_eq!(backend.len().unwrap(), 8);

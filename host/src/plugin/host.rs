@@ -29,8 +29,6 @@ pub(super) struct Host {
     pub log: Arc<LaneLog>,
     /// How long it may go on.
     pub deadline: Deadline,
-    /// How long a delivery that it fetches may take.
-    pub delivery_time: Duration,
     /// What it may hold.
     pub limiter: Limiter,
     /// Time as WASI shows it.

@@ -146,7 +146,6 @@ impl Launch {
             exchange: None,
             log,
             deadline: Deadline::new(pulse),
-            delivery_time: self.options.limits.deadline,
             limiter: Limiter::new(self.options.limits.memory_bytes),
             clock: GuestClock::default(),
             unavailable: None,

@@ -31,6 +31,7 @@ pub(super) struct Worker {
     /// The call that the guest is in; none once it has ended, or was left in a delivery.
     guest: Option<BoxFuture<'static, Ended>>,
     exchange: Arc<Exchange>,
+    deadline: Duration,
     log: Arc<LaneLog>,
     clock: GuestClock,
     pulse: Pulse,
@@ -65,6 +66,7 @@ enum Passing {
 struct Job {
     record: Vec<u8>,
     now: Timestamp,
+    deadline: Duration,
     context: Box<Context>,
 }
 
@@ -87,14 +89,14 @@ impl Worker {
             let outcome = run.call_async(&mut store, ()).await;
             Ended { store, outcome }
         });
-        Self { guest: Some(guest), exchange, log, clock, pulse, _room: room }
+        Self { guest: Some(guest), exchange, deadline, log, clock, pulse, _room: room }
     }
 
     async fn work(&mut self, delivery: &Delivery, context: &mut LaneContext) -> Result<(), Failure> {
         // However this ends, the guest gives the context back before `lent` takes it from there: it is dropped first.
         let mut lent = Lent { exchange: &self.exchange, log: &self.log, context };
         let mut guest = self.guest.take().ok_or_else(poisoned)?;
-        lent.put(record::encode(delivery), delivery.now);
+        lent.put(record::encode(delivery), delivery.now, self.deadline);
         self.log.begin(delivery);
         let running = self.pulse.run();
         let outcome = poll_fn(|cx| match guest.as_mut().poll(cx) {
@@ -167,8 +169,8 @@ struct Lent<'a> {
 
 impl Lent<'_> {
     /// Hands a delivery over.
-    fn put(&mut self, record: Vec<u8>, now: Timestamp) {
-        *self.exchange.passing() = Passing::Job(Job { record, now, context: self.context.lend() });
+    fn put(&mut self, record: Vec<u8>, now: Timestamp, deadline: Duration) {
+        *self.exchange.passing() = Passing::Job(Job { record, now, deadline, context: self.context.lend() });
     }
 
     /// How the delivery has ended, once it has.
@@ -225,7 +227,7 @@ async fn next(
         None => (context, outcome.map_err(Failure::from)),
     });
     // Nobody has to be woken: whoever puts a job there works on the guest next.
-    let Job { record, now, context } = poll_fn(|_| {
+    let Job { record, now, deadline, context } = poll_fn(|_| {
         let mut passing = exchange.passing();
         if let Some((context, outcome)) = done.take() {
             *passing = Passing::Done(context, outcome);
@@ -242,7 +244,7 @@ async fn next(
     .await;
     let host = store.data_mut();
     host.begin(context);
-    host.start_clocks(now, host.delivery_time);
+    host.start_clocks(now, deadline);
     store.set_epoch_deadline(1);
     Ok((record,))
 }

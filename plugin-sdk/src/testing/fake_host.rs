@@ -221,10 +221,8 @@ impl FakeHost {
         if !wants::<C>(&delivery.event.event_type) {
             return Ok(());
         }
-        let outcome = match delivery.decode() {
-            Ok(delivery) => handle(consumer, Ok(&delivery), self),
-            Err(failure) => handle(consumer, Err(failure), self),
-        };
+        let decoded = delivery.decode();
+        let outcome = handle(consumer, decoded.as_ref().map_err(Failure::clone), self);
         if outcome.is_err() {
             self.state = state;
             self.published.truncate(published);
