@@ -109,6 +109,11 @@ impl BatchBuilder {
         self.events.is_empty() || self.row_bytes() + END + event.record().len() <= BATCH_BYTES_MAX
     }
 
+    /// The number that the event at `index`, counted from 0, has among those of its key.
+    pub fn number(&self, index: u64) -> Option<u64> {
+        self.events.get(usize::try_from(index).ok()?)?.1
+    }
+
     /// How many events it has.
     pub fn count(&self) -> u32 {
         bounded_u32(self.events.len())

@@ -20,8 +20,9 @@ use super::schema::Tables;
 use super::shared::{Health, Shared};
 use super::transaction::Ran;
 use super::turns::Turns;
-use super::txn::{After, Completed, Later, Txn, Verdict, Windows};
-use crate::limits::{BALLAST_BYTES, COMMIT_BYTES_MAX};
+use super::txn::{After, Completed, Txn, Verdict};
+use super::window::Windows;
+use crate::limits::{BALLAST_BYTES, COMMIT_BYTES_MAX, JOURNAL_RECORD_BYTES_MAX};
 
 /// How long the committer waits before it tries again to open a database that failed, while items may still come in
 /// and be refused.
@@ -70,8 +71,10 @@ impl Group {
 
 /// What became of an attempt at a commit.
 enum Attempt {
-    /// It is durable, or there was nothing to write; memory has to do this, and this later.
-    Done(Vec<After>, Vec<Later>),
+    /// It is durable; memory has to do this.
+    Done(Vec<After>),
+    /// There was nothing to write.
+    Idle,
     /// The closure failed and what it wrote was undone, so nothing is written yet.
     Undone,
 }
@@ -268,18 +271,17 @@ impl Committer {
         if group.has_large || !has_closure {
             self.turns.has_taken(now.since(begun), group.has_large, now);
         }
-        let (verdict, later) = match result {
-            Ok(later) => (Verdict::Durable, later),
+        let verdict = match result {
+            Ok(()) => Verdict::Durable,
             Err(fault) => {
                 self.fail();
-                (Verdict::InDoubt(fault), Vec::new())
+                Verdict::InDoubt(fault)
             }
         };
         let answered = group.items.len();
         group.finish(&self.shared, &verdict);
-        for later in later {
-            later(&mut self.windows);
-        }
+        // Nobody need wait for it.
+        self.windows.keep();
         self.delay = CommitDelay::after_answers(answered, self.turns.typical());
     }
 
@@ -319,30 +321,26 @@ impl Committer {
         }
     }
 
-    /// Writes a group and makes it durable: without its closure, if that fails. Returns what is to be done when everybody has
-    /// been told.
+    /// Writes a group and makes it durable: without its closure, if that fails.
     fn write(
         &mut self,
         database: &Database,
         group: &mut Group,
         full: Option<(u64, u64)>,
-    ) -> Result<Vec<Later>, StorageFault> {
+    ) -> Result<(), StorageFault> {
         if group.is_empty() {
-            return Ok(Vec::new());
+            return Ok(());
         }
         let mut attempt = self.attempt(database, group, full, true)?;
         if matches!(attempt, Attempt::Undone) && !group.items.is_empty() {
             attempt = self.attempt(database, group, full, false)?;
         }
-        match attempt {
-            Attempt::Done(after, later) => {
-                for after in after {
-                    after(&self.shared);
-                }
-                Ok(later)
+        if let Attempt::Done(after) = attempt {
+            for after in after {
+                after(&self.shared);
             }
-            Attempt::Undone => Ok(Vec::new()),
         }
+        Ok(())
     }
 
     fn attempt(
@@ -352,13 +350,20 @@ impl Committer {
         full: Option<(u64, u64)>,
         with_closure: bool,
     ) -> Result<Attempt, StorageFault> {
-        let (shared, windows, last, journal) = (&self.shared, &self.windows, self.last, &mut self.journal);
-        let (buffer, bytes_max) = journal.as_mut().map_or_else(Default::default, Journal::record);
-        let redo = Redo::new(buffer, bytes_max);
+        let (shared, windows, last, journal) = (&self.shared, &mut self.windows, self.last, &mut self.journal);
+        let bytes: usize = group.items.iter().map(|item| item.change.bytes()).sum();
+        let redo = match journal {
+            // More than that would not be whole.
+            Some(journal) if bytes <= JOURNAL_RECORD_BYTES_MAX => {
+                let (buffer, bytes_max) = journal.record();
+                Redo::new(buffer, bytes_max)
+            }
+            _ => Redo::off(),
+        };
         // A panic within redb poisons its transaction: it counts as a failed commit, and the database is opened anew.
         let (attempt, last) = storing(|| {
             let mut transaction = database.begin_write()?;
-            let mut txn = Txn::new(Tables::open(&transaction, &redo)?, shared, windows, last);
+            let mut txn = Txn::new(Tables::open(&transaction, &redo)?, shared, &mut *windows, last);
             let mut has_closure = false;
             if let Some(AdmittedClosure { closure, .. }) = group.closure.as_mut().filter(|_| with_closure) {
                 let (ran, returned) = closure.run(txn, &transaction, full);
@@ -378,10 +383,10 @@ impl Committer {
                 item.change.apply(&mut txn)?;
             }
             let is_idle = !has_closure && txn.idle() == group.items.len();
-            let Completed { after, later, last: this } = txn.complete()?;
+            let Completed { after, last: this } = txn.complete()?;
             if is_idle {
                 transaction.abort()?;
-                return Ok((Attempt::Done(Vec::new(), Vec::new()), last));
+                return Ok((Attempt::Idle, last));
             }
             let (record, is_whole) = redo.into_bytes();
             let mode = shared.options.commit;
@@ -409,9 +414,12 @@ impl Committer {
                 }
                 None => open::checkpoint(transaction, mode, None)?,
             }
-            Ok((Attempt::Done(after, later), this))
+            Ok((Attempt::Done(after), this))
         })?;
         self.last = last;
+        if !matches!(attempt, Attempt::Done(_)) {
+            self.windows.undo();
+        }
         Ok(attempt)
     }
 

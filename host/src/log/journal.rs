@@ -186,9 +186,11 @@ impl Journal {
         outcome
     }
 
-    /// Takes back a buffer that was not used.
+    /// Takes back a buffer that was not used, if it is one of [`record`](Self::record).
     pub fn give_back(&mut self, buffer: Vec<u8>) {
-        self.buffer = buffer;
+        if buffer.capacity() > self.buffer.capacity() {
+            self.buffer = buffer;
+        }
     }
 
     /// Whether a checkpoint has failed that was written behind the committer's back.

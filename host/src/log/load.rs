@@ -27,8 +27,7 @@ use super::schema::{
 };
 use super::shared::Shared;
 use super::topics::{Ends, Topic};
-use super::txn::Windows;
-use super::window::{self, Window};
+use super::window::{self, Window, Windows};
 use crate::ids::{ConsumerId, TopicId};
 
 /// What the committer remembers of the database.
@@ -60,7 +59,7 @@ struct Lost {
 pub(super) fn load(shared: &Shared, database: &Database) -> Result<Loaded, ReadError> {
     let read = database.begin_read()?;
     let mut last = find_last(&read)?;
-    let mut windows = Windows::new();
+    let mut windows = Windows::default();
     let (mut topics, mut lost) = find_topics(&read, &mut windows)?;
     let consumers = rows(&read.open_table(CONSUMERS)?, "consumer")?;
     check_counters(&read, &topics, &consumers)?;

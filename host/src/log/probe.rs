@@ -7,7 +7,7 @@ use super::batch::{Batch, BatchBuilder, BatchKey};
 use super::lane_rows::{DeadLetter, Held, LaneCounts, Marked, Progress, Target, Wait};
 use super::new_events::NewEvent;
 use super::schema::{self, ConsumerRow, TopicRow};
-use super::window::{self, Place, Window};
+use super::window::{Place, Window};
 use super::{Attempt, journal, keys, record, redo};
 use crate::clock::Timestamp;
 use crate::config::TopicConfig;
@@ -114,7 +114,10 @@ pub fn sample_rows(event: &Event) -> Vec<Vec<u8>> {
     let failure = Failure::transient("timeout", "no answer came");
     let attempt = Attempt { at, failure: failure.clone(), version: version.clone() };
     let event = Some(std::sync::Arc::new(event.clone()));
-    let place = Place { partition: 3, offset: 17 };
+    let mut window = Window::default();
+    for identity in [[7; 16], [9; 16]] {
+        window.add(identity, Place { partition: 3, offset: 17 });
+    }
     vec![
         schema::encode(0, &TopicRow { name: "orders".into(), config: TopicConfig::new(4), created: at }),
         schema::encode(
@@ -178,6 +181,6 @@ pub fn sample_rows(event: &Event) -> Vec<Vec<u8>> {
                 parked: Some(4),
             },
         ),
-        window::row(at, &[([7; 16], place), ([9; 16], place)]),
+        window.row(at).unwrap_or_default(),
     ]
 }

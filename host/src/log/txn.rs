@@ -1,7 +1,7 @@
 //! One commit in the making: what the items of a group write, and what memory learns once that is durable.
 
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::batch::BatchBuilder;
@@ -15,7 +15,7 @@ use super::read;
 use super::schema::{Tables, meta};
 use super::shared::Shared;
 use super::topics::Topic;
-use super::window::{self, Identity, IdentityMap, IdentitySet, Place, Window};
+use super::window::{Place, Windows};
 use crate::clock::Timestamp;
 use crate::config::Dedup;
 use crate::ids::{LaneId, TopicId};
@@ -64,17 +64,11 @@ pub(super) enum Verdict {
 /// What memory does once the commit is durable, before anybody is told.
 pub(super) type After = Box<dyn FnOnce(&Shared)>;
 
-/// What the committer does for itself once everybody has been told.
-pub(super) type Later = Box<dyn FnOnce(&mut Windows)>;
-
-/// The deduplication windows, owned by the committer.
-pub(super) type Windows = HashMap<TopicId, Window>;
-
 /// A write transaction with its tables open.
 pub(super) struct Txn<'t> {
     pub tables: Tables<'t>,
     pub shared: &'t Shared,
-    pub windows: &'t Windows,
+    windows: &'t mut Windows,
     /// The commit's time.
     pub now: Timestamp,
     /// The commit's number, if it adds events.
@@ -82,11 +76,11 @@ pub(super) struct Txn<'t> {
     /// How many offsets all partitions have given out, see [`LastCommit`].
     offsets: u64,
     staged: BTreeMap<(TopicId, u32), StagedPartition>,
-    identities: BTreeMap<TopicId, StagedIdentities>,
+    /// The topics that were published to, with the bounds of their windows.
+    bounds: BTreeMap<TopicId, Dedup>,
     pub keys: StagedKeys,
     changed_lanes: BTreeSet<LaneId>,
     after: Vec<After>,
-    later: Vec<Later>,
     idle: usize,
     /// Whether retention has run within this commit: memory, which it measures by, doesn't know of that yet.
     pub trimmed: bool,
@@ -95,7 +89,6 @@ pub(super) struct Txn<'t> {
 /// A commit that is written, and not durable yet.
 pub(super) struct Completed {
     pub after: Vec<After>,
-    pub later: Vec<Later>,
     /// What it says of itself.
     pub last: LastCommit,
 }
@@ -107,17 +100,6 @@ struct StagedPartition {
     next: u64,
     bytes: u64,
     batch: BatchBuilder,
-}
-
-/// Identities on their way into a topic's window.
-struct StagedIdentities {
-    bounds: Dedup,
-    /// Those that leave the window with this commit.
-    expired: IdentitySet,
-    /// Where they are, with their number among the events of their key.
-    places: IdentityMap<(Place, Option<u64>)>,
-    /// In the order in which they came.
-    rows: Vec<(Identity, Place)>,
 }
 
 /// Where an event is, after it was appended.
@@ -132,7 +114,7 @@ pub(super) struct Appended {
 
 impl<'t> Txn<'t> {
     /// The one after `last`.
-    pub fn new(tables: Tables<'t>, shared: &'t Shared, windows: &'t Windows, last: LastCommit) -> Self {
+    pub fn new(tables: Tables<'t>, shared: &'t Shared, windows: &'t mut Windows, last: LastCommit) -> Self {
         Self {
             tables,
             shared,
@@ -141,11 +123,10 @@ impl<'t> Txn<'t> {
             commit: last.number + 1,
             offsets: last.offsets,
             staged: BTreeMap::new(),
-            identities: BTreeMap::new(),
+            bounds: BTreeMap::new(),
             keys: StagedKeys::default(),
             changed_lanes: BTreeSet::new(),
             after: Vec::new(),
-            later: Vec::new(),
             idle: 0,
             trimmed: false,
         }
@@ -191,9 +172,8 @@ impl<'t> Txn<'t> {
         // Only a damaged row can say that there were so many.
         into.next = into.next.checked_add(1).ok_or_else(guard::exhausted)?;
         self.offsets = self.offsets.saturating_add(1);
-        if remembers && let Some(staged) = self.identities.get_mut(&topic_id) {
-            staged.places.insert(identity, (place, sequence));
-            staged.rows.push((identity, place));
+        if remembers {
+            self.windows.get(topic_id).add(identity, place);
         }
         Ok(Appended { place, sequence, duplicate: false })
     }
@@ -205,38 +185,33 @@ impl<'t> Txn<'t> {
 
     /// Whether the topic remembers what it has, and where an event of the same identity is.
     fn identify(&mut self, event: &NewEvent) -> Result<(bool, Option<Appended>), StorageFault> {
-        let (topic, identity) = (event.topic(), event.identity());
-        let staged = match self.identities.entry(topic.id) {
-            Entry::Occupied(entry) => entry.into_mut(),
+        let topic = event.topic();
+        let bounds = match self.bounds.entry(topic.id) {
+            Entry::Occupied(entry) => *entry.get(),
             Entry::Vacant(entry) => {
-                let bounds = topic.config().dedup;
-                let len = self.windows.get(&topic.id).map_or(0, Window::len);
+                let bounds = *entry.insert(topic.config().dedup);
                 // Before anything is looked up: what is too old doesn't count, however long nothing came.
-                let expired = Window::expire(&mut self.tables, topic.id, bounds, self.now, len)?;
-                entry.insert(StagedIdentities {
-                    bounds,
-                    expired: expired.into_iter().collect(),
-                    places: HashMap::default(),
-                    rows: Vec::new(),
-                })
+                self.windows.begin(topic.id).expire(&mut self.tables, topic.id, bounds, self.now)?;
+                bounds
             }
         };
-        if staged.bounds.count == 0 {
+        if bounds.count == 0 {
             return Ok((false, None));
         }
-        if let Some((place, sequence)) = staged.places.get(&identity).copied() {
-            return Ok((true, Some(Appended { place, sequence, duplicate: true })));
-        }
-        let durable = self.windows.get(&topic.id).and_then(|window| window.get(identity));
-        let Some(place) = durable.filter(|_| !staged.expired.contains(&identity)) else {
+        let Some(place) = self.windows.get(topic.id).get(event.identity()) else {
             return Ok((true, None));
         };
-        let sequence = if topic.sequence {
-            read::stored_sequence(&*self.tables.batches, topic.id, place)?
-        } else {
-            None
-        };
+        let sequence = if topic.sequence { self.sequence_at(topic.id, place)? } else { None };
         Ok((true, Some(Appended { place, sequence, duplicate: true })))
+    }
+
+    /// The number that an event has among those of its key.
+    fn sequence_at(&self, topic: TopicId, place: Place) -> Result<Option<u64>, StorageFault> {
+        let staged = self.staged.get(&(topic, place.partition));
+        match staged.and_then(|staged| staged.batch.number(place.offset.checked_sub(staged.first)?)) {
+            Some(number) => Ok(Some(number)),
+            None => read::stored_sequence(&*self.tables.batches, topic, place),
+        }
     }
 
     /// The number of the key's last event, 0 where there is none: what this commit has appended counts. The topic numbers
@@ -280,35 +255,20 @@ impl<'t> Txn<'t> {
                 }
             });
         }
-        for (topic, staged) in std::mem::take(&mut self.identities) {
-            self.remember(topic, staged)?;
+        for (topic, bounds) in std::mem::take(&mut self.bounds) {
+            let window = self.windows.get(topic);
+            // With what has been added it may have too many.
+            window.expire(&mut self.tables, topic, bounds, self.now)?;
+            if let Some(row) = window.row(self.now) {
+                self.tables.identities.insert((topic.0, self.commit), row.as_slice())?;
+            }
         }
         self.keys.complete(&mut self.tables.keys)?;
         // Whatever it writes may tell of this moment, before which the clock doesn't go back after a restart.
         let rows = Some(self.tables.rows()?);
         let last = LastCommit { number: self.commit, time: self.now, offsets: self.offsets, rows };
         self.tables.meta.insert(meta::COMMIT, last.encode().as_slice())?;
-        Ok(Completed { after: self.after, later: self.later, last })
-    }
-
-    /// Adds identities to a topic's window, and lets the oldest go.
-    fn remember(&mut self, topic: TopicId, staged: StagedIdentities) -> Result<(), StorageFault> {
-        let StagedIdentities { bounds, mut expired, rows, .. } = staged;
-        let len = self.windows.get(&topic).map_or(0, Window::len).saturating_sub(expired.len()) + rows.len();
-        expired.extend(Window::expire(&mut self.tables, topic, bounds, self.now, len)?);
-        if !rows.is_empty() {
-            let row = window::row(self.now, &rows);
-            self.tables.identities.insert((topic.0, self.commit), row.as_slice())?;
-        }
-        self.later.push(Box::new(move |windows| {
-            let window = windows.entry(topic).or_default();
-            window.forget(expired);
-            window.reserve(rows.len());
-            for (identity, place) in rows {
-                window.insert(identity, place);
-            }
-        }));
-        Ok(())
+        Ok(Completed { after: self.after, last })
     }
 }
 

@@ -1,12 +1,13 @@
-//! The deduplication window of one topic.
+//! The deduplication windows.
 //!
-//! In the database it is a row for each commit: `count * (identity 16 bytes, partition u32, offset u64)`, little-endian. In
-//! memory it is a map of the same. What falls out of the window is read back from its row, so that memory holds each
-//! identity once.
+//! In the database a topic's is a row for each commit: `time i64, count * (identity 16 bytes, partition u32, offset u64)`,
+//! little-endian. In memory it is a ring of the same, in the order in which they came, and an index of it. A commit adds to it
+//! as it goes, and marks what it lets go of; once it is durable that is kept, and undone where it comes to nothing. A commit
+//! that fails leaves a window that is of no use: it is read anew with the database.
 
-use std::collections::{HashMap, HashSet};
-use std::hash::{BuildHasherDefault, Hasher};
+use std::collections::{BTreeMap, VecDeque};
 
+use hashbrown::HashTable;
 use redb::ReadableTable;
 
 use super::error::StorageFault;
@@ -19,10 +20,12 @@ use crate::ids::TopicId;
 const ENTRY: usize = 16 + 4 + 8;
 /// Bytes before the identities: the commit's time.
 const PREFIX: usize = 8;
-/// The lower half of an offset.
+/// The lower half of a number.
 const HALF: u64 = 0xffff_ffff;
 /// Rows that one commit drops from a window: bounds what a long pause costs the first publisher after it.
 const EXPIRED_ROWS_MAX: usize = 64;
+/// Identities that memory is taken for at a time: little enough for a topic that has few of them.
+const CHUNK: usize = 128;
 
 /// Where an event is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,76 +37,120 @@ pub(super) struct Place {
 /// What an event is known by within its topic, see [`identity`](super::hash::identity).
 pub(super) type Identity = [u8; 16];
 
-/// Identities are hashes already: any 64 bits of one are a hash of it.
+/// The windows of all topics, as the committer has them.
 #[derive(Default)]
-pub(super) struct IdentityHasher(u64);
+pub(super) struct Windows {
+    of: BTreeMap<TopicId, Window>,
+    /// Those that the commit in the making has begun with.
+    changing: Vec<TopicId>,
+}
 
-impl Hasher for IdentityHasher {
-    fn finish(&self) -> u64 {
-        self.0
+impl Windows {
+    /// Puts a topic's window in.
+    pub fn insert(&mut self, topic: TopicId, window: Window) {
+        self.of.insert(topic, window);
     }
 
-    /// An array writes its length first, which its bytes then replace.
-    fn write(&mut self, bytes: &[u8]) {
-        self.0 = bytes.first_chunk().map_or(0, |first| u64::from_le_bytes(*first));
+    /// Has the commit begin with a topic's.
+    pub fn begin(&mut self, topic: TopicId) -> &mut Window {
+        self.changing.push(topic);
+        self.get(topic)
+    }
+
+    /// A topic's, with which the commit has begun.
+    pub fn get(&mut self, topic: TopicId) -> &mut Window {
+        self.of.entry(topic).or_default()
+    }
+
+    /// Keeps what the commit has changed.
+    pub fn keep(&mut self) {
+        self.settle(Window::keep);
+    }
+
+    /// Undoes what the commit has changed.
+    pub fn undo(&mut self) {
+        self.settle(Window::undo);
+    }
+
+    fn settle(&mut self, how: impl Fn(&mut Window)) {
+        for topic in self.changing.drain(..) {
+            self.of.get_mut(&topic).map(&how);
+        }
     }
 }
 
-pub(super) type IdentityMap<V> = HashMap<Identity, V, BuildHasherDefault<IdentityHasher>>;
-pub(super) type IdentitySet = HashSet<Identity, BuildHasherDefault<IdentityHasher>>;
-
-/// The identities that a topic remembers, as far as they are durable.
+/// The identities that a topic remembers.
 #[derive(Default)]
 pub(super) struct Window {
-    /// The partition and the two halves of the offset: 28 bytes an entry, where whole ones would be padded to 32.
-    places: IdentityMap<(u32, u32, u32)>,
+    entries: Entries,
+    /// The numbers of the entries, by their identities: the lower halves, of which no two are the same within a window.
+    index: HashTable<u32>,
+    /// The first entry that the commit in the making doesn't let go of.
+    kept: u64,
+    /// The first one that it has added.
+    added: u64,
+}
+
+/// Entries by the number in which they came, which doesn't change.
+#[derive(Default)]
+struct Entries {
+    chunks: VecDeque<Box<[Entry; CHUNK]>>,
+    /// The first one, and the one after the last.
+    first: u64,
+    next: u64,
+}
+
+/// 28 bytes: a whole offset would be padded to 32.
+#[derive(Clone, Copy, Default)]
+struct Entry {
+    identity: Identity,
+    partition: u32,
+    offset_high: u32,
+    offset_low: u32,
 }
 
 impl Window {
-    /// Where the event of this identity is.
+    /// Where the event of this identity is: what the commit has added counts, and what it lets go of does not.
     pub fn get(&self, identity: Identity) -> Option<Place> {
-        self.places.get(&identity).map(|(partition, high, low)| Place {
-            partition: *partition,
-            offset: (u64::from(*high) << 32) | u64::from(*low),
-        })
+        let found = self.index.find(hash(identity), |slot| {
+            let number = self.entries.number(*slot);
+            number >= self.kept && self.entries.get(number).identity == identity
+        })?;
+        Some(self.entries.get(self.entries.number(*found)).place())
     }
 
     /// Adds an identity.
-    pub fn insert(&mut self, identity: Identity, place: Place) {
-        self.places
-            .insert(identity, (place.partition, (place.offset >> 32) as u32, (place.offset & HALF) as u32));
-    }
-
-    /// Makes room for so many more.
-    pub fn reserve(&mut self, count: usize) {
-        self.places.reserve(count);
+    pub fn add(&mut self, identity: Identity, place: Place) {
+        let number = self.entries.push(Entry::new(identity, place));
+        let entries = &self.entries;
+        self.index.insert_unique(hash(identity), low(number), |slot| {
+            hash(entries.get(entries.number(*slot)).identity)
+        });
     }
 
     /// How many identities it has.
-    pub fn len(&self) -> usize {
-        self.places.len()
+    pub fn len(&self) -> u64 {
+        self.entries.next - self.kept
     }
 
-    /// Adds the identities of a row.
+    /// Adds the identities of a row that is durable.
     pub fn load(&mut self, row: &[u8]) {
         for (identity, place) in entries(row) {
-            self.insert(identity, place);
+            self.add(identity, place);
         }
+        self.added = self.entries.next;
     }
 
-    /// Finds the oldest rows that the window does not need any more, removes them from the database, and returns their
-    /// identities, for [`forget`](Self::forget) once that is durable. It has `count` identities, or will have them.
+    /// Lets go of the oldest rows that it need not have any more, and removes them from the database.
     pub fn expire(
+        &mut self,
         tables: &mut Tables<'_>,
         topic: TopicId,
         bounds: Dedup,
         now: Timestamp,
-        count: usize,
-    ) -> Result<Vec<Identity>, StorageFault> {
+    ) -> Result<(), StorageFault> {
         let oldest_kept = now.before(bounds.age);
-        let mut count = count as u64;
         let mut rows = Vec::new();
-        let mut expired = Vec::new();
         for row in tables.identities.range((topic.0, 0)..=(topic.0, u64::MAX))?.take(EXPIRED_ROWS_MAX) {
             let (key, row) = row?;
             if key.value().0 != topic.0 {
@@ -112,37 +159,125 @@ impl Window {
             }
             let row = row.value();
             let identities = (row.len().saturating_sub(PREFIX) / ENTRY) as u64;
-            if appended(row) >= oldest_kept && count.saturating_sub(identities) < bounds.count {
+            if appended(row) >= oldest_kept && self.len().saturating_sub(identities) < bounds.count {
                 break;
             }
-            count = count.saturating_sub(identities);
             rows.push(key.value());
-            expired.extend(entries(row).map(|(identity, _)| identity));
+            self.let_go(identities);
         }
         for key in rows {
             tables.identities.remove(key)?;
         }
-        Ok(expired)
+        Ok(())
     }
 
-    /// Forgets identities that are expired.
-    pub fn forget(&mut self, expired: impl IntoIterator<Item = Identity>) {
-        for identity in expired {
-            self.places.remove(&identity);
+    /// Lets go of the oldest ones. Entries are in the order of their rows.
+    fn let_go(&mut self, count: u64) {
+        self.kept = self.added.min(self.kept.saturating_add(count));
+    }
+
+    /// The row of what the commit of this time has added, if it has.
+    pub fn row(&self, appended: Timestamp) -> Option<Vec<u8>> {
+        let count = usize::try_from(self.entries.next - self.added).ok().filter(|count| *count > 0)?;
+        let mut row = Vec::with_capacity(PREFIX + count * ENTRY);
+        row.extend_from_slice(&appended.0.to_le_bytes());
+        for number in self.added..self.entries.next {
+            let entry = self.entries.get(number);
+            row.extend_from_slice(&entry.identity);
+            row.extend_from_slice(&entry.partition.to_le_bytes());
+            row.extend_from_slice(&entry.offset_low.to_le_bytes());
+            row.extend_from_slice(&entry.offset_high.to_le_bytes());
+        }
+        Some(row)
+    }
+
+    fn keep(&mut self) {
+        for number in self.entries.first..self.kept {
+            self.forget(number);
+        }
+        self.entries.drop_before(self.kept);
+        self.added = self.entries.next;
+    }
+
+    fn undo(&mut self) {
+        for number in self.added..self.entries.next {
+            self.forget(number);
+        }
+        self.entries.drop_from(self.added);
+        self.kept = self.entries.first;
+    }
+
+    /// Takes an entry out of the index.
+    fn forget(&mut self, number: u64) {
+        let hash = hash(self.entries.get(number).identity);
+        if let Ok(found) = self.index.find_entry(hash, |slot| *slot == low(number)) {
+            found.remove();
         }
     }
 }
 
-/// The row of a commit's identities.
-pub(super) fn row(appended: Timestamp, entries: &[(Identity, Place)]) -> Vec<u8> {
-    let mut row = Vec::with_capacity(PREFIX + entries.len() * ENTRY);
-    row.extend_from_slice(&appended.0.to_le_bytes());
-    for (identity, place) in entries {
-        row.extend_from_slice(identity);
-        row.extend_from_slice(&place.partition.to_le_bytes());
-        row.extend_from_slice(&place.offset.to_le_bytes());
+impl Entries {
+    fn push(&mut self, entry: Entry) -> u64 {
+        let number = self.next;
+        let (chunk, at) = self.at(number);
+        if chunk == self.chunks.len() {
+            self.chunks.push_back(Box::new([Entry::default(); CHUNK]));
+        }
+        self.chunks[chunk][at] = entry;
+        self.next += 1;
+        number
     }
-    row
+
+    fn get(&self, number: u64) -> &Entry {
+        let (chunk, at) = self.at(number);
+        &self.chunks[chunk][at]
+    }
+
+    /// Where an entry is: which chunk, and where in it.
+    fn at(&self, number: u64) -> (usize, usize) {
+        let of = |number: u64| (number / CHUNK as u64, number % CHUNK as u64);
+        let ((chunk, at), (first, _)) = (of(number), of(self.first));
+        let index = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+        (index(chunk - first), index(at))
+    }
+
+    /// The number of an entry that is here, of which this is the lower half.
+    fn number(&self, low_half: u32) -> u64 {
+        self.first + u64::from(low_half.wrapping_sub(low(self.first)))
+    }
+
+    fn drop_before(&mut self, number: u64) {
+        let (chunks, _) = self.at(number);
+        self.chunks.drain(..chunks.min(self.chunks.len()));
+        self.first = number;
+    }
+
+    fn drop_from(&mut self, number: u64) {
+        let (chunks, at) = self.at(number);
+        self.chunks.truncate(chunks + usize::from(at > 0));
+        self.next = number;
+    }
+}
+
+impl Entry {
+    fn new(identity: Identity, Place { partition, offset }: Place) -> Self {
+        Self { identity, partition, offset_high: low(offset >> 32), offset_low: low(offset) }
+    }
+
+    fn place(&self) -> Place {
+        let offset = (u64::from(self.offset_high) << 32) | u64::from(self.offset_low);
+        Place { partition: self.partition, offset }
+    }
+}
+
+/// Identities are hashes already: any 64 bits of one are a hash of it.
+fn hash(identity: Identity) -> u64 {
+    identity.first_chunk().map_or(0, |first| u64::from_le_bytes(*first))
+}
+
+/// The lower half of a number.
+fn low(number: u64) -> u32 {
+    (number & HALF) as u32
 }
 
 /// The places that a row of identities tells of.
@@ -166,4 +301,116 @@ fn entries(row: &[u8]) -> impl Iterator<Item = (Identity, Place)> {
         let place = Place { partition: u32::from_le_bytes(partition), offset: u64::from_le_bytes(offset) };
         (identity, place)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn identity(number: u8) -> Identity {
+        // All hashes are the same in their first half.
+        let mut identity = [0; 16];
+        (identity[0], identity[15]) = (number / 2, number);
+        identity
+    }
+
+    fn place(offset: u64) -> Place {
+        Place { partition: 3, offset }
+    }
+
+    /// What a commit does to a window.
+    #[derive(Clone, Debug)]
+    enum Step {
+        Add(u8),
+        /// Lets go of so many.
+        Expire(u64),
+        Keep,
+        Undo,
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![
+            12 => any::<u8>().prop_map(Step::Add),
+            2 => (0..200_u64).prop_map(Step::Expire),
+            2 => Just(Step::Keep),
+            1 => Just(Step::Undo),
+        ];
+        proptest::collection::vec(step, 0..1500)
+    }
+
+    proptest! {
+        #[test]
+        fn a_window_knows_what_was_added_and_kept_and_nothing_else(steps in steps()) {
+            let mut window = Window::default();
+            // In the order in which they came, and what of it is durable.
+            let (mut known, mut durable) = (Vec::<(u8, u64)>::new(), Vec::new());
+            // How many of the durable ones are left.
+            let mut added = 0;
+            for (offset, step) in (u64::from(u32::MAX) - 5..).zip(steps) {
+                match step {
+                    Step::Add(number) => {
+                        if !known.iter().any(|(other, _)| *other == number) {
+                            window.add(identity(number), place(offset));
+                            known.push((number, offset));
+                        }
+                    }
+                    Step::Expire(count) => {
+                        window.let_go(count);
+                        let gone = usize::try_from(count).unwrap().min(known.len() - added);
+                        known.drain(..gone);
+                    }
+                    Step::Keep => {
+                        window.keep();
+                        (durable, added) = (known.clone(), 0);
+                        continue;
+                    }
+                    Step::Undo => {
+                        window.undo();
+                        (known, added) = (durable.clone(), 0);
+                        continue;
+                    }
+                }
+                added = known.iter().filter(|one| !durable.contains(one)).count();
+            }
+            prop_assert_eq!(window.len(), known.len() as u64);
+            let known: HashMap<_, _> = known.into_iter().collect();
+            for number in 0..=u8::MAX {
+                let offset = known.get(&number).copied();
+                prop_assert_eq!(window.get(identity(number)), offset.map(place), "{}", number);
+            }
+        }
+    }
+
+    #[test]
+    fn a_row_has_what_the_commit_has_added_and_is_loaded_as_it_was() {
+        let mut window = Window::default();
+        window.add(identity(1), place(1));
+        window.keep();
+        assert_eq!(window.row(Timestamp(5)), None);
+        window.add(identity(2), place(u64::MAX - 1));
+        window.add(identity(3), place(1 << 32));
+        let row = window.row(Timestamp(5)).unwrap();
+        assert_eq!(appended(&row), Timestamp(5));
+        let mut other = Window::default();
+        other.load(&row);
+        let places: Vec<_> = (1..4).map(|number| other.get(identity(number))).collect();
+        assert_eq!(places, [None, Some(place(u64::MAX - 1)), Some(place(1 << 32))]);
+        assert!(other.row(Timestamp(5)).is_none(), "what is loaded is durable");
+    }
+
+    #[test]
+    fn memory_is_given_back_for_what_has_left_the_window() {
+        let mut window = Window::default();
+        for offset in 0..100 * CHUNK as u64 {
+            window.add(identity(7), place(offset));
+            window.keep();
+            window.let_go(1);
+            window.keep();
+        }
+        assert!(window.entries.chunks.len() <= 1 && window.index.is_empty());
+    }
 }
