@@ -26,6 +26,7 @@ mod medium;
 mod memory_medium;
 mod new_events;
 mod open;
+mod pages;
 pub(crate) mod probe;
 mod publish;
 mod read;

@@ -13,7 +13,8 @@ use std::thread::JoinHandle;
 
 use redb::{BackendError, StorageBackend};
 
-use crate::limits::{WRITE_BEHIND_BYTES_MAX, WRITE_BEHIND_WAKE_BYTES};
+use super::pages::Pages;
+use crate::limits::{PAGES_KEPT_BYTES, WRITE_BEHIND_BYTES_MAX, WRITE_BEHIND_WAKE_BYTES};
 
 /// See the module. Shared by redb, the committer and the thread that writes.
 #[derive(Debug)]
@@ -30,6 +31,8 @@ pub(super) struct WriteBehind {
 struct State {
     /// What is to be done, oldest first: the first may be under way.
     queue: VecDeque<Operation>,
+    /// Memory for the next writes.
+    spare: Pages,
     /// How many operations were done that had been queued.
     done: u64,
     /// Bytes of the queued writes.
@@ -44,7 +47,8 @@ struct State {
 
 #[derive(Clone, Debug)]
 enum Operation {
-    Write(u64, Arc<[u8]>),
+    /// Writes that nothing has come between. Others may be added while nobody else has hold of them.
+    Write(Arc<Pages>),
     Length(u64),
     Sync,
 }
@@ -140,7 +144,7 @@ impl WriteBehind {
             operation
         };
         let outcome = match &operation {
-            Operation::Write(at, data) => self.file.write(*at, data),
+            Operation::Write(pages) => pages.write(|at, data| self.file.write(at, data)),
             Operation::Length(len) => self.file.set_len(*len),
             Operation::Sync => self.file.sync_data(),
         };
@@ -149,8 +153,9 @@ impl WriteBehind {
             Ok(()) => {
                 state.queue.pop_front();
                 state.done += 1;
-                if let Operation::Write(_, data) = operation {
-                    state.bytes -= data.len();
+                if let Operation::Write(pages) = operation {
+                    state.bytes -= pages.len();
+                    state.spare(pages);
                 }
             }
             // What is queued stays, for who reads.
@@ -184,30 +189,58 @@ impl WriteBehind {
     }
 
     /// Queues an operation, or returns that it is to be done at once.
-    fn queue(&self, operation: impl FnOnce() -> Operation, bytes: usize) -> io::Result<bool> {
+    fn queue(&self, operation: Operation) -> io::Result<bool> {
+        let Some(mut state) = self.deferring(0)? else { return Ok(false) };
+        state.queue.push_back(operation);
+        drop(state);
+        self.changed.notify_all();
+        Ok(true)
+    }
+
+    /// Queues a write, or returns that it is to be done at once.
+    ///
+    /// Pages come one after the other, and are of little use before what syncs them: waking the thread for each costs more than
+    /// writing them.
+    fn queue_write(&self, at: u64, data: &[u8]) -> io::Result<bool> {
+        let Some(mut state) = self.deferring(data.len())? else { return Ok(false) };
+        let State { queue, spare, bytes, .. } = &mut *state;
+        let is_added = match queue.back_mut() {
+            Some(Operation::Write(pages)) => Arc::get_mut(pages).is_some_and(|pages| {
+                let before = pages.len();
+                let is_added = pages.add(at, data);
+                *bytes += pages.len() - before;
+                is_added
+            }),
+            _ => false,
+        };
+        if !is_added {
+            let mut pages = std::mem::take(spare);
+            pages.add(at, data);
+            *bytes += pages.len();
+            queue.push_back(Operation::Write(Arc::new(pages)));
+        }
+        let wakes = *bytes >= WRITE_BEHIND_WAKE_BYTES;
+        drop(state);
+        if wakes {
+            self.changed.notify_all();
+        }
+        Ok(true)
+    }
+
+    /// The state, with room for so many bytes, where operations are queued. Where they are not, nothing is queued any more.
+    fn deferring(&self, bytes: usize) -> io::Result<Option<MutexGuard<'_, State>>> {
         let mut state = self.state();
         if !state.is_deferring {
             drop(state);
             self.drain()?;
-            return Ok(false);
+            return Ok(None);
         }
         state.check()?;
         while state.bytes + bytes > WRITE_BEHIND_BYTES_MAX && !state.queue.is_empty() {
             state = self.wait(state);
             state.check()?;
         }
-        let operation = operation();
-        // Pages come one after the other, and are of little use before what syncs them: waking the thread for each costs more
-        // than writing them.
-        let is_page = matches!(operation, Operation::Write(..));
-        state.bytes += bytes;
-        state.queue.push_back(operation);
-        let wakes = !is_page || state.bytes >= WRITE_BEHIND_WAKE_BYTES;
-        drop(state);
-        if wakes {
-            self.changed.notify_all();
-        }
-        Ok(true)
+        Ok(Some(state))
     }
 
     /// Looks at the file's length again, where nothing is queued: until it was locked, another process may have changed it.
@@ -220,22 +253,22 @@ impl WriteBehind {
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        let queued: Vec<(u64, Arc<[u8]>)> = {
+        let queued: Vec<Arc<Pages>> = {
             let state = self.state();
             let end = offset.saturating_add(out.len() as u64);
             if end > state.len {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
+            let writes = state.queue.iter().filter_map(|operation| match operation {
+                Operation::Write(pages) => pages.overlapping(offset, out.len()).next().map(|_| Arc::clone(pages)),
+                _ => None,
+            });
+            let queued: Vec<_> = writes.collect();
             if state.queue.is_empty() {
                 drop(state);
                 return self.file.read(offset, out);
             }
-            let overlaps = |at: u64, data: &[u8]| at < end && offset < at + data.len() as u64;
-            let writes = state.queue.iter().filter_map(|operation| match operation {
-                Operation::Write(at, data) if overlaps(*at, data) => Some((*at, Arc::clone(data))),
-                _ => None,
-            });
-            writes.collect()
+            queued
         };
         // What was queued to make it longer may not be done yet.
         let there = self.file.len()?.saturating_sub(offset).min(out.len() as u64);
@@ -244,7 +277,8 @@ impl WriteBehind {
             self.file.read(offset, there)?;
         }
         missing.fill(0);
-        for (at, data) in queued {
+        let len = out.len();
+        for (at, data) in queued.iter().flat_map(|pages| pages.overlapping(offset, len)) {
             let within = |distance| usize::try_from(distance).map_err(io::Error::other);
             let (to, from) = (within(at.saturating_sub(offset))?, within(offset.saturating_sub(at))?);
             let len = (out.len() - to).min(data.len() - from);
@@ -259,6 +293,16 @@ impl WriteBehind {
 }
 
 impl State {
+    /// Keeps the memory of writes that are done, if nobody reads them and it is more than what is kept already.
+    fn spare(&mut self, pages: Arc<Pages>) {
+        if let Some(mut pages) = Arc::into_inner(pages) {
+            pages.clear(PAGES_KEPT_BYTES);
+            if pages.capacity() > self.spare.capacity() {
+                self.spare = pages;
+            }
+        }
+    }
+
     fn check(&self) -> io::Result<()> {
         match &self.fault {
             Some((kind, message)) => Err(io::Error::new(*kind, message.clone())),
@@ -293,7 +337,7 @@ impl StorageBackend for Backend {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        if !self.disk.queue(|| Operation::Length(len), 0)? {
+        if !self.disk.queue(Operation::Length(len))? {
             self.disk.file.set_len(len)?;
         }
         self.disk.state().len = len;
@@ -301,15 +345,11 @@ impl StorageBackend for Backend {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        if self.disk.queue(|| Operation::Sync, 0)? { Ok(()) } else { self.disk.file.sync_data() }
+        if self.disk.queue(Operation::Sync)? { Ok(()) } else { self.disk.file.sync_data() }
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        if self.disk.queue(|| Operation::Write(offset, data.into()), data.len())? {
-            Ok(())
-        } else {
-            self.disk.file.write(offset, data)
-        }
+        if self.disk.queue_write(offset, data)? { Ok(()) } else { self.disk.file.write(offset, data) }
     }
 
     fn close(&self) -> io::Result<()> {
