@@ -76,7 +76,7 @@ pub const WRITE_BEHIND_WAKE_BYTES: usize = 1 << 20;
 /// Pages side by side that are written at once: where they are many more, a copy of them is all that it would cost.
 pub const PAGES_RUN_BYTES: usize = 256 << 10;
 /// Memory that is kept for the pages of the next checkpoint: those of a journal of the usual size come to about as much.
-pub const PAGES_KEPT_BYTES: usize = 2 << 20;
+pub const PAGES_KEPT_BYTES: usize = 4 << 20;
 /// By how much the journal's file grows at a time.
 pub const JOURNAL_STEP_BYTES: u64 = 256 << 10;
 /// How long nothing has to come before the committer makes a checkpoint of its own accord: what is behind the last record

@@ -163,8 +163,8 @@ impl Desk {
         // All topics together may take what one read may.
         let bytes_max = READ_BYTES_MAX / self.shared.topics.len().max(1);
         while let Next::Read(topic, from) = self.merge.next() {
-            let end = log.next_offset(topic, self.lane.partition);
-            let entries = log.read(topic, self.lane.partition, from, LANE_BATCH_DELIVERIES, bytes_max)?;
+            let (entries, end) =
+                log.read_visible(topic, self.lane.partition, from, LANE_BATCH_DELIVERIES, bytes_max)?;
             self.merge.fill(topic, entries, end);
         }
         Ok(())
@@ -232,7 +232,7 @@ impl Desk {
     }
 
     fn read_one(&self, topic: TopicId, offset: u64) -> Result<Result<Stored, Failure>, Interruption> {
-        let entries = self.shared.log.read(topic, self.lane.partition, offset, 1, 1)?;
+        let (entries, _) = self.shared.log.read_visible(topic, self.lane.partition, offset, 1, 1)?;
         Ok(match entries.into_iter().next() {
             Some(Entry::Event(event)) if event.offset == offset => Ok(event),
             Some(Entry::Damaged { offset: first, reason, .. }) if first == offset => {

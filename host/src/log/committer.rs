@@ -264,6 +264,7 @@ impl Committer {
         }
         let full = self.refuse_without_space(&mut group);
         let (begun, has_closure) = (self.shared.clock.now(), group.closure.is_some());
+        let count = group.items.len();
         let result = self.write(&database, &mut group, full);
         drop(database);
         let now = self.shared.clock.now();
@@ -278,11 +279,12 @@ impl Committer {
                 Verdict::InDoubt(fault)
             }
         };
-        let answered = group.items.len();
+        // From here on, what is durable is visible, or nothing is until the database has been opened anew.
+        self.shared.visibility.reached();
         group.finish(&self.shared, &verdict);
         // Nobody need wait for it.
         self.windows.keep();
-        self.delay = CommitDelay::after_answers(answered, self.turns.typical());
+        self.delay = CommitDelay::after_answers(count, self.turns.typical());
     }
 
     /// Answers the items that a full disk refuses, and takes them out. Returns the free bytes and their floor if there are
@@ -321,7 +323,8 @@ impl Committer {
         }
     }
 
-    /// Writes a group and makes it durable: without its closure, if that fails.
+    /// Writes a group and makes it durable and visible: without its closure, if that fails. Items that need not be visible for it
+    /// may be answered in between.
     fn write(
         &mut self,
         database: &Database,
@@ -350,7 +353,8 @@ impl Committer {
         full: Option<(u64, u64)>,
         with_closure: bool,
     ) -> Result<Attempt, StorageFault> {
-        let (shared, windows, last, journal) = (&self.shared, &mut self.windows, self.last, &mut self.journal);
+        let (shared, windows, last, journal) =
+            (&self.shared, &mut self.windows, self.last, &mut self.journal);
         let bytes: usize = group.items.iter().map(|item| item.change.bytes()).sum();
         let redo = match journal {
             // More than that would not be whole.
@@ -398,6 +402,11 @@ impl Committer {
                         journal.switch().map_err(redb::Error::Io)?;
                     }
                     journal.append(record).map_err(redb::Error::Io)?;
+                    shared.visibility.pending();
+                    finish(
+                        group.items.extract_if(.., |item| item.change.ends_when_durable()),
+                        &Verdict::Durable,
+                    );
                     if is_full {
                         let this = journal.checkpoint();
                         journal.behind(|| open::checkpoint(transaction, mode, Some(this)))?;
@@ -513,8 +522,8 @@ impl Committer {
     }
 }
 
-fn finish(group: Vec<Admitted>, verdict: &Verdict) {
-    for item in group {
+fn finish(items: impl IntoIterator<Item = Admitted>, verdict: &Verdict) {
+    for item in items {
         item.change.finish(verdict);
     }
 }

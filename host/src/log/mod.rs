@@ -47,6 +47,7 @@ mod turns;
 #[cfg(test)]
 mod turns_tests;
 mod txn;
+mod visibility;
 mod watcher;
 mod window;
 mod write_behind;

@@ -124,6 +124,10 @@ impl Change for Publish {
         true
     }
 
+    fn ends_when_durable(&self) -> bool {
+        true
+    }
+
     fn apply(&mut self, txn: &mut Txn<'_>) -> Result<(), StorageFault> {
         self.refused = self.conflict(txn)?;
         if self.refused.is_some() {

@@ -12,6 +12,7 @@ use super::guard::OpenDatabase;
 use super::medium::Medium;
 use super::schema::ConsumerRow;
 use super::topics::{Topic, Topics};
+use super::visibility::Visibility;
 use crate::clock::{Clock, Random};
 use crate::config::CommitMode;
 use crate::effects::TopicDirectory;
@@ -53,6 +54,7 @@ pub(super) struct Shared {
     pub hash_key: [u8; 16],
     database: RwLock<Option<Arc<OpenDatabase>>>,
     health: watch::Sender<Health>,
+    pub visibility: Visibility,
     topics: RwLock<Topics>,
     consumers: RwLock<BTreeMap<ConsumerId, ConsumerRow>>,
     lanes: Mutex<Lanes>,
@@ -93,6 +95,7 @@ impl Shared {
             hash_key,
             database: RwLock::new(Some(Arc::new(database))),
             health: watch::Sender::new(Health::Usable),
+            visibility: Visibility::default(),
             topics: RwLock::default(),
             consumers: RwLock::default(),
             lanes: Mutex::default(),

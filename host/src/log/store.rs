@@ -276,6 +276,7 @@ impl Log {
     ///
     /// See [`ReadError`].
     pub fn snapshot(&self, space: &'static str) -> Result<LogSnapshot, ReadError> {
+        self.shared.visibility.wait();
         reading(|| LogSnapshot::new(Arc::clone(&self.shared), space))
     }
 
@@ -285,6 +286,7 @@ impl Log {
     ///
     /// See [`ReadError`].
     pub fn version(&self, topic: &str, key: &str) -> Result<u64, ReadError> {
+        self.shared.visibility.wait();
         reading(|| read::version(&self.shared, &*self.shared.sequenced(topic)?, key))
     }
 
@@ -294,6 +296,7 @@ impl Log {
     ///
     /// See [`ReadError`].
     pub fn key_events(&self, topic: &str, key: &str, after: u64) -> Result<Vec<Numbered>, ReadError> {
+        self.shared.visibility.wait();
         reading(|| read::key_events(&self.shared, &*self.shared.sequenced(topic)?, key, after))
     }
 
@@ -583,7 +586,27 @@ impl Log {
         events_max: usize,
         bytes_max: usize,
     ) -> Result<Vec<Entry>, ReadError> {
+        self.shared.visibility.wait();
         reading(|| read::events(&self.shared, topic, partition, from, events_max, bytes_max))
+    }
+
+    /// As [`read`](Self::read), for a lane, and where the partition ends. It takes what is visible now: it is woken when there
+    /// is more.
+    ///
+    /// # Errors
+    ///
+    /// See [`ReadError`].
+    pub fn read_visible(
+        &self,
+        topic: TopicId,
+        partition: u32,
+        from: u64,
+        events_max: usize,
+        bytes_max: usize,
+    ) -> Result<(Vec<Entry>, u64), ReadError> {
+        let end = self.visible_end(topic, partition);
+        let read = || read::events(&self.shared, topic, partition, from, events_max, bytes_max);
+        Ok((reading(read)?, end))
     }
 
     /// The first offset whose event was appended at `time` or later; the next offset where there is none.
@@ -592,11 +615,17 @@ impl Log {
     ///
     /// See [`ReadError`].
     pub fn offset_at(&self, topic: TopicId, partition: u32, time: Timestamp) -> Result<u64, ReadError> {
+        self.shared.visibility.wait();
         reading(|| read::offset_at(&self.shared, topic, partition, time))
     }
 
     /// The first offset that isn't there yet.
     pub fn next_offset(&self, topic: TopicId, partition: u32) -> u64 {
+        self.shared.visibility.wait();
+        self.visible_end(topic, partition)
+    }
+
+    fn visible_end(&self, topic: TopicId, partition: u32) -> u64 {
         let topic = self.shared.topic(topic);
         topic
             .and_then(|topic| topic.partitions.get(partition as usize).map(super::topics::Partition::next))
@@ -648,6 +677,7 @@ impl Log {
 
     /// All topics, by name.
     pub fn topics(&self) -> Vec<TopicInfo> {
+        self.shared.visibility.wait();
         self.shared.topics().sorted().iter().map(|topic| info(topic)).collect()
     }
 

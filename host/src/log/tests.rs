@@ -141,6 +141,30 @@ fn an_event_published_again_returns_its_first_place_also_after_a_restart() {
 }
 
 #[test]
+fn an_event_that_was_undone_with_its_transaction_is_not_known() {
+    let disk = MemoryMedium::new();
+    let log = open(&disk);
+    topic(&log, "t", TopicConfig::new(1));
+    let undone = log.transact("app/", |transaction: &mut Transaction<'_>| {
+        transaction.publish("t", event("a", "key")).unwrap();
+        assert!(transaction.publish("t", event("a", "key")).unwrap().duplicate, "it is known meanwhile");
+        Err::<(), _>("undone")
+    });
+    assert!(matches!(block_on(undone), Err(TransactionError::Refused("undone"))));
+    assert!(!append(&log, "t", &["a"])[0].duplicate);
+}
+
+#[test]
+fn an_event_that_is_twice_in_a_commit_has_the_number_of_its_first_place() {
+    let disk = MemoryMedium::new();
+    let log = open(&disk);
+    topic(&log, "t", TopicConfig::new(1).sequence(true));
+    let published = append(&log, "t", &["a", "b", "a"]);
+    let numbers: Vec<_> = published.iter().map(|published| published.sequence).collect();
+    assert_eq!(numbers, [Some(1), Some(2), Some(1)]);
+}
+
+#[test]
 fn the_deduplication_window_is_bounded_by_its_count() {
     let disk = MemoryMedium::new();
     let log = open(&disk);

@@ -35,6 +35,11 @@ pub(super) trait Change: Send {
         false
     }
 
+    /// Whether all that it waits for is that it is durable: who reads then waits until it is visible.
+    fn ends_when_durable(&self) -> bool {
+        false
+    }
+
     /// Writes its part.
     ///
     /// # Errors
@@ -190,7 +195,8 @@ impl<'t> Txn<'t> {
             Entry::Occupied(entry) => *entry.get(),
             Entry::Vacant(entry) => {
                 let bounds = *entry.insert(topic.config().dedup);
-                // Before anything is looked up: what is too old doesn't count, however long nothing came.
+                // Before anything is looked up: what is too old doesn't count, however long nothing came. What this commit
+                // adds beyond the bounds goes with the next one.
                 self.windows.begin(topic.id).expire(&mut self.tables, topic.id, bounds, self.now)?;
                 bounds
             }
@@ -255,11 +261,8 @@ impl<'t> Txn<'t> {
                 }
             });
         }
-        for (topic, bounds) in std::mem::take(&mut self.bounds) {
-            let window = self.windows.get(topic);
-            // With what has been added it may have too many.
-            window.expire(&mut self.tables, topic, bounds, self.now)?;
-            if let Some(row) = window.row(self.now) {
+        for topic in self.bounds.keys() {
+            if let Some(row) = self.windows.get(*topic).row(self.now) {
                 self.tables.identities.insert((topic.0, self.commit), row.as_slice())?;
             }
         }

@@ -1,9 +1,9 @@
 //! What redb writes, on its way to the disk: at once, or behind the committer's back.
 //!
 //! The journal has all that a checkpoint makes durable, so nobody need wait for its pages. While it
-//! [defers](WriteBehind::defer), writes and syncs are queued and carried out in their order by a thread; what the disk has at
-//! any moment is what it would have had at some moment if all had been done at once, so the end of the process or of the power
-//! leaves what redb can open. Reading sees the queued writes. What is not deferred waits for what is.
+//! [defers](WriteBehind::defer), writes and syncs are queued and carried out by a thread: syncs in their order, and the writes
+//! between two of them in any, as a disk may do that is not told to sync. So the end of the process or of the power leaves what
+//! redb can open. Reading sees the queued writes. What is not deferred waits for what is.
 
 use std::collections::VecDeque;
 use std::io;
@@ -260,7 +260,9 @@ impl WriteBehind {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
             let writes = state.queue.iter().filter_map(|operation| match operation {
-                Operation::Write(pages) => pages.overlapping(offset, out.len()).next().map(|_| Arc::clone(pages)),
+                Operation::Write(pages) => {
+                    pages.overlapping(offset, out.len()).next().map(|_| Arc::clone(pages))
+                }
                 _ => None,
             });
             let queued: Vec<_> = writes.collect();
