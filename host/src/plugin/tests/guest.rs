@@ -26,6 +26,8 @@ pub struct Guest {
     pub wasi: bool,
     /// Whether it fetches its deliveries. `handle` is the same then, but of the delivery it finds the attempt only.
     pub fetches: bool,
+    /// What it does before it fetches the first one.
+    pub before: &'static str,
 }
 
 /// The answer `ok`.
@@ -42,6 +44,7 @@ impl Default for Guest {
             version: "1.2.3",
             wasi: false,
             fetches: false,
+            before: "",
         }
     }
 }
@@ -65,8 +68,9 @@ impl Guest {
     }
 
     fn module(&self) -> String {
-        let Self { parts, describe, handle, version, .. } = self;
-        let (fetch, entry) = if self.fetches { (FETCH, RUN) } else { ("", HANDLE) };
+        let Self { parts, describe, handle, version, before, .. } = self;
+        let (fetch, entry) =
+            if self.fetches { (FETCH, RUN.replace(";; before", before)) } else { ("", HANDLE.to_owned()) };
         let (uses_state, topics) = (u8::from(self.uses_state), u8::from(self.publishes));
         format!(
             r#"(module $guest
@@ -108,6 +112,7 @@ const FETCH: &str = r#"
 const RUN: &str = r#"
   (func $run (export "tidegate:plugin/worker@0.1.0#run")
     (local $answer i32)
+    ;; before
     (local.set $answer (i32.const 256))
     (loop $again
       (call $next

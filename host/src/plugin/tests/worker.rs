@@ -168,6 +168,29 @@ async fn a_guest_that_returns_has_failed_its_delivery() {
 }
 
 #[tokio::test]
+async fn a_guest_that_fails_before_it_asks_for_a_delivery_fails_the_first_one() {
+    let failures = [
+        ("unreachable", FailureKind::Trap, "unreachable"),
+        ("(loop $l (br $l))", FailureKind::Timeout, "deadline"),
+    ];
+    for (before, kind, code) in failures {
+        let guest = Guest { before, fetches: true, ..Guest::default() };
+        let mut lane = Lane::new(&load(&guest, all()).await.unwrap(), all(), state()).await;
+        let failure = lane.deliver(&delivery(1)).await.unwrap_err();
+        assert_eq!((failure.kind, failure.code.as_str()), (kind, code), "{before}");
+        assert_eq!(lane.deliver(&delivery(2)).await.unwrap_err().code, "instance-poisoned");
+    }
+}
+
+#[tokio::test]
+async fn what_a_guest_does_before_it_asks_for_a_delivery_is_part_of_none() {
+    let guest =
+        Guest { parts: STATE, before: SET_GUEST, uses_state: true, fetches: true, ..Guest::default() };
+    let mut lane = Lane::new(&load(&guest, all()).await.unwrap(), all(), state()).await;
+    assert!(lane.deliver(&delivery(1)).await.unwrap().state.is_empty());
+}
+
+#[tokio::test]
 async fn a_guest_that_asks_for_deliveries_elsewhere_is_refused() {
     let guest = Guest { describe: "(call $run)", fetches: true, ..Guest::default() };
     let error = load(&guest, all()).await.err().unwrap();
