@@ -1,5 +1,7 @@
 //! How much work a run does.
 
+use std::time::Duration;
+
 /// How much work a run does.
 pub struct Scale {
     /// Rounds of each benchmark.
@@ -14,6 +16,8 @@ pub struct Scale {
     pub grown_events: usize,
     /// Consumers that have nothing to do.
     pub idle_consumers: usize,
+    /// How long they have had nothing to do before they are measured: lanes give up what they kept after ten seconds.
+    pub idle_before: Duration,
     /// Partitions of a topic that has many.
     pub many_partitions: u32,
 }
@@ -28,6 +32,7 @@ impl Scale {
             group_events: 200_000,
             grown_events: 10_000_000,
             idle_consumers: 1000,
+            idle_before: Duration::from_secs(12),
             many_partitions: 1000,
         }
     }
@@ -41,6 +46,7 @@ impl Scale {
             group_events: 1000,
             grown_events: 20_000,
             idle_consumers: 20,
+            idle_before: Duration::from_millis(100),
             many_partitions: 50,
         }
     }

@@ -58,8 +58,8 @@ const MUTANTS: &[Mutant] = &[
         name: "ack-of-a-failed-commit",
         breaks: "a commit that fails is told as in doubt",
         file: "host/src/log/committer.rs",
-        find: "                (Verdict::InDoubt(fault), Vec::new())\n",
-        replace: "                drop(fault);\n                (Verdict::Durable, Vec::new())\n",
+        find: "                Verdict::InDoubt(fault)\n",
+        replace: "                drop(fault);\n                Verdict::Durable\n",
         proof: &["sync-points"],
     },
     Mutant {
@@ -194,6 +194,14 @@ const MUTANTS: &[Mutant] = &[
                         return Ok((Attempt::Undone, last));
                     }\n",
         replace: "                    Ran::Undo => has_closure = true,\n",
+        proof: SIM,
+    },
+    Mutant {
+        name: "undone-events-known",
+        breaks: "an event that was undone with its transaction can be published again",
+        file: "host/src/log/committer.rs",
+        find: "            self.windows.undo();\n",
+        replace: "            self.windows.keep();\n",
         proof: SIM,
     },
     Mutant {

@@ -151,6 +151,7 @@ pub fn idle(scale: &Scale) -> Result<Vec<Row>> {
     for number in 0..scale.idle_consumers {
         bus.subscribe_plugin(&format!("consumer-{number}"), ConsumerConfig::new(["plain"]), guest("idle")?)?;
     }
+    thread::park_timeout(scale.idle_before);
     let used = memory::used()?;
     thread::park_timeout(IDLE_FOR);
     let core = memory::used()?.saturating_sub(used).as_secs_f64() / IDLE_FOR.as_secs_f64();
