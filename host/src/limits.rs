@@ -73,7 +73,7 @@ pub const JOURNAL_RECORD_BYTES_MAX: usize = 512 << 10;
 pub const WRITE_BEHIND_BYTES_MAX: usize = 64 << 20;
 /// Pages at which the thread that writes them is woken before there is a sync of them: who reads looks through what waits.
 pub const WRITE_BEHIND_WAKE_BYTES: usize = 1 << 20;
-/// Pages side by side that are written at once: where they are many more, a copy of them is all that it would cost.
+/// Bytes of one write that several pages are copied into which lie side by side: a larger one would save no time.
 pub const PAGES_RUN_BYTES: usize = 256 << 10;
 /// Memory that is kept for the pages of the next checkpoint: those of a journal of the usual size come to about as much.
 pub const PAGES_KEPT_BYTES: usize = 4 << 20;

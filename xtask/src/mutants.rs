@@ -58,8 +58,8 @@ const MUTANTS: &[Mutant] = &[
         name: "ack-of-a-failed-commit",
         breaks: "a commit that fails is told as in doubt",
         file: "host/src/log/committer.rs",
-        find: "                Verdict::InDoubt(fault)\n",
-        replace: "                drop(fault);\n                Verdict::Durable\n",
+        find: "            Err(fault) => Verdict::InDoubt(fault),\n",
+        replace: "            Err(_) => Verdict::Durable,\n",
         proof: &["sync-points"],
     },
     Mutant {

@@ -85,12 +85,19 @@ pub fn log(scale: &Scale) -> Result<Vec<Row>> {
     let before = memory::resident()?;
     fill(&bus, "plain", tenth..scale.grown_events, GROUP)?;
     let more = bytes(memory::resident()?.saturating_sub(before));
+    let few = Place::new()?;
+    let small_bus = few.open()?;
+    small_bus.create_topic("plain", TopicConfig::new(PARTITIONS))?;
+    // As warm as the large one.
+    fill(&small_bus, "plain", 0..part, GROUP)?;
     let mut rounds = Rounds::default();
     for round in 0..scale.rounds {
-        let from = scale.grown_events + round * part;
-        let large = fill(&bus, "plain", from..from + part, GROUP)?;
-        rounds.push(large, fill_small(part)?);
+        let next = |from: usize| from + round * part..from + (round + 1) * part;
+        let large = fill(&bus, "plain", next(scale.grown_events), GROUP)?;
+        rounds.push(large, fill(&small_bus, "plain", next(part), GROUP)?);
     }
+    small_bus.shutdown(IDLE_FOR);
+    drop(small_bus);
     // Nothing is being written, so a copy is what a kill leaves.
     let killed = Place::new()?;
     for entry in fs::read_dir(place.path())? {
@@ -106,23 +113,13 @@ pub fn log(scale: &Scale) -> Result<Vec<Row>> {
         bus?.shutdown(IDLE_FOR);
         Ok(took.as_secs_f64())
     };
-    let small_log = "a log that was empty before";
+    let small_log = "a log of a few rounds";
     Ok(vec![
         rounds.row("grow-publish", "events/s", small_log, Goal::AtLeast(0.9)),
         within("grow-memory", "bytes", more, BACKLOG_BYTES_MAX, "the most for ten times the backlog"),
         within("grow-open", "s", opened(&place)?, OPEN_MAX, "the most after a clean close"),
         within("grow-open-killed", "s", opened(&killed)?, OPEN_AFTER_KILL_MAX, "the most after a kill"),
     ])
-}
-
-/// The rate at which a log of its own takes so many events, once it has a few.
-fn fill_small(events: usize) -> Result<f64> {
-    let place = Place::new()?;
-    let bus = place.open()?;
-    bus.create_topic("plain", TopicConfig::new(PARTITIONS))?;
-    let few = events / 20;
-    fill(&bus, "plain", 0..few, GROUP)?;
-    fill(&bus, "plain", few..few + events, GROUP)
 }
 
 /// Publishing in groups to a topic of many partitions, beside one of few.

@@ -10,7 +10,7 @@ use redb::{Database, Durability};
 use super::admission::{Admitted, AdmittedClosure, Waiting};
 use super::commit_delay::CommitDelay;
 use super::error::{ReadError, StorageFault};
-use super::guard::storing;
+use super::guard::{OpenDatabase, storing};
 use super::journal::Journal;
 use super::last_commit::LastCommit;
 use super::load::Loaded;
@@ -20,7 +20,7 @@ use super::schema::Tables;
 use super::shared::{Health, Shared};
 use super::transaction::Ran;
 use super::turns::Turns;
-use super::txn::{After, Completed, Txn, Verdict};
+use super::txn::{After, Txn, Verdict};
 use super::window::Windows;
 use crate::limits::{BALLAST_BYTES, COMMIT_BYTES_MAX, JOURNAL_RECORD_BYTES_MAX};
 
@@ -70,9 +70,10 @@ impl Group {
 }
 
 /// What became of an attempt at a commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Attempt {
-    /// It is durable; memory has to do this.
-    Done(Vec<After>),
+    /// It is durable and visible.
+    Done,
     /// There was nothing to write.
     Idle,
     /// The closure failed and what it wrote was undone, so nothing is written yet.
@@ -264,23 +265,27 @@ impl Committer {
         }
         let full = self.refuse_without_space(&mut group);
         let (begun, has_closure) = (self.shared.clock.now(), group.closure.is_some());
-        let count = group.items.len();
-        let result = self.write(&database, &mut group, full);
-        drop(database);
+        let (count, mut after) = (group.items.len(), Vec::new());
+        let shared = Arc::clone(&self.shared);
+        let reached = shared.visibility.reached_when_dropped();
+        let written = self.write(&database, &mut group, full, &mut after);
+        // Before memory learns of what is durable all the same: then nothing can be read until it is found there.
+        let ended = written.is_err().then(|| self.fail());
+        for after in after {
+            after(&self.shared);
+        }
+        drop(reached);
+        // That may take long, where the disk hangs.
+        drop((database, ended));
         let now = self.shared.clock.now();
         // How long the application's closures take says nothing of the others.
         if group.has_large || !has_closure {
             self.turns.has_taken(now.since(begun), group.has_large, now);
         }
-        let verdict = match result {
+        let verdict = match written {
             Ok(()) => Verdict::Durable,
-            Err(fault) => {
-                self.fail();
-                Verdict::InDoubt(fault)
-            }
+            Err(fault) => Verdict::InDoubt(fault),
         };
-        // From here on, what is durable is visible, or nothing is until the database has been opened anew.
-        self.shared.visibility.reached();
         group.finish(&self.shared, &verdict);
         // Nobody need wait for it.
         self.windows.keep();
@@ -324,24 +329,20 @@ impl Committer {
     }
 
     /// Writes a group and makes it durable and visible: without its closure, if that fails. Items that need not be visible for it
-    /// may be answered in between.
+    /// may be answered in between. Memory has to do what `after` then has, once it is visible or nothing is.
     fn write(
         &mut self,
         database: &Database,
         group: &mut Group,
         full: Option<(u64, u64)>,
+        after: &mut Vec<After>,
     ) -> Result<(), StorageFault> {
         if group.is_empty() {
             return Ok(());
         }
-        let mut attempt = self.attempt(database, group, full, true)?;
-        if matches!(attempt, Attempt::Undone) && !group.items.is_empty() {
-            attempt = self.attempt(database, group, full, false)?;
-        }
-        if let Attempt::Done(after) = attempt {
-            for after in after {
-                after(&self.shared);
-            }
+        let attempt = self.attempt(database, group, full, true, after)?;
+        if attempt == Attempt::Undone && !group.items.is_empty() {
+            self.attempt(database, group, full, false, after)?;
         }
         Ok(())
     }
@@ -352,13 +353,14 @@ impl Committer {
         group: &mut Group,
         full: Option<(u64, u64)>,
         with_closure: bool,
+        after: &mut Vec<After>,
     ) -> Result<Attempt, StorageFault> {
         let (shared, windows, last, journal) =
             (&self.shared, &mut self.windows, self.last, &mut self.journal);
-        let bytes: usize = group.items.iter().map(|item| item.change.bytes()).sum();
+        // It would be written down in vain.
+        let is_large = |item: &Admitted| item.change.bytes() > JOURNAL_RECORD_BYTES_MAX;
         let redo = match journal {
-            // More than that would not be whole.
-            Some(journal) if bytes <= JOURNAL_RECORD_BYTES_MAX => {
+            Some(journal) if !group.items.iter().any(is_large) => {
                 let (buffer, bytes_max) = journal.record();
                 Redo::new(buffer, bytes_max)
             }
@@ -387,7 +389,7 @@ impl Committer {
                 item.change.apply(&mut txn)?;
             }
             let is_idle = !has_closure && txn.idle() == group.items.len();
-            let Completed { after, last: this } = txn.complete()?;
+            let completed = txn.complete()?;
             if is_idle {
                 transaction.abort()?;
                 return Ok((Attempt::Idle, last));
@@ -402,6 +404,7 @@ impl Committer {
                         journal.switch().map_err(redb::Error::Io)?;
                     }
                     journal.append(record).map_err(redb::Error::Io)?;
+                    *after = completed.after;
                     shared.visibility.pending();
                     finish(
                         group.items.extract_if(.., |item| item.change.ends_when_durable()),
@@ -420,13 +423,17 @@ impl Committer {
                     journal.at_once(|| open::checkpoint(transaction, mode, Some(this)))?;
                     journal.switch().map_err(redb::Error::Io)?;
                     journal.give_back(record);
+                    *after = completed.after;
                 }
-                None => open::checkpoint(transaction, mode, None)?,
+                None => {
+                    open::checkpoint(transaction, mode, None)?;
+                    *after = completed.after;
+                }
             }
-            Ok((Attempt::Done(after), this))
+            Ok((Attempt::Done, completed.last))
         })?;
         self.last = last;
-        if !matches!(attempt, Attempt::Done(_)) {
+        if attempt != Attempt::Done {
             self.windows.undo();
         }
         Ok(attempt)
@@ -449,11 +456,11 @@ impl Committer {
         }
     }
 
-    /// The storage has failed: it is to be opened anew.
-    fn fail(&mut self) {
-        self.shared.take_database(Health::Reopening);
+    /// The storage has failed: it is to be opened anew. Returns what is to be dropped of it.
+    fn fail(&mut self) -> Option<Arc<OpenDatabase>> {
         self.journal = None;
         self.is_failing = true;
+        self.shared.take_database(Health::Reopening)
     }
 
     /// Opens the database anew, for as long as it takes. Items that come in meanwhile are refused.

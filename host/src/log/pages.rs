@@ -55,19 +55,23 @@ impl Pages {
     ///
     /// That of the first write that fails.
     pub fn write<E>(&self, mut write: impl FnMut(u64, &[u8]) -> Result<(), E>) -> Result<(), E> {
-        let (mut run, mut run_at) = (Vec::new(), 0);
-        for (at, place) in &self.places {
-            let data = &self.bytes[place.clone()];
-            if run_at + run.len() as u64 != *at || run.len() + data.len() > PAGES_RUN_BYTES {
-                if !run.is_empty() {
-                    write(run_at, &run)?;
-                    run.clear();
+        let (mut copied, mut places) = (Vec::new(), self.places.iter().peekable());
+        while let Some((at, place)) = places.next() {
+            let first = &self.bytes[place.clone()];
+            copied.clear();
+            let (mut end, mut len) = (at + first.len() as u64, first.len());
+            while let Some((_, place)) =
+                places.next_if(|(at, place)| **at == end && len + place.len() <= PAGES_RUN_BYTES)
+            {
+                if copied.is_empty() {
+                    copied.extend_from_slice(first);
                 }
-                run_at = *at;
+                copied.extend_from_slice(&self.bytes[place.clone()]);
+                (end, len) = (end + place.len() as u64, copied.len());
             }
-            run.extend_from_slice(data);
+            write(*at, if copied.is_empty() { first } else { &copied })?;
         }
-        if run.is_empty() { Ok(()) } else { write(run_at, &run) }
+        Ok(())
     }
 
     /// Forgets them, and keeps their memory, where that isn't more than so much.

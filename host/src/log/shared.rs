@@ -128,7 +128,7 @@ impl Shared {
         })
     }
 
-    /// A view of what is durable now.
+    /// A view of what is visible now.
     pub fn begin_read(&self) -> Result<ReadTransaction, ReadError> {
         Ok(self.database()?.begin_read()?)
     }

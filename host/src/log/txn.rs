@@ -66,7 +66,8 @@ pub(super) enum Verdict {
     Closed,
 }
 
-/// What memory does once the commit is durable, before anybody is told.
+/// What memory does once the commit is visible, or once it is durable and nothing is visible. Who waits for no more than that it
+/// is durable may have been told by then.
 pub(super) type After = Box<dyn FnOnce(&Shared)>;
 
 /// A write transaction with its tables open.

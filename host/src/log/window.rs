@@ -1,9 +1,12 @@
 //! The deduplication windows.
 //!
 //! In the database a topic's is a row for each commit: `time i64, count * (identity 16 bytes, partition u32, offset u64)`,
-//! little-endian. In memory it is a ring of the same, in the order in which they came, and an index of it. A commit adds to it
+//! little-endian. In memory it is a queue of the same, in the order in which they came, and an index of it. A commit adds to it
 //! as it goes, and marks what it lets go of; once it is durable that is kept, and undone where it comes to nothing. A commit
 //! that fails leaves a window that is of no use: it is read anew with the database.
+//!
+//! Rows are let go of by how many identities they have. Where damage changes that while the bus runs, the window forgets some
+//! a little earlier or later than their rows, until it is opened again.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -196,6 +199,10 @@ impl Window {
             self.forget(number);
         }
         self.entries.drop_before(self.kept);
+        // As much as this commit has added has room in the next one: nobody waits for it here.
+        let added = usize::try_from(self.entries.next - self.added).unwrap_or(0);
+        let entries = &self.entries;
+        self.index.reserve(added, |slot| hash(entries.get(entries.number(*slot)).identity));
         self.added = self.entries.next;
     }
 
@@ -345,7 +352,11 @@ mod tests {
     proptest! {
         #[test]
         fn a_window_knows_what_was_added_and_kept_and_nothing_else(steps in steps()) {
+            // Numbers of which the lower half comes to its end.
             let mut window = Window::default();
+            let first = u64::from(u32::MAX) - 50;
+            (window.entries.first, window.entries.next) = (first, first);
+            (window.kept, window.added) = (first, first);
             // In the order in which they came, and what of it is durable.
             let (mut known, mut durable) = (Vec::<(u8, u64)>::new(), Vec::new());
             // How many of the durable ones are left.
