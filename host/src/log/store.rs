@@ -587,7 +587,7 @@ impl Log {
         bytes_max: usize,
     ) -> Result<Vec<Entry>, ReadError> {
         self.shared.visibility.wait();
-        reading(|| read::events(&self.shared, topic, partition, from, events_max, bytes_max))
+        Ok(self.read_visible(topic, partition, from, events_max, bytes_max)?.0)
     }
 
     /// As [`read`](Self::read), for a lane, and where the partition ends. It takes what is visible now: it is woken when there

@@ -259,18 +259,17 @@ impl WriteBehind {
             if end > state.len {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
+            if state.queue.is_empty() {
+                drop(state);
+                return self.file.read(offset, out);
+            }
             let writes = state.queue.iter().filter_map(|operation| match operation {
                 Operation::Write(pages) => {
                     pages.overlapping(offset, out.len()).next().map(|_| Arc::clone(pages))
                 }
                 _ => None,
             });
-            let queued: Vec<_> = writes.collect();
-            if state.queue.is_empty() {
-                drop(state);
-                return self.file.read(offset, out);
-            }
-            queued
+            writes.collect()
         };
         // What was queued to make it longer may not be done yet.
         let there = self.file.len()?.saturating_sub(offset).min(out.len() as u64);
