@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::ops::{Bound, Deref, DerefMut};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use siphasher::sip128::{Hasher128, SipHasher24};
@@ -246,53 +246,6 @@ impl Current {
     /// What names the delivery among all of the bus, whatever the attempt.
     fn origin(&self, owner: &ContextOwner) -> String {
         format!("{}/{}/{}/{}", owner.consumer, self.topic, self.partition, self.offset)
-    }
-}
-
-/// A lane's context. It can be lent out, to a call that has to own it.
-pub(crate) struct LaneContext(Option<Box<Context>>);
-
-impl LaneContext {
-    pub(crate) fn new(context: Context) -> Self {
-        Self(Some(Box::new(context)))
-    }
-
-    /// Takes it away, until it is [put back](Self::put_back).
-    pub(crate) fn lend(&mut self) -> Box<Context> {
-        match self.0.take() {
-            Some(context) => context,
-            None => unreachable!("a context is lent out once at a time"),
-        }
-    }
-
-    /// Whether it is away.
-    pub(crate) fn is_lent(&self) -> bool {
-        self.0.is_none()
-    }
-
-    /// Brings it back.
-    pub(crate) fn put_back(&mut self, context: Box<Context>) {
-        self.0 = Some(context);
-    }
-}
-
-impl Deref for LaneContext {
-    type Target = Context;
-
-    fn deref(&self) -> &Context {
-        match &self.0 {
-            Some(context) => context,
-            None => unreachable!("whoever is lent a context puts it back"),
-        }
-    }
-}
-
-impl DerefMut for LaneContext {
-    fn deref_mut(&mut self) -> &mut Context {
-        match &mut self.0 {
-            Some(context) => context,
-            None => unreachable!("whoever is lent a context puts it back"),
-        }
     }
 }
 

@@ -3,13 +3,14 @@
 use std::any::Any;
 use std::fmt;
 use std::future::Future;
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::clock::{BoxFuture, Timestamp};
-use crate::effects::{Context, EmitError, LaneContext, StateError};
+use crate::effects::{Context, EmitError, StateError};
 use crate::event::{DataError, Event};
 use crate::limits::{BACKTRACE_BYTES_MAX, FAILURE_CODE_BYTES_MAX, FAILURE_MESSAGE_BYTES_MAX};
 
@@ -347,15 +348,97 @@ pub(crate) struct LaneName {
     pub partition: u32,
 }
 
+/// A lane's batch in the making: a delivery is under way, and others follow it.
+pub(crate) trait Batch: Any + Send {
+    /// The delivery under way.
+    fn delivery(&self) -> &Delivery;
+
+    /// What it may use.
+    fn context(&self) -> &Context;
+
+    /// Both, for who changes something.
+    fn parts(&mut self) -> (&Delivery, &mut Context);
+
+    /// The delivery under way has succeeded, and what it did is kept. Whether another is under way now; if not, the lane has
+    /// something else to do first.
+    fn proceed(&mut self) -> bool;
+}
+
+/// What has a batch, and lends it to calls that have to own it.
+pub(crate) trait Lender: Send {
+    /// The batch, which is not lent.
+    fn batch(&mut self) -> &mut dyn Batch;
+
+    /// Takes it away, until it is [put back](Self::put_back).
+    fn lend(&mut self) -> Box<dyn Batch>;
+
+    /// Whether it is away.
+    fn is_lent(&self) -> bool;
+
+    /// Brings it back.
+    fn put_back(&mut self, batch: Box<dyn Batch>);
+}
+
+/// Something that can be lent.
+pub(crate) struct Lent<B>(Option<Box<B>>);
+
+impl<B> Lent<B> {
+    pub(crate) fn new(batch: B) -> Self {
+        Self(Some(Box::new(batch)))
+    }
+}
+
+impl<B> Deref for Lent<B> {
+    type Target = B;
+
+    fn deref(&self) -> &B {
+        match &self.0 {
+            Some(batch) => batch,
+            None => unreachable!("whoever is lent a batch puts it back"),
+        }
+    }
+}
+
+impl<B> DerefMut for Lent<B> {
+    fn deref_mut(&mut self) -> &mut B {
+        match &mut self.0 {
+            Some(batch) => batch,
+            None => unreachable!("whoever is lent a batch puts it back"),
+        }
+    }
+}
+
+impl<B: Batch> Lender for Lent<B> {
+    fn batch(&mut self) -> &mut dyn Batch {
+        &mut **self
+    }
+
+    fn lend(&mut self) -> Box<dyn Batch> {
+        match self.0.take() {
+            Some(batch) => batch,
+            None => unreachable!("a batch is lent once at a time"),
+        }
+    }
+
+    fn is_lent(&self) -> bool {
+        self.0.is_none()
+    }
+
+    fn put_back(&mut self, batch: Box<dyn Batch>) {
+        let batch: Box<dyn Any> = batch;
+        match batch.downcast() {
+            Ok(batch) => self.0 = Some(batch),
+            Err(_) => unreachable!("what is put back was lent here"),
+        }
+    }
+}
+
 /// A running instance of a program, owned by one lane.
 ///
 /// After a failed delivery the lane throws it away. It may be thrown away at any time between two deliveries.
 pub(crate) trait Instance: Send {
-    /// Runs one delivery. Effects go into `context`, which the lane keeps on `Ok` and rolls back on `Err`. The future
-    /// is driven to its end: an implementation bounds its time itself.
-    fn deliver<'a>(
-        &'a mut self,
-        delivery: &'a Delivery,
-        context: &'a mut LaneContext,
-    ) -> BoxFuture<'a, Result<(), Failure>>;
+    /// Makes the delivery under way and those that follow it, until none is under way any more; a failure is that of the one
+    /// under way then. The future is driven to its end: an implementation bounds the time of each delivery itself. However it
+    /// ends, the batch is put back.
+    fn deliver<'a>(&'a mut self, lender: &'a mut dyn Lender) -> BoxFuture<'a, Result<(), Failure>>;
 }

@@ -1,17 +1,20 @@
 //! What a lane works on between two durable states: its rows, what it has read ahead, and the effects of its batch.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use tokio::sync::watch;
+
 use super::interruption::Interruption;
-use super::lane::{Shared, topic_name};
-use super::machine::{Machine, Missing, Step, Subject};
+use super::lane::{Control, Shared, topic_name};
+use super::machine::{Machine, Missing, Rest, Step, Subject};
 use super::merge::{Item, Merge, Next};
 use crate::clock::Timestamp;
-use crate::effects::{Context, LaneContext};
-use crate::handler::{Failure, FailureKind};
+use crate::effects::Context;
+use crate::handler::{Batch, Delivery, Failure, FailureKind, panic_message};
 use crate::ids::{LaneId, TopicId};
-use crate::limits::{LANE_BATCH_DELIVERIES, READ_BYTES_MAX};
+use crate::limits::{LANE_BATCH_BYTES, LANE_BATCH_DELIVERIES, LANE_BATCH_TIME, READ_BYTES_MAX};
 use crate::log::{Entry, Held, Lane, LaneCommit, Marked, Stored, Target};
 
 /// See the module. Dropping it undoes all that was not committed.
@@ -21,30 +24,79 @@ pub(super) struct Desk {
     lane: LaneId,
     epoch: u64,
     merge: Merge,
-    context: Option<LaneContext>,
+    context: Option<Context>,
+    /// What the lane is told, as of the batch's begin.
+    control: watch::Receiver<Control>,
+    /// Whether each delivery is marked before it is made.
+    pub marks_each: bool,
+    /// When the batch was begun.
+    began: Timestamp,
+    /// How many deliveries it has had.
+    deliveries: usize,
+    under_way: Option<UnderWay>,
+    /// What was to be done next where an instance has gone from one delivery to the next and could go no further.
+    ahead: Option<Result<Ahead, Interruption>>,
     /// The topics' names, in memory of its own: each delivery counts who holds on to its name, and lanes on several threads
     /// would take that count from each other all the time.
     names: BTreeMap<TopicId, Arc<str>>,
 }
 
+/// A delivery that is under way.
+struct UnderWay {
+    subject: Subject,
+    delivery: Delivery,
+    started: Timestamp,
+}
+
+/// What a batch comes to next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ahead {
+    /// A delivery is under way.
+    Delivery,
+    /// One is to be marked, and [started](Desk::start) then.
+    Mark,
+    /// The batch is at its bounds, or the lane was told something.
+    Bound,
+    /// There is nothing to do, until more events come or this moment does.
+    Rest(Rest, Option<Timestamp>),
+}
+
 /// What to do next, with the event that it is about.
-pub(super) enum Task {
+enum Task {
     /// Make an attempt.
     Deliver(Subject),
     /// Something was settled without a delivery.
     Settled,
-    /// Nothing, as the machine says.
-    Rest(Step),
+    /// Nothing.
+    Rest(Rest, Option<Timestamp>),
 }
 
 impl Desk {
     /// Reads the lane back.
-    pub(super) fn open(shared: &Arc<Shared>, lane: LaneId) -> Result<Self, Interruption> {
+    pub(super) fn open(
+        shared: &Arc<Shared>,
+        lane: LaneId,
+        control: watch::Receiver<Control>,
+    ) -> Result<Self, Interruption> {
         let Lane { epoch, progress, held } = shared.log.lane(lane)?;
         let machine = Machine::new(Arc::clone(&shared.config), lane.partition, progress, held);
         let names = shared.topics.iter().map(|(topic, name)| (*topic, Arc::from(&**name))).collect();
         let (shared, merge) = (Arc::clone(shared), Merge::new([]));
-        let mut desk = Self { machine, shared, lane, epoch, merge, context: None, names };
+        let mut desk = Self {
+            machine,
+            shared,
+            lane,
+            epoch,
+            merge,
+            context: None,
+            control,
+            marks_each: false,
+            began: Timestamp::default(),
+            deliveries: 0,
+            under_way: None,
+            ahead: None,
+            names,
+        };
         desk.rewind();
         Ok(desk)
     }
@@ -92,8 +144,138 @@ impl Desk {
         Ok(())
     }
 
+    /// Begins a batch.
+    pub(super) fn begin(&mut self, control: &watch::Receiver<Control>) {
+        self.control = control.clone();
+        self.began = self.shared.log.clock().now();
+        self.deliveries = 0;
+    }
+
+    /// Goes on to what comes next, where no delivery is under way.
+    pub(super) fn advance(&mut self) -> Result<Ahead, Interruption> {
+        if let Some(ahead) = self.ahead.take() {
+            return ahead;
+        }
+        loop {
+            let now = self.shared.log.clock().now();
+            let is_full = self.deliveries >= LANE_BATCH_DELIVERIES
+                || self.bytes() >= LANE_BATCH_BYTES
+                || now.since(self.began) >= LANE_BATCH_TIME;
+            // What the lane is told takes effect between two deliveries, after a commit.
+            if is_full || self.control.has_changed().unwrap_or(true) {
+                return Ok(Ahead::Bound);
+            }
+            match self.next(now)? {
+                Task::Deliver(subject) => {
+                    self.deliveries += 1;
+                    let is_marked = self.marks_each || self.machine.crashes(subject.target) > 0;
+                    self.put(subject, now);
+                    if is_marked {
+                        return Ok(Ahead::Mark);
+                    }
+                    self.start()?;
+                    return Ok(Ahead::Delivery);
+                }
+                Task::Settled => {}
+                Task::Rest(why, until) => return Ok(Ahead::Rest(why, until)),
+            }
+        }
+    }
+
+    /// Makes an attempt the next thing to do.
+    fn put(&mut self, subject: Subject, started: Timestamp) {
+        let Some(event) = &subject.event else {
+            unreachable!("events that can't be read are not delivered");
+        };
+        let timing = self.machine.timing(&subject, started);
+        let delivery = Delivery {
+            topic: Arc::clone(&subject.topic_name),
+            partition: self.lane.partition,
+            offset: subject.offset,
+            appended: subject.appended,
+            attempt: timing.attempt,
+            first_attempt: timing.first_attempt,
+            now: timing.now,
+            redriven: timing.redriven,
+            event: Arc::clone(event),
+        };
+        self.under_way = Some(UnderWay { subject, delivery, started });
+    }
+
+    /// Marks the delivery that is to be made.
+    pub(super) fn mark(&mut self) {
+        if let Some(UnderWay { subject, started, .. }) = &self.under_way {
+            self.machine.mark(subject.target, *started);
+        }
+    }
+
+    /// Has the delivery that is to be made begin.
+    pub(super) fn start(&mut self) -> Result<(), Interruption> {
+        let context = match &mut self.context {
+            Some(context) => context,
+            // On the state as it was when the batch's first delivery began.
+            none => {
+                let state = self.shared.log.state(self.lane)?;
+                let version = self.machine.progress().version.version.as_str().into();
+                none.insert(Context::new(self.shared.owner.clone(), version, state))
+            }
+        };
+        if let Some(UnderWay { delivery, .. }) = &self.under_way {
+            context.begin(delivery);
+        }
+        Ok(())
+    }
+
+    /// When the delivery under way was begun.
+    pub(super) fn started(&self) -> Option<Timestamp> {
+        self.under_way.as_ref().map(|under_way| under_way.started)
+    }
+
+    /// The delivery under way has succeeded: what it did is kept for the batch's commit.
+    fn succeeded(&mut self) {
+        if let (Some(UnderWay { subject, .. }), Some(context)) = (&self.under_way, &mut self.context) {
+            context.keep();
+            self.machine.succeeded(subject.target);
+        }
+        self.under_way = None;
+    }
+
+    /// The delivery under way has failed: what it did is undone.
+    pub(super) fn failed(&mut self, failure: Failure, now: Timestamp, chance: u64) {
+        if let (Some(UnderWay { subject, started, .. }), Some(context)) =
+            (self.under_way.take(), &mut self.context)
+        {
+            context.discard();
+            self.machine.failed(subject, failure, started, now, chance);
+        }
+    }
+
+    /// What the batch weighs so far, in bytes.
+    fn bytes(&self) -> usize {
+        self.machine.pending_bytes() + self.context.as_ref().map_or(0, Context::kept_bytes)
+    }
+
+    /// Makes the batch durable: effects, progress, held events and dead letters at once.
+    ///
+    /// The context goes with it, so that no lane that rests keeps an old view of the database alive.
+    pub(super) async fn commit(&mut self) -> Result<(), Interruption> {
+        let context = self.context.take();
+        let Some(changes) = self.machine.take_changes() else {
+            return Ok(());
+        };
+        let commit = LaneCommit {
+            lane: self.lane,
+            epoch: self.epoch,
+            progress: changes.progress,
+            held: changes.held,
+            dead_letters: changes.dead_letters,
+            effects: context.map(|mut context| context.take()).unwrap_or_default(),
+        };
+        Ok(self.shared.log.commit(commit).await?)
+    }
+
     /// What to do next; what needs no delivery is done here.
-    pub(super) fn next(&mut self, now: Timestamp) -> Result<Task, Interruption> {
+    fn next(&mut self, now: Timestamp) -> Result<Task, Interruption> {
         self.read_ahead()?;
         let key = match self.merge.next() {
             Next::Item(Item::Event(event)) => Some(event.key),
@@ -116,45 +298,8 @@ impl Desk {
                 self.machine.hold(&subject);
                 Ok(Task::Settled)
             }
-            step @ Step::Rest(..) => Ok(Task::Rest(step)),
+            Step::Rest(why, until) => Ok(Task::Rest(why, until)),
         }
-    }
-
-    /// The context of the batch, on the state as it was when the batch's first delivery began.
-    pub(super) fn context(&mut self, version: &str) -> Result<&mut LaneContext, Interruption> {
-        if self.context.is_none() {
-            let state = self.shared.log.state(self.lane)?;
-            let owner = self.shared.owner.clone();
-            self.context = Some(LaneContext::new(Context::new(owner, version.into(), state)));
-        }
-        match &mut self.context {
-            Some(context) => Ok(context),
-            None => unreachable!("it was just made"),
-        }
-    }
-
-    /// What the batch weighs so far, in bytes.
-    pub(super) fn bytes(&self) -> usize {
-        self.machine.pending_bytes() + self.context.as_ref().map_or(0, |context| context.kept_bytes())
-    }
-
-    /// Makes the batch durable: effects, progress, held events and dead letters at once.
-    ///
-    /// The context goes with it, so that no lane that rests keeps an old view of the database alive.
-    pub(super) async fn commit(&mut self) -> Result<(), Interruption> {
-        let context = self.context.take();
-        let Some(changes) = self.machine.take_changes() else {
-            return Ok(());
-        };
-        let commit = LaneCommit {
-            lane: self.lane,
-            epoch: self.epoch,
-            progress: changes.progress,
-            held: changes.held,
-            dead_letters: changes.dead_letters,
-            effects: context.map(|mut context| context.take()).unwrap_or_default(),
-        };
-        Ok(self.shared.log.commit(commit).await?)
     }
 
     /// Reads until the merge knows what comes next.
@@ -243,5 +388,42 @@ impl Desk {
                 Err(Failure::new(FailureKind::Gap, "gap", message))
             }
         })
+    }
+}
+
+impl Batch for Desk {
+    fn delivery(&self) -> &Delivery {
+        match &self.under_way {
+            Some(under_way) => &under_way.delivery,
+            None => unreachable!("an instance works on a delivery that is under way"),
+        }
+    }
+
+    fn context(&self) -> &Context {
+        match &self.context {
+            Some(context) => context,
+            None => unreachable!("it is made before a delivery begins"),
+        }
+    }
+
+    fn parts(&mut self) -> (&Delivery, &mut Context) {
+        match (&self.under_way, &mut self.context) {
+            (Some(under_way), Some(context)) => (&under_way.delivery, context),
+            _ => unreachable!("an instance works on a delivery that is under way"),
+        }
+    }
+
+    fn proceed(&mut self) -> bool {
+        // A panic is our own fault, not that of the program which is called from here.
+        let ahead = catch_unwind(AssertUnwindSafe(|| {
+            self.succeeded();
+            self.advance()
+        }))
+        .unwrap_or_else(|panic| Err(Interruption::panicked(panic_message(&*panic))));
+        let is_under_way = matches!(ahead, Ok(Ahead::Delivery));
+        if !is_under_way {
+            self.ahead = Some(ahead);
+        }
+        is_under_way
     }
 }

@@ -9,19 +9,19 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::desk::{Desk, Task};
+use super::desk::{Ahead, Desk};
 use super::interruption::Interruption;
-use super::machine::{Rest, Step, Subject};
+use super::machine::Rest;
 use super::panics::caught;
 use super::status::{Board, LaneState};
 use crate::clock::{Clock, Timestamp};
 use crate::config::ConsumerConfig;
-use crate::effects::{ContextOwner, LaneContext};
-use crate::handler::{Delivery, Failure, FailureKind, Instance, LaneName, Program};
+use crate::effects::ContextOwner;
+use crate::handler::{Failure, FailureKind, Instance, LaneName, Lender, Lent, Program};
 use crate::ids::{LaneId, TopicId};
 use crate::limits::{
-    LANE_BATCH_BYTES, LANE_BATCH_DELIVERIES, LANE_BATCH_TIME, LANE_IDLE, MARKED_DELIVERIES,
-    STORAGE_RETRY_BASE, STORAGE_RETRY_MAX, TRAP_DOUBLED_MAX, TRAP_REST, TRAP_REST_MAX,
+    LANE_IDLE, MARKED_DELIVERIES, STORAGE_RETRY_BASE, STORAGE_RETRY_MAX, TRAP_DOUBLED_MAX, TRAP_REST,
+    TRAP_REST_MAX,
 };
 use crate::log::{Log, Watcher};
 
@@ -132,7 +132,7 @@ impl LaneTask {
 
     /// Reads the lane back and works on it. Returns when the lane is to stop.
     async fn work(&mut self) -> Result<(), Interruption> {
-        let mut desk = Desk::open(&self.shared, self.id)?;
+        let mut desk = Lent::new(Desk::open(&self.shared, self.id, self.control.clone())?);
         self.recover(&mut desk).await?;
         loop {
             let control = self.control.borrow_and_update().clone();
@@ -194,29 +194,25 @@ impl LaneTask {
 
     /// Makes deliveries until a bound of the batch is reached or there is nothing to do, and commits them. Returns what
     /// to wait for if there was nothing more to do.
-    async fn batch(&mut self, desk: &mut Desk) -> Result<Option<(Rest, Until)>, Interruption> {
-        let began = self.clock().now();
-        let mut deliveries = 0;
+    async fn batch(&mut self, desk: &mut Lent<Desk>) -> Result<Option<(Rest, Until)>, Interruption> {
+        desk.begin(&self.control);
+        desk.marks_each = self.to_mark > 0;
         let rest = loop {
-            let now = self.clock().now();
-            let is_full = deliveries >= LANE_BATCH_DELIVERIES
-                || desk.bytes() >= LANE_BATCH_BYTES
-                || now.since(began) >= LANE_BATCH_TIME
-                || self.rests_until.is_some();
-            // What the lane is told takes effect between two deliveries, after a commit.
-            if is_full || self.control.has_changed().unwrap_or(true) {
-                break None;
+            match desk.advance()? {
+                Ahead::Delivery => {}
+                Ahead::Mark => {
+                    self.to_mark = self.to_mark.saturating_sub(1);
+                    desk.marks_each = self.to_mark > 0;
+                    desk.mark();
+                    self.commit(desk).await?;
+                    desk.start()?;
+                }
+                Ahead::Bound => break None,
+                Ahead::Rest(why, due) => break Some((why, due.map_or(Until::Woken, Until::WokenOr))),
             }
-            match desk.next(now)? {
-                Task::Deliver(subject) => {
-                    deliveries += 1;
-                    self.deliver(desk, subject, now).await?;
-                }
-                Task::Settled => {}
-                Task::Rest(Step::Rest(why, due)) => {
-                    break Some((why, due.map_or(Until::Woken, Until::WokenOr)));
-                }
-                Task::Rest(_) => unreachable!("all other steps are tasks of their own"),
+            self.deliver(desk).await;
+            if self.rests_until.is_some() {
+                break None;
             }
         };
         self.commit(desk).await?;
@@ -229,64 +225,33 @@ impl LaneTask {
         Ok(())
     }
 
-    /// Makes one attempt.
-    async fn deliver(
-        &mut self,
-        desk: &mut Desk,
-        subject: Subject,
-        started: Timestamp,
-    ) -> Result<(), Interruption> {
-        if self.to_mark > 0 || desk.machine.crashes(subject.target) > 0 {
-            self.to_mark = self.to_mark.saturating_sub(1);
-            desk.machine.mark(subject.target, started);
-            self.commit(desk).await?;
+    /// Makes the attempt that is under way, and those that can follow it at once.
+    async fn deliver(&mut self, desk: &mut Lent<Desk>) {
+        let handled = desk.machine.progress().counts.handled;
+        let outcome = caught(self.call(desk), panicked).await;
+        if desk.machine.progress().counts.handled != handled {
+            self.traps = 0;
         }
-        let Some(event) = &subject.event else {
-            unreachable!("events that can't be read are not delivered");
-        };
-        let timing = desk.machine.timing(&subject, started);
-        let delivery = Delivery {
-            topic: Arc::clone(&subject.topic_name),
-            partition: self.id.partition,
-            offset: subject.offset,
-            appended: subject.appended,
-            attempt: timing.attempt,
-            first_attempt: timing.first_attempt,
-            now: timing.now,
-            redriven: timing.redriven,
-            event: Arc::clone(event),
-        };
-        let context = desk.context(&self.program.version().version)?;
-        match caught(self.call(&delivery, context), panicked).await {
-            Ok(()) => {
-                context.keep();
-                self.traps = 0;
-                desk.machine.succeeded(subject.target);
+        let Err(failure) = outcome else { return };
+        self.instance = None;
+        if let Some(started) = desk.started() {
+            let chance = self.shared.log.random().next_u64();
+            let now = self.clock().now();
+            if matches!(failure.kind, FailureKind::Trap | FailureKind::Timeout | FailureKind::Memory) {
+                let rest = now.since(started).saturating_mul(TRAP_REST << self.traps.min(TRAP_DOUBLED_MAX));
+                self.rests_until = Some(now.after(rest.min(TRAP_REST_MAX)));
+                self.traps = self.traps.saturating_add(1);
             }
-            Err(failure) => {
-                context.discard();
-                self.instance = None;
-                let chance = self.shared.log.random().next_u64();
-                let now = self.clock().now();
-                if matches!(failure.kind, FailureKind::Trap | FailureKind::Timeout | FailureKind::Memory) {
-                    let rest =
-                        now.since(started).saturating_mul(TRAP_REST << self.traps.min(TRAP_DOUBLED_MAX));
-                    self.rests_until = Some(now.after(rest.min(TRAP_REST_MAX)));
-                    self.traps = self.traps.saturating_add(1);
-                }
-                desk.machine.failed(subject, failure, started, now, chance);
-            }
+            desk.failed(failure, now, chance);
         }
-        Ok(())
     }
 
-    async fn call(&mut self, delivery: &Delivery, context: &mut LaneContext) -> Result<(), Failure> {
+    async fn call(&mut self, lender: &mut dyn Lender) -> Result<(), Failure> {
         let instance = match &mut self.instance {
             Some(instance) => instance,
             none => none.insert(self.program.instantiate(&self.name).await?),
         };
-        context.begin(delivery);
-        instance.deliver(delivery, context).await
+        instance.deliver(lender).await
     }
 
     /// Lets others have the machine after a trap: to take an instance down and start another costs all of them, most of all

@@ -7,8 +7,9 @@ use std::task::Poll;
 use std::time::Duration;
 
 use crate::clock::{BoxFuture, Clock};
-use crate::effects::LaneContext;
-use crate::handler::{Delivery, Failure, FailureKind, Handler, Instance, LaneName, Program, ProgramVersion};
+use crate::handler::{
+    Batch, Failure, FailureKind, Handler, Instance, LaneName, Lender, Program, ProgramVersion,
+};
 
 /// A handler that is part of the application.
 pub(crate) struct Native<H> {
@@ -49,25 +50,34 @@ struct NativeInstance<H> {
     clock: Arc<dyn Clock>,
 }
 
-impl<H: Handler> Instance for NativeInstance<H> {
-    fn deliver<'a>(
-        &'a mut self,
-        delivery: &'a Delivery,
-        context: &'a mut LaneContext,
-    ) -> BoxFuture<'a, Result<(), Failure>> {
-        Box::pin(async move {
-            let mut handling = pin!(self.handler.handle(delivery, context));
-            // Most handlers don't wait for anything, and need no deadline.
-            if let Poll::Ready(outcome) = poll_fn(|cx| Poll::Ready(handling.as_mut().poll(cx))).await {
-                return outcome;
+impl<H: Handler> NativeInstance<H> {
+    async fn handle(&self, batch: &mut dyn Batch) -> Result<(), Failure> {
+        let (delivery, context) = batch.parts();
+        let mut handling = pin!(self.handler.handle(delivery, context));
+        // Most handlers don't wait for anything, and need no deadline.
+        if let Poll::Ready(outcome) = poll_fn(|cx| Poll::Ready(handling.as_mut().poll(cx))).await {
+            return outcome;
+        }
+        let end = self.clock.now().after(self.deadline);
+        tokio::select! {
+            biased;
+            outcome = handling => outcome,
+            () = self.clock.sleep_until(end) => {
+                let message = format!("the handler took longer than its deadline of {:?}", self.deadline);
+                Err(Failure::new(FailureKind::Timeout, "timeout", message))
             }
-            let end = self.clock.now().after(self.deadline);
-            tokio::select! {
-                biased;
-                outcome = handling => outcome,
-                () = self.clock.sleep_until(end) => {
-                    let message = format!("the handler took longer than its deadline of {:?}", self.deadline);
-                    Err(Failure::new(FailureKind::Timeout, "timeout", message))
+        }
+    }
+}
+
+impl<H: Handler> Instance for NativeInstance<H> {
+    fn deliver<'a>(&'a mut self, lender: &'a mut dyn Lender) -> BoxFuture<'a, Result<(), Failure>> {
+        Box::pin(async move {
+            let batch = lender.batch();
+            loop {
+                self.handle(batch).await?;
+                if !batch.proceed() {
+                    return Ok(());
                 }
             }
         })

@@ -12,13 +12,14 @@ use super::wasi::{GuestClock, Wasi};
 use super::worker::Exchange;
 use crate::clock::Timestamp;
 use crate::effects::{Context, StateUnavailable};
+use crate::handler::Batch;
 use crate::limits::RANDOM_BYTES_MAX;
 
 /// The data of an instance's store: what its imports read and write.
 pub(super) struct Host {
-    /// The lane's context, for the time of a delivery. Outside of one (while the component starts or describes
+    /// The lane's batch, for the time of a delivery. Outside of one (while the component starts or describes
     /// itself) there is none, and nothing is granted.
-    pub context: Option<Box<Context>>,
+    pub batch: Option<Box<dyn Batch>>,
     /// The consumer's name.
     pub consumer: Arc<str>,
     /// The consumer's settings, a JSON object.
@@ -27,7 +28,9 @@ pub(super) struct Host {
     pub exchange: Option<Arc<Exchange>>,
     /// Where its log lines go.
     pub log: Arc<LaneLog>,
-    /// How long it may go on.
+    /// How long each call may take.
+    pub time: Duration,
+    /// How long the one under way may go on.
     pub deadline: Deadline,
     /// What it may hold.
     pub limiter: Limiter,
@@ -44,27 +47,57 @@ pub(super) struct Host {
 }
 
 impl Host {
-    /// Hands the lane's context to the guest for a delivery.
-    pub(super) fn begin(&mut self, context: Box<Context>) {
-        self.context = Some(context);
-        self.unavailable = None;
-        self.limiter.forget();
+    /// What the delivery may use.
+    pub(super) fn context(&mut self) -> Option<&mut Context> {
+        self.batch.as_mut().map(|batch| batch.parts().1)
     }
 
-    /// Starts the clocks of a call that may take so long.
-    pub(super) fn start_clocks(&mut self, now: Timestamp, time: Duration) {
-        self.deadline.set(time);
-        self.clock.set(now, time);
+    /// Hands the lane's batch to the guest, for the delivery under way.
+    pub(super) fn begin(&mut self, batch: Box<dyn Batch>) {
+        self.batch = Some(batch);
+        self.start();
+    }
+
+    /// Goes on with the delivery that follows the one under way, which has succeeded, if there is one.
+    pub(super) fn proceed(&mut self) -> bool {
+        let goes_on = self.batch.as_mut().is_some_and(|batch| batch.proceed());
+        if goes_on {
+            self.log.end();
+            self.start();
+        }
+        goes_on
+    }
+
+    fn start(&mut self) {
+        self.unavailable = None;
+        self.limiter.forget();
+        if let Some(batch) = &self.batch {
+            self.log.begin(batch.delivery());
+            self.start_clocks(batch.delivery().now);
+        }
+    }
+
+    /// Takes the lane's batch back from the guest.
+    pub(super) fn end(&mut self) -> Option<Box<dyn Batch>> {
+        let batch = self.batch.take()?;
+        self.log.end();
+        Some(batch)
+    }
+
+    /// Starts the clocks of a call that may take as long as a delivery.
+    pub(super) fn start_clocks(&mut self, now: Timestamp) {
+        self.deadline.set(self.time);
+        self.clock.set(now, self.time);
     }
 
     /// The delivery's time; outside of a delivery no time has passed.
     pub(super) fn now(&self) -> Timestamp {
-        self.context.as_ref().map_or(Timestamp(0), |context| context.now())
+        self.batch.as_ref().map_or(Timestamp(0), |batch| batch.context().now())
     }
 
     /// Random bytes of the delivery; outside of one, always the same.
     pub(super) fn random(&mut self, len: usize) -> Vec<u8> {
-        if let Some(context) = &mut self.context {
+        if let Some(context) = self.context() {
             return context.random(len);
         }
         let len = len.min(RANDOM_BYTES_MAX);
@@ -85,10 +118,10 @@ impl Host {
 }
 
 impl Drop for Host {
-    /// A guest that is cut off in a delivery gives the lane's context back.
+    /// A guest that is cut off in a delivery gives the lane's batch back.
     fn drop(&mut self) {
-        if let (Some(context), Some(exchange)) = (self.context.take(), &self.exchange) {
-            exchange.cut_off(context);
+        if let (Some(batch), Some(exchange)) = (self.end(), &self.exchange) {
+            exchange.cut_off(batch);
         }
     }
 }

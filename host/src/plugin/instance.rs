@@ -3,7 +3,6 @@
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::task::Poll;
-use std::time::Duration;
 
 use tokio::sync::OwnedSemaphorePermit;
 use wasmtime::Store;
@@ -12,15 +11,14 @@ use super::bindings::exports::tidegate::plugin::handler;
 use super::failure::{failure, timeout};
 use super::host::Host;
 use super::imports::types;
-use crate::clock::{BoxFuture, Timestamp};
-use crate::effects::LaneContext;
-use crate::handler::{Delivery, Failure, FailureKind, Instance};
+use super::wasi::GuestClock;
+use crate::clock::BoxFuture;
+use crate::handler::{Delivery, Failure, FailureKind, Instance, Lender};
 
 /// An instance with a store of its own, for one lane.
 pub(super) struct PluginInstance {
     store: Store<Host>,
     handler: handler::Guest,
-    deadline: Duration,
     /// Whether a call has begun and not come back in order: the guest's memory may be in any state then.
     poisoned: bool,
     /// Its room in the pool. Last, so that the store is gone when others may take it.
@@ -28,68 +26,71 @@ pub(super) struct PluginInstance {
 }
 
 impl PluginInstance {
-    pub(super) fn new(
-        store: Store<Host>,
-        handler: handler::Guest,
-        deadline: Duration,
-        room: OwnedSemaphorePermit,
-    ) -> Self {
-        Self { store, handler, deadline, poisoned: false, _room: room }
+    pub(super) fn new(store: Store<Host>, handler: handler::Guest, room: OwnedSemaphorePermit) -> Self {
+        Self { store, handler, poisoned: false, _room: room }
     }
 
-    async fn handle(&mut self, delivery: &Delivery, context: &mut LaneContext) -> Result<(), Failure> {
+    async fn handle(&mut self, lender: &mut dyn Lender) -> Result<(), Failure> {
         if self.poisoned {
             return Err(poisoned());
         }
         self.poisoned = true;
-        let extensions = types::extensions(&delivery.event);
-        let record = types::delivery(delivery, &extensions);
-        let lent = Lent::new(&mut self.store, delivery, context);
-        let outcome = call(lent.store, delivery.now, self.deadline, async |store| {
-            self.handler.call_handle(store, record).await
-        })
-        .await;
+        let (clock, pulse) = (self.store.data().clock.clone(), self.store.data().deadline.pulse().clone());
+        let _running = pulse.run();
+        let lent = Lent::new(&mut self.store, lender);
+        let outcome = loop {
+            let delivery = lent.delivery();
+            // Made where it is used: it is large, and each hand that it goes through copies it.
+            let handled = call_running(lent.store, &clock, async |store| {
+                let extensions = types::extensions(&delivery.event);
+                self.handler.call_handle(store, types::delivery(&delivery, &extensions)).await
+            });
+            let outcome = handled.await?;
+            let host = lent.store.data_mut();
+            if let Some(unavailable) = &host.unavailable {
+                return Err(Failure::transient("state-unavailable", unavailable.to_string()));
+            }
+            if outcome.is_err() || !host.proceed() {
+                break outcome.map_err(Failure::from);
+            }
+        };
         drop(lent);
-        let outcome = outcome?;
-        if let Some(unavailable) = &self.store.data().unavailable {
-            return Err(Failure::transient("state-unavailable", unavailable.to_string()));
-        }
         self.poisoned = false;
-        outcome.map_err(Failure::from)
+        outcome
     }
 }
 
 impl Instance for PluginInstance {
-    fn deliver<'a>(
-        &'a mut self,
-        delivery: &'a Delivery,
-        context: &'a mut LaneContext,
-    ) -> BoxFuture<'a, Result<(), Failure>> {
-        Box::pin(self.handle(delivery, context))
+    fn deliver<'a>(&'a mut self, lender: &'a mut dyn Lender) -> BoxFuture<'a, Result<(), Failure>> {
+        Box::pin(self.handle(lender))
     }
 }
 
-/// The lane's context in the hands of the guest. It comes back however the call ends.
+/// The lane's batch in the hands of the guest. It comes back however its deliveries end.
 struct Lent<'a> {
     store: &'a mut Store<Host>,
-    context: &'a mut LaneContext,
+    lender: &'a mut dyn Lender,
 }
 
 impl<'a> Lent<'a> {
-    fn new(store: &'a mut Store<Host>, delivery: &Delivery, context: &'a mut LaneContext) -> Self {
-        let host = store.data_mut();
-        host.begin(context.lend());
-        host.log.begin(delivery);
-        Self { store, context }
+    fn new(store: &'a mut Store<Host>, lender: &'a mut dyn Lender) -> Self {
+        store.data_mut().begin(lender.lend());
+        Self { store, lender }
+    }
+
+    /// The delivery under way: the guest is called with it while the batch is in its store.
+    fn delivery(&self) -> Delivery {
+        match &self.store.data().batch {
+            Some(batch) => batch.delivery().clone(),
+            None => unreachable!("it is lent"),
+        }
     }
 }
 
 impl Drop for Lent<'_> {
     fn drop(&mut self) {
-        let host = self.store.data_mut();
-        host.log.end();
-        if let Some(context) = host.context.take() {
-            self.context.put_back(context);
+        if let Some(batch) = self.store.data_mut().end() {
+            self.lender.put_back(batch);
         }
     }
 }
@@ -99,21 +100,26 @@ pub(super) fn poisoned() -> Failure {
     Failure::new(FailureKind::Trap, "instance-poisoned", "the instance failed before and can't be used again")
 }
 
-/// Makes a call into a guest under a deadline.
+/// Makes a call into a guest, under the deadline of the clocks that were started for it.
 pub(super) async fn call<T>(
     store: &mut Store<Host>,
-    now: Timestamp,
-    time: Duration,
-    call: impl AsyncFnOnce(&mut Store<Host>) -> wasmtime::Result<T>,
+    made: impl AsyncFnOnce(&mut Store<Host>) -> wasmtime::Result<T>,
 ) -> Result<T, Failure> {
-    let host = store.data_mut();
-    host.start_clocks(now, time);
-    let clock = host.clock.clone();
-    let pulse = host.deadline.pulse().clone();
+    let host = store.data();
+    let (clock, pulse) = (host.clock.clone(), host.deadline.pulse().clone());
     let _running = pulse.run();
+    call_running(store, &clock, made).await
+}
+
+/// Makes a call into a guest while the epoch advances.
+async fn call_running<T>(
+    store: &mut Store<Host>,
+    clock: &GuestClock,
+    made: impl AsyncFnOnce(&mut Store<Host>) -> wasmtime::Result<T>,
+) -> Result<T, Failure> {
     store.set_epoch_deadline(1);
     let ended = {
-        let mut call = pin!(call(store));
+        let mut call = pin!(made(store));
         poll_fn(|cx| match call.as_mut().poll(cx) {
             Poll::Ready(ended) => Poll::Ready(Some(ended)),
             // A guest that sleeps past its deadline is never woken.

@@ -110,18 +110,17 @@ impl Launch {
 
     /// An instance for deliveries.
     async fn instantiate(&self, log: Arc<LaneLog>) -> Result<Box<dyn Instance>, Failure> {
-        let deadline = self.options.limits.deadline;
         let Started { mut store, instance, room } = self.start(log).await?;
         let invalid =
             |error: wasmtime::Error| Failure::new(FailureKind::Trap, "invalid-call", error.to_string());
         match &self.component.entry {
             Entry::Handler(handler) => {
                 let handler = handler.load(&mut store, &instance).map_err(invalid)?;
-                Ok(Box::new(PluginInstance::new(store, handler, deadline, room)))
+                Ok(Box::new(PluginInstance::new(store, handler, room)))
             }
             Entry::Worker(run) => {
                 let run = instance.get_typed_func(&mut store, run).map_err(invalid)?;
-                Ok(Box::new(Worker::new(store, run, deadline, room)))
+                Ok(Box::new(Worker::new(store, run, room)))
             }
         }
     }
@@ -132,7 +131,8 @@ impl Launch {
         store: &mut Store<Host>,
         made: impl AsyncFnOnce(&mut Store<Host>) -> wasmtime::Result<T>,
     ) -> Result<T, Failure> {
-        call(store, Timestamp(0), self.options.limits.deadline, made).await
+        store.data_mut().start_clocks(Timestamp(0));
+        call(store, made).await
     }
 
     fn store(&self, log: Arc<LaneLog>) -> Store<Host> {
@@ -140,11 +140,12 @@ impl Launch {
         resources.set_max_capacity(WASI_RESOURCES_MAX);
         let pulse = self.shared.ticker.pulse();
         let host = Host {
-            context: None,
+            batch: None,
             consumer: Arc::clone(&self.options.consumer),
             settings: Arc::clone(&self.options.settings),
             exchange: None,
             log,
+            time: self.options.limits.deadline,
             deadline: Deadline::new(pulse),
             limiter: Limiter::new(self.options.limits.memory_bytes),
             clock: GuestClock::default(),

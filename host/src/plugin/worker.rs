@@ -1,13 +1,13 @@
 //! A running instance of a plugin that fetches its deliveries.
 //!
-//! The guest is entered once and runs on a stack of its own. Where it asks for the next delivery, it hands the outcome of the
-//! one before to the lane and stands still until the lane has another for it, so that a lane sees no difference.
+//! The guest is entered once and runs on a stack of its own. Where it asks for the next delivery, the batch that it was lent goes
+//! on to it right there. Only where the batch ends, or the delivery has failed, does the guest hand it back and stand still until
+//! the lane has another: to leave its stack and to come back costs as much as all else that the host does for a delivery.
 
 use std::future::poll_fn;
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
-use std::time::Duration;
 
 use tokio::sync::OwnedSemaphorePermit;
 use wasmtime::component::{Linker, TypedFunc};
@@ -18,21 +18,17 @@ use super::contract;
 use super::failure::{failure, timeout};
 use super::host::Host;
 use super::instance::poisoned;
-use super::line::LaneLog;
 use super::record;
 use super::ticker::Pulse;
 use super::wasi::GuestClock;
 use crate::clock::{BoxFuture, Timestamp};
-use crate::effects::{Context, LaneContext};
-use crate::handler::{Delivery, Failure, FailureKind, Instance};
+use crate::handler::{Batch, Failure, FailureKind, Instance, Lender};
 
 /// An instance with a store of its own, for one lane.
 pub(super) struct Worker {
     /// The call that the guest is in; none once it has ended, or was left in a delivery.
     guest: Option<BoxFuture<'static, Ended>>,
     exchange: Arc<Exchange>,
-    deadline: Duration,
-    log: Arc<LaneLog>,
     clock: GuestClock,
     pulse: Pulse,
     /// Its room in the pool. Last, so that the store is gone when others may take it.
@@ -49,55 +45,44 @@ struct Ended {
 #[derive(Default)]
 pub(super) struct Exchange(Mutex<Passing>);
 
+/// A batch, when the guest has done what it can do of it, or failed.
+type Done = (Box<dyn Batch>, Result<(), Failure>);
+
 #[derive(Default)]
 enum Passing {
-    /// Nothing: the guest is at its delivery, or the lane at something else.
+    /// Nothing: the guest is at its deliveries, or the lane at something else.
     #[default]
     Nothing,
-    /// A delivery that the guest hasn't fetched yet.
-    Job(Job),
-    /// How it has ended, with the lane's context.
-    Done(Box<Context>, Result<(), Failure>),
-    /// The lane's context, of a guest that was cut off in its delivery.
-    CutOff(Box<Context>),
-}
-
-/// A delivery for a guest.
-struct Job {
-    record: Vec<u8>,
-    now: Timestamp,
-    deadline: Duration,
-    context: Box<Context>,
+    /// The lane's batch, with a delivery under way that the guest hasn't fetched yet.
+    Begun(Box<dyn Batch>),
+    /// The batch, for the lane to go on with.
+    Done(Done),
+    /// The batch, of a guest that was cut off in its delivery.
+    CutOff(Box<dyn Batch>),
 }
 
 impl Worker {
-    /// An instance whose deliveries may each take up to `deadline`.
-    pub(super) fn new(
-        mut store: Store<Host>,
-        run: TypedFunc<(), ()>,
-        deadline: Duration,
-        room: OwnedSemaphorePermit,
-    ) -> Self {
+    /// An instance that runs this.
+    pub(super) fn new(mut store: Store<Host>, run: TypedFunc<(), ()>, room: OwnedSemaphorePermit) -> Self {
         let exchange = Arc::new(Exchange::default());
         let host = store.data_mut();
         host.exchange = Some(Arc::clone(&exchange));
-        let (log, clock, pulse) = (Arc::clone(&host.log), host.clock.clone(), host.deadline.pulse().clone());
+        let (clock, pulse) = (host.clock.clone(), host.deadline.pulse().clone());
         // What it does before it asks for a delivery may take as long as one.
-        host.start_clocks(Timestamp(0), deadline);
+        host.start_clocks(Timestamp(0));
         store.set_epoch_deadline(1);
         let guest = Box::pin(async move {
             let outcome = run.call_async(&mut store, ()).await;
             Ended { store, outcome }
         });
-        Self { guest: Some(guest), exchange, deadline, log, clock, pulse, _room: room }
+        Self { guest: Some(guest), exchange, clock, pulse, _room: room }
     }
 
-    async fn work(&mut self, delivery: &Delivery, context: &mut LaneContext) -> Result<(), Failure> {
-        // However this ends, the guest gives the context back before `lent` takes it from there: it is dropped first.
-        let mut lent = Lent { exchange: &self.exchange, log: &self.log, context };
+    async fn work(&mut self, lender: &mut dyn Lender) -> Result<(), Failure> {
+        // However this ends, the guest gives the batch back before `lent` takes it from there: it is dropped first.
+        let mut lent = Lent { exchange: &self.exchange, lender };
         let mut guest = self.guest.take().ok_or_else(poisoned)?;
-        lent.put(record::encode(delivery), delivery.now, self.deadline);
-        self.log.begin(delivery);
+        lent.put();
         let running = self.pulse.run();
         let outcome = poll_fn(|cx| match guest.as_mut().poll(cx) {
             Poll::Ready(ended) => Poll::Ready(Err(ended.failure())),
@@ -124,12 +109,8 @@ impl Worker {
 }
 
 impl Instance for Worker {
-    fn deliver<'a>(
-        &'a mut self,
-        delivery: &'a Delivery,
-        context: &'a mut LaneContext,
-    ) -> BoxFuture<'a, Result<(), Failure>> {
-        Box::pin(self.work(delivery, context))
+    fn deliver<'a>(&'a mut self, lender: &'a mut dyn Lender) -> BoxFuture<'a, Result<(), Failure>> {
+        Box::pin(self.work(lender))
     }
 }
 
@@ -154,31 +135,46 @@ impl Exchange {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Gives back the lane's context, in the middle of a delivery.
-    pub(super) fn cut_off(&self, context: Box<Context>) {
-        *self.passing() = Passing::CutOff(context);
+    /// Hands over what the guest has done, and takes what it is to do next.
+    fn turn(&self, done: &mut Option<Done>) -> Poll<Box<dyn Batch>> {
+        let mut passing = self.passing();
+        if let Some(done) = done.take() {
+            *passing = Passing::Done(done);
+            return Poll::Pending;
+        }
+        match mem::take(&mut *passing) {
+            Passing::Begun(batch) => Poll::Ready(batch),
+            other => {
+                *passing = other;
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Gives back the lane's batch, in the middle of a delivery.
+    pub(super) fn cut_off(&self, batch: Box<dyn Batch>) {
+        *self.passing() = Passing::CutOff(batch);
     }
 }
 
-/// The lane's context in the hands of the guest. It comes back however the delivery ends.
+/// The lane's batch in the hands of the guest. It comes back however its deliveries end.
 struct Lent<'a> {
     exchange: &'a Exchange,
-    log: &'a LaneLog,
-    context: &'a mut LaneContext,
+    lender: &'a mut dyn Lender,
 }
 
 impl Lent<'_> {
-    /// Hands a delivery over.
-    fn put(&mut self, record: Vec<u8>, now: Timestamp, deadline: Duration) {
-        *self.exchange.passing() = Passing::Job(Job { record, now, deadline, context: self.context.lend() });
+    /// Hands the batch over.
+    fn put(&mut self) {
+        *self.exchange.passing() = Passing::Begun(self.lender.lend());
     }
 
-    /// How the delivery has ended, once it has.
+    /// How its deliveries have ended, once they have.
     fn done(&mut self) -> Option<Result<(), Failure>> {
         let mut passing = self.exchange.passing();
         match mem::take(&mut *passing) {
-            Passing::Done(context, outcome) => {
-                self.context.put_back(context);
+            Passing::Done((batch, outcome)) => {
+                self.lender.put_back(batch);
                 Some(outcome)
             }
             other => {
@@ -191,13 +187,12 @@ impl Lent<'_> {
 
 impl Drop for Lent<'_> {
     fn drop(&mut self) {
-        self.log.end();
-        if !self.context.is_lent() {
+        if !self.lender.is_lent() {
             return;
         }
         match mem::take(&mut *self.exchange.passing()) {
-            Passing::Job(Job { context, .. }) | Passing::Done(context, _) | Passing::CutOff(context) => {
-                self.context.put_back(context);
+            Passing::Begun(batch) | Passing::Done((batch, _)) | Passing::CutOff(batch) => {
+                self.lender.put_back(batch);
             }
             Passing::Nothing => {}
         }
@@ -212,39 +207,28 @@ pub(super) fn add_to_linker(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     })
 }
 
-/// Tells the lane how the delivery before has ended, and waits for another.
+/// Goes on to the delivery that follows the one before, if that has succeeded. Otherwise it tells the lane how it has ended, and
+/// waits for another.
 async fn next(
     mut store: StoreContextMut<'_, Host>,
     outcome: Result<(), types::Failure>,
 ) -> wasmtime::Result<(Vec<u8>,)> {
     let host = store.data_mut();
-    let Some(exchange) = host.exchange.clone() else {
+    if host.exchange.is_none() {
         return Err(wasmtime::format_err!("a plugin asks for deliveries in `run` alone"));
+    }
+    let outcome = match host.unavailable.take() {
+        Some(error) => Err(Failure::transient("state-unavailable", error.to_string())),
+        None => outcome.map_err(Failure::from),
     };
-    let unavailable = host.unavailable.take();
-    let mut done = host.context.take().map(|context| match unavailable {
-        Some(error) => (context, Err(Failure::transient("state-unavailable", error.to_string()))),
-        None => (context, outcome.map_err(Failure::from)),
-    });
-    // Nobody has to be woken: whoever puts a job there works on the guest next.
-    let Job { record, now, deadline, context } = poll_fn(|_| {
-        let mut passing = exchange.passing();
-        if let Some((context, outcome)) = done.take() {
-            *passing = Passing::Done(context, outcome);
-            return Poll::Pending;
-        }
-        match mem::take(&mut *passing) {
-            Passing::Job(job) => Poll::Ready(job),
-            other => {
-                *passing = other;
-                Poll::Pending
-            }
-        }
-    })
-    .await;
-    let host = store.data_mut();
-    host.begin(context);
-    host.start_clocks(now, deadline);
+    if outcome.is_err() || !host.proceed() {
+        let Some(exchange) = host.exchange.clone() else { unreachable!("it is there, see above") };
+        let mut done = host.end().map(|batch| (batch, outcome));
+        // Nobody has to be woken: whoever puts a batch there works on the guest next.
+        let batch = poll_fn(|_| exchange.turn(&mut done)).await;
+        store.data_mut().begin(batch);
+    }
     store.set_epoch_deadline(1);
-    Ok((record,))
+    let record = store.data().batch.as_ref().map(|batch| record::encode(batch.delivery()));
+    Ok((record.unwrap_or_default(),))
 }

@@ -223,6 +223,25 @@ impl Handler for Hanging {
     }
 }
 
+/// A handler whose deliveries each wait until they may go on.
+#[derive(Clone, Default)]
+pub struct Gate {
+    pub journal: Journal,
+    /// Told of each delivery.
+    pub begun: Arc<Notify>,
+    /// Lets one go on.
+    pub goes_on: Arc<Notify>,
+}
+
+impl Handler for Gate {
+    async fn handle(&self, delivery: &Delivery, _: &mut Context) -> Result<(), Failure> {
+        self.journal.note(delivery);
+        self.begun.notify_one();
+        self.goes_on.notified().await;
+        Ok(())
+    }
+}
+
 /// Adds one to a number in the state.
 pub fn add_one(context: &mut Context, key: &str) -> Result<(), Failure> {
     let unavailable = |error| Failure::transient("state", format!("{error}"));

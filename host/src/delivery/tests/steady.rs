@@ -1,10 +1,10 @@
 //! What lanes do while nothing but the handlers fails.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use super::rig::{DEADLINE, Hanging, Journal, Rig, add_one, config};
+use super::rig::{DEADLINE, Gate, Hanging, Journal, Rig, add_one, config};
 use crate::clock::Clock;
 use crate::config::{OnDeadLetter, Order, RetryPolicy};
 use crate::delivery::LaneState;
@@ -12,7 +12,7 @@ use crate::effects::Context;
 use crate::event::EventParts;
 use crate::handler::{Delivery, Failure, FailureKind, handler_fn};
 use crate::ids::LaneId;
-use crate::limits::TRAP_REST;
+use crate::limits::{LANE_BATCH_TIME, TRAP_REST};
 use crate::log::{Position, Wait};
 
 fn busy() -> Failure {
@@ -260,6 +260,41 @@ async fn a_paused_lane_stands_still_and_then_goes_on() {
     running.settles(1).await;
     assert_eq!(journal.lines(), ["a1/1"]);
     assert_eq!(running.consumer.status()[0].lag_events, 0);
+}
+
+#[tokio::test]
+async fn what_a_lane_is_told_takes_effect_before_the_next_delivery() {
+    let rig = Rig::new();
+    rig.topic("t").await;
+    rig.publish("t", &[("a", "a1"), ("a", "a2")]).await;
+    let gate = Gate::default();
+    let running = rig.start(config(&["t"]), rig.native(gate.clone(), "1")).await;
+    gate.begun.notified().await;
+    running.consumer.pause();
+    gate.goes_on.notify_one();
+    running.reaches(|report| report.state == LaneState::Paused).await;
+    assert_eq!(gate.journal.lines(), ["a1/1"]);
+    assert_eq!(running.rows().progress.counts.handled, 1, "what it has done is durable");
+}
+
+#[tokio::test]
+async fn a_lane_commits_after_a_while_however_little_it_has_done() {
+    let rig = Rig::new();
+    rig.topic("t").await;
+    rig.publish("t", &[("a", "a1"), ("a", "a2"), ("a", "a3")]).await;
+    let (log, clock) = (Arc::clone(&rig.log), Arc::clone(&rig.clock));
+    let (lane, durable) = (Arc::new(OnceLock::new()), Arc::new(Mutex::new(Vec::new())));
+    let (of, seen) = (Arc::clone(&lane), Arc::clone(&durable));
+    let program = rig.program(&Journal::default(), move |_, _| {
+        seen.lock().unwrap().push(log.lane(*of.get().unwrap()).unwrap().progress.counts.handled);
+        clock.advance(LANE_BATCH_TIME);
+        Ok(())
+    });
+    let running = rig.start_paused(config(&["t"]), program).await;
+    lane.set(LaneId { consumer: running.id, partition: 0 }).unwrap();
+    running.consumer.resume();
+    running.settles(3).await;
+    assert_eq!(*durable.lock().unwrap(), [0, 1, 2]);
 }
 
 #[tokio::test]

@@ -17,6 +17,6 @@ impl context::Host for Host {
     }
 
     fn version(&mut self) -> wasmtime::Result<String> {
-        Ok(self.context.as_ref().map_or("", |context| context.version()).to_owned())
+        Ok(self.context().map_or("", |context| context.version()).to_owned())
     }
 }

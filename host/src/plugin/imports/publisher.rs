@@ -8,7 +8,7 @@ use crate::plugin::host::Host;
 
 impl publisher::Host for Host {
     fn publish(&mut self, topic: String, event: publisher::Outgoing) -> wasmtime::Result<Result<(), Error>> {
-        let Some(context) = &mut self.context else {
+        let Some(context) = self.context() else {
             return Ok(Err(Error::NotGranted(topic)));
         };
         Ok(context.publish(&topic, event.into()).map_err(Error::from))

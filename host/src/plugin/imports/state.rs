@@ -6,7 +6,7 @@ use crate::plugin::host::Host;
 
 impl state::Host for Host {
     fn get(&mut self, key: Vec<u8>) -> wasmtime::Result<Result<Option<Vec<u8>>, Error>> {
-        let Some(context) = &self.context else {
+        let Some(context) = self.context() else {
             return Ok(Err(Error::NotGranted));
         };
         let answer = context.get(&key);
@@ -14,7 +14,7 @@ impl state::Host for Host {
     }
 
     fn set(&mut self, key: Vec<u8>, value: Vec<u8>) -> wasmtime::Result<Result<(), Error>> {
-        let Some(context) = &mut self.context else {
+        let Some(context) = self.context() else {
             return Ok(Err(Error::NotGranted));
         };
         let answer = context.set(&key, &value);
@@ -22,7 +22,7 @@ impl state::Host for Host {
     }
 
     fn delete(&mut self, key: Vec<u8>) -> wasmtime::Result<Result<(), Error>> {
-        let Some(context) = &mut self.context else {
+        let Some(context) = self.context() else {
             return Ok(Err(Error::NotGranted));
         };
         let answer = context.delete(&key);
@@ -35,7 +35,7 @@ impl state::Host for Host {
         end: Option<Vec<u8>>,
         limit: u32,
     ) -> wasmtime::Result<Result<Vec<StateEntry>, Error>> {
-        let Some(context) = &self.context else {
+        let Some(context) = self.context() else {
             return Ok(Err(Error::NotGranted));
         };
         let answer = context.scan(&start, end.as_deref(), limit as usize);

@@ -137,7 +137,7 @@ async fn a_failed_delivery_gives_the_context_back_and_its_instance_is_never_used
     let plugin = load(&guest, all()).await.unwrap();
     let mut lane = Lane::new(&plugin, all(), state()).await;
     lane.deliver(&delivery(1)).await.unwrap_err();
-    assert!(lane.context.take().state.is_empty(), "nothing of it is left");
+    assert!(lane.batch.context.take().state.is_empty(), "nothing of it is left");
     assert_eq!(lane.deliver(&delivery(2)).await.unwrap_err().code, "instance-poisoned");
     let fresh = Lane::new(&plugin, all(), state()).await;
     lane.instance = fresh.instance;

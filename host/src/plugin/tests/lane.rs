@@ -1,6 +1,6 @@
 //! What a lane does for a plugin: a context on state that the test holds, and deliveries.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -9,11 +9,10 @@ use super::guest::Guest;
 use crate::clock::{BoxFuture, Clock, Timestamp};
 use crate::config::{Grants, PluginLimits};
 use crate::effects::{
-    Authority, Context, ContextOwner, Effects, LaneContext, StateEntry, StateRead, StateUnavailable,
-    TopicDirectory,
+    Authority, Context, ContextOwner, Effects, StateEntry, StateRead, StateUnavailable, TopicDirectory,
 };
 use crate::event::Event;
-use crate::handler::{Delivery, Failure, Instance, LaneName, Program};
+use crate::handler::{Batch, Delivery, Failure, Instance, LaneName, Lent, Program};
 use crate::ids::TopicId;
 use crate::limits::EVENT_BYTES_MAX;
 use crate::plugin::{LoadError, LoadOptions, Plugin, Runtime, RuntimeOptions};
@@ -96,10 +95,47 @@ pub async fn load(guest: &Guest, grants: Grants) -> Result<Arc<Plugin>, LoadErro
     runtime(None).load(guest.component().into(), options(grants)).await
 }
 
+/// Deliveries one after the other, on one context.
+pub struct Deliveries {
+    pub context: Context,
+    /// The one under way, and those behind it.
+    left: VecDeque<Delivery>,
+}
+
+impl Deliveries {
+    /// The delivery under way.
+    pub fn under_way(&self) -> &Delivery {
+        &self.left[0]
+    }
+}
+
+impl Batch for Deliveries {
+    fn delivery(&self) -> &Delivery {
+        self.under_way()
+    }
+
+    fn context(&self) -> &Context {
+        &self.context
+    }
+
+    fn parts(&mut self) -> (&Delivery, &mut Context) {
+        (&self.left[0], &mut self.context)
+    }
+
+    fn proceed(&mut self) -> bool {
+        self.context.keep();
+        self.left.pop_front();
+        if let Some(next) = self.left.front() {
+            self.context.begin(next);
+        }
+        !self.left.is_empty()
+    }
+}
+
 /// One lane, with a plugin's instance and a context.
 pub struct Lane {
     pub instance: Box<dyn Instance>,
-    pub context: LaneContext,
+    pub batch: Lent<Deliveries>,
     /// Without it, nothing cuts execution into slices.
     _plugin: Arc<Plugin>,
 }
@@ -108,21 +144,31 @@ impl Lane {
     pub async fn new(plugin: &Arc<Plugin>, grants: Grants, state: State) -> Self {
         let lane = LaneName { consumer: "counter".into(), partition: 3 };
         let instance = plugin.instantiate(&lane).await.unwrap();
-        Self { instance, context: LaneContext::new(context(grants, state)), _plugin: Arc::clone(plugin) }
+        let batch = Deliveries { context: context(grants, state), left: VecDeque::new() };
+        Self { instance, batch: Lent::new(batch), _plugin: Arc::clone(plugin) }
+    }
+
+    /// Has these be the next deliveries.
+    pub fn begin(&mut self, deliveries: impl IntoIterator<Item = Delivery>) {
+        self.batch.left = deliveries.into_iter().collect();
+        let first = self.batch.left[0].clone();
+        self.batch.context.begin(&first);
+    }
+
+    /// Has the instance make them. Which failed is still under way then; what those before it did is kept.
+    pub async fn make(&mut self) -> Result<(), Failure> {
+        let outcome = self.instance.deliver(&mut self.batch).await;
+        if outcome.is_err() {
+            self.batch.context.discard();
+        }
+        assert_eq!(outcome.is_ok(), self.batch.left.is_empty(), "{outcome:?}");
+        outcome
     }
 
     pub async fn deliver(&mut self, delivery: &Delivery) -> Result<Effects, Failure> {
-        self.context.begin(delivery);
-        match self.instance.deliver(delivery, &mut self.context).await {
-            Ok(()) => {
-                self.context.keep();
-                Ok(self.context.take())
-            }
-            Err(failure) => {
-                self.context.discard();
-                Err(failure)
-            }
-        }
+        self.begin([delivery.clone()]);
+        self.make().await?;
+        Ok(self.batch.context.take())
     }
 }
 

@@ -14,7 +14,7 @@ use crate::config::Grants;
 use crate::limits::{LOG_LINE_BYTES_MAX, LOG_LINES_PER_SECOND};
 
 /// The fields of a line by their names.
-type Line = BTreeMap<&'static str, String>;
+pub type Line = BTreeMap<&'static str, String>;
 
 /// Keeps the lines of plugins.
 #[derive(Clone, Default)]
@@ -52,17 +52,24 @@ impl Subscriber for Kept {
     fn exit(&self, _: &Id) {}
 }
 
-/// What a guest writes to the log in one delivery.
-async fn lines(guest: &Guest, grants: Grants) -> Vec<Line> {
+/// Does something, and tells what plugins have written to the log meanwhile.
+pub async fn watched<T>(what: impl Future<Output = T>) -> (T, Vec<Line>) {
     let kept = Kept::default();
     let default = tracing::subscriber::set_default(kept.clone());
-    run_with(guest, grants, State::default()).await.unwrap();
+    let outcome = what.await;
     drop(default);
     let lines = kept.0.lock().unwrap();
-    lines.clone()
+    (outcome, lines.clone())
 }
 
-const LOG: &str = r#"(import "tidegate:plugin/logging@0.1.0" "log" (func $log (param i32 i32 i32))) (global $n (mut i32) (i32.const 0))"#;
+/// What a guest writes to the log in one delivery.
+async fn lines(guest: &Guest, grants: Grants) -> Vec<Line> {
+    let (outcome, lines) = watched(run_with(guest, grants, State::default())).await;
+    outcome.unwrap();
+    lines
+}
+
+pub const LOG: &str = r#"(import "tidegate:plugin/logging@0.1.0" "log" (func $log (param i32 i32 i32))) (global $n (mut i32) (i32.const 0))"#;
 
 #[tokio::test]
 async fn a_line_carries_the_ids_of_its_delivery() {

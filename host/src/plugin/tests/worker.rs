@@ -37,16 +37,14 @@ async fn well_then(otherwise: &str) -> Lane {
 
 /// Makes a first delivery, whose effects are kept for the batch's commit.
 async fn first(lane: &mut Lane) {
-    let delivery = delivery(1);
-    lane.context.begin(&delivery);
-    lane.instance.deliver(&delivery, &mut lane.context).await.unwrap();
-    lane.context.keep();
+    lane.begin([delivery(1)]);
+    lane.make().await.unwrap();
 }
 
 /// Makes a second one, which fails. Only the effects of the first are left then.
 async fn second(lane: &mut Lane) -> Failure {
     let failure = lane.deliver(&delivery(2)).await.unwrap_err();
-    let left: Vec<_> = lane.context.take().state.into_keys().collect();
+    let left: Vec<_> = lane.batch.context.take().state.into_keys().collect();
     assert_eq!(left, [b"guest"], "{failure}");
     failure
 }
@@ -130,17 +128,16 @@ async fn a_guest_that_sleeps_past_its_deadline_gives_the_context_back() {
 async fn a_delivery_that_is_given_up_gives_the_context_back() {
     let mut lane = well_then("(loop $l (br $l))").await;
     first(&mut lane).await;
-    let delivery = delivery(2);
-    lane.context.begin(&delivery);
+    lane.begin([delivery(2)]);
     {
-        let mut spinning = pin!(lane.instance.deliver(&delivery, &mut lane.context));
+        let mut spinning = pin!(lane.instance.deliver(&mut lane.batch));
         // Once, so that it is under way.
         assert!(spinning.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
     }
-    lane.context.discard();
-    let left: Vec<_> = lane.context.take().state.into_keys().collect();
+    lane.batch.context.discard();
+    let left: Vec<_> = lane.batch.context.take().state.into_keys().collect();
     assert_eq!(left, [b"guest"]);
-    assert_eq!(lane.deliver(&delivery).await.unwrap_err().code, "instance-poisoned");
+    assert_eq!(lane.deliver(&delivery(2)).await.unwrap_err().code, "instance-poisoned");
 }
 
 #[tokio::test]
