@@ -57,6 +57,8 @@ pub const SNAPSHOT_AGE_MAX: Duration = Duration::from_mins(10);
 /// A batch row is split before it grows beyond this size, so that reading one event never reads much more. A page of redb that
 /// holds a row is a power of two, and the row shares it with its key: a little less wastes least.
 pub const BATCH_BYTES_MAX: usize = (256 << 10) - 256;
+/// What is to be split so that it fills its pages: below that, more rows cost more than what is saved.
+pub const BATCH_PAGE_BYTES_MIN: usize = 32 << 10;
 /// Cache of the database, reads and writes together: redb's own default of 1 GiB is too much for an embedded bus.
 pub const CACHE_BYTES: usize = 64 << 20;
 /// Floor of the setting above: below it, every read goes to the disk.
@@ -256,9 +258,10 @@ pub const PLUGIN_TABLES: u32 = 32;
 pub const PLUGIN_CORE_INSTANCES: u32 = 64;
 /// Slots of memories, tables and stacks that keep their pages for the next instance of the same plugin.
 pub const PLUGIN_WARM_SLOTS: u32 = 16;
-/// Stack for what a guest calls in the host, beneath the guest's own: writing a log line through an application's
-/// subscriber is the deepest.
-pub const PLUGIN_HOST_STACK_BYTES: usize = 512 << 10;
+/// Stack for what a guest calls in the host, beneath the guest's own: writing a log line through an application's subscriber, or
+/// reading the log for what comes next. Half of what a thread has where native handlers run, which do the same; what isn't touched
+/// takes no memory.
+pub const PLUGIN_HOST_STACK_BYTES: usize = 1 << 20;
 /// Handles that an instance holds of WASI's resources: timers, streams.
 pub const WASI_RESOURCES_MAX: usize = 1024;
 /// Largest component file: an embedded Python is 18 MB.

@@ -55,6 +55,14 @@ const MUTANTS: &[Mutant] = &[
         proof: SIM,
     },
     Mutant {
+        name: "ack-of-a-commit-in-flight",
+        breaks: "what is acknowledged is durable, large batches too",
+        file: "host/src/log/in_flight.rs",
+        find: "        Ok(journal.wait_for(self.moment).map_err(redb::Error::Io)?)\n",
+        replace: "        drop(journal.is_over(self.moment));\n        Ok(())\n",
+        proof: SIM,
+    },
+    Mutant {
         name: "ack-of-a-failed-commit",
         breaks: "a commit that fails is told as in doubt",
         file: "host/src/log/committer.rs",
@@ -81,9 +89,9 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "effects-of-a-failed-delivery",
         breaks: "a delivery that fails leaves nothing behind",
-        file: "host/src/delivery/lane.rs",
-        find: "                context.discard();\n",
-        replace: "                context.keep();\n",
+        file: "host/src/delivery/desk.rs",
+        find: "            context.discard();\n",
+        replace: "            context.keep();\n",
         proof: SIM,
     },
     Mutant {
@@ -113,11 +121,11 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "reload-in-mid-batch",
         breaks: "a new version takes over between two deliveries, and what was done before it counts",
-        file: "host/src/delivery/lane.rs",
+        file: "host/src/delivery/desk.rs",
         find: "            if is_full || self.control.has_changed().unwrap_or(true) {\n",
         replace: "            if self.control.has_changed().unwrap_or(true) {
-                drop(desk.machine.take_changes());
-                break None;
+                drop(self.machine.take_changes());
+                return Ok(Ahead::Bound);
             }
             if is_full {\n",
         proof: SIM,

@@ -18,13 +18,16 @@
 //! lost := version u8 = 3, 0 u8, 0 u16, 0 u32, count u64, bytes_before u64, crc u32 (of all before it, and the row's key)
 //! ```
 
+use std::num::NonZeroU64;
+use std::sync::Arc;
+
 use thiserror::Error;
 
-use super::new_events::NewEvent;
+use super::new_events::{NewEvent, NewEvents};
 use super::record::{self, RecordError, bounded_u32};
 use crate::clock::Timestamp;
 use crate::event::Event;
-use crate::limits::BATCH_BYTES_MAX;
+use crate::limits::{BATCH_BYTES_MAX, BATCH_PAGE_BYTES_MIN};
 
 /// The version that is written.
 const VERSION: u8 = 2;
@@ -37,6 +40,8 @@ pub(super) const LOST_BYTES: usize = 28;
 /// Bytes of a record's end.
 const END: usize = 4;
 const FIXED: usize = 1 + 1 + 2 + 4 + 8 + 8 + 4 + 8;
+/// The most bytes that a page of redb has beside the one row in it: its head, the row's key, and where both end.
+const PAGE_OVERHEAD: usize = 64;
 
 /// The key of a batch's row: topic, partition, first offset.
 pub(super) type BatchKey = (u32, u32, u64);
@@ -88,30 +93,106 @@ fn parse_lost(key: BatchKey, row: &[u8]) -> BatchError {
     }
 }
 
-/// Events on their way into a batch. Their records are copied once, into their row.
+/// Events on their way into batches of one partition. Their records are copied once, into their row.
 #[derive(Default)]
 pub(super) struct BatchBuilder {
-    /// With their numbers among the events of their keys, where their topic keeps one.
-    events: Vec<(NewEvent, Option<u64>)>,
+    /// What they are among.
+    sources: Vec<Arc<NewEvents>>,
+    events: Vec<Staged>,
     /// Bytes of their records.
     bytes: usize,
 }
 
+/// One of them.
+struct Staged {
+    /// Which source.
+    source: u32,
+    /// Where it is in there.
+    index: u32,
+    /// Its number among the events of its key, where their topic keeps one.
+    number: Option<NonZeroU64>,
+}
+
 impl BatchBuilder {
     /// Adds an event, with its number among the events of its key where the topic keeps one.
-    pub fn push(&mut self, event: NewEvent, number: Option<u64>) {
+    pub fn push(&mut self, event: NewEvent<'_>, number: Option<u64>) {
+        let (source, index) = event.place();
+        // Most come many at a time.
+        if self.sources.last().is_none_or(|last| !Arc::ptr_eq(last, source)) {
+            self.sources.push(Arc::clone(source));
+        }
         self.bytes += event.record().len();
-        self.events.push((event, number));
+        self.events.push(Staged {
+            source: bounded_u32(self.sources.len() - 1),
+            index: bounded_u32(index),
+            number: number.and_then(NonZeroU64::new),
+        });
     }
 
     /// Whether the event may go into the same row. Into an empty one each may, however large.
-    pub fn has_room_for(&self, event: &NewEvent) -> bool {
-        self.events.is_empty() || self.row_bytes() + END + event.record().len() <= BATCH_BYTES_MAX
+    pub fn has_room_for(&self, event: NewEvent<'_>) -> bool {
+        let count = self.events.len() + 1;
+        count == 1 || row_bytes(count, self.bytes + event.record().len()) <= BATCH_BYTES_MAX
     }
 
     /// The number that the event at `index`, counted from 0, has among those of its key.
     pub fn number(&self, index: u64) -> Option<u64> {
-        self.events.get(usize::try_from(index).ok()?)?.1
+        Some(self.events.get(usize::try_from(index).ok()?)?.number?.get())
+    }
+
+    /// The rows to make of them.
+    pub fn rows(&self) -> impl Iterator<Item = BatchRow<'_>> {
+        let mut rest = BatchRow { sources: &self.sources, events: &self.events, bytes: self.bytes };
+        std::iter::from_fn(move || {
+            let row = rest.first()?;
+            rest =
+                BatchRow { events: &rest.events[row.events.len()..], bytes: rest.bytes - row.bytes, ..rest };
+            Some(row)
+        })
+    }
+}
+
+/// The events of one row.
+#[derive(Clone, Copy)]
+pub(super) struct BatchRow<'a> {
+    sources: &'a [Arc<NewEvents>],
+    events: &'a [Staged],
+    /// Bytes of their records.
+    bytes: usize,
+}
+
+impl<'a> BatchRow<'a> {
+    /// The first of its events, as many as fill a page well: a page of redb that holds a row is a power of two, and all of it is
+    /// written. All of them, where that wastes little or none of them fill a smaller one.
+    fn first(self) -> Option<Self> {
+        if self.len() <= BATCH_PAGE_BYTES_MIN || self.fills(self.page()) {
+            return (!self.events.is_empty()).then_some(self);
+        }
+        let page = self.page() / 2;
+        let mut fitting = Self { events: &[], bytes: 0, ..self };
+        for (count, event) in (1..).zip(self.events) {
+            let bytes = fitting.bytes + self.record(event).len();
+            let more = Self { events: &self.events[..count], bytes, ..self };
+            if more.page() > page {
+                break;
+            }
+            fitting = more;
+        }
+        Some(if fitting.fills(page) { fitting } else { self })
+    }
+
+    fn record(self, event: &Staged) -> &'a [u8] {
+        self.sources[event.source as usize].record(event.index as usize)
+    }
+
+    /// The size of the page that it takes, in bytes.
+    fn page(&self) -> usize {
+        (self.len() + PAGE_OVERHEAD).next_power_of_two()
+    }
+
+    /// Whether it leaves little of such a page empty.
+    fn fills(&self, page: usize) -> bool {
+        self.len() >= page / 8 * 7
     }
 
     /// How many events it has.
@@ -119,37 +200,49 @@ impl BatchBuilder {
         bounded_u32(self.events.len())
     }
 
-    /// The size of the row, in bytes.
-    pub fn row_bytes(&self) -> usize {
-        self.head_bytes() + self.bytes
+    /// Its size, in bytes.
+    pub fn len(&self) -> usize {
+        row_bytes(self.events.len(), self.bytes)
     }
 
-    fn head_bytes(&self) -> usize {
-        FIXED + END * self.events.len() + 4
-    }
-
-    /// Writes the row of this key into `out`, which has [`row_bytes`](Self::row_bytes) bytes.
-    pub fn write(&self, key: BatchKey, commit: u64, appended: Timestamp, bytes_before: u64, out: &mut [u8]) {
-        let mut head = Vec::with_capacity(self.head_bytes());
-        head.extend_from_slice(&[VERSION, 0, 0, 0]);
-        head.extend_from_slice(&self.count().to_le_bytes());
-        head.extend_from_slice(&commit.to_le_bytes());
-        head.extend_from_slice(&appended.0.to_le_bytes());
-        head.extend_from_slice(&0u32.to_le_bytes());
-        head.extend_from_slice(&bytes_before.to_le_bytes());
-        let (front, mut back) = out.split_at_mut(self.head_bytes());
+    /// Appends it to `out`, as that of this key.
+    pub fn write(
+        &self,
+        key: BatchKey,
+        commit: u64,
+        appended: Timestamp,
+        bytes_before: u64,
+        out: &mut Vec<u8>,
+    ) {
+        let start = out.len();
+        out.extend_from_slice(&[VERSION, 0, 0, 0]);
+        out.extend_from_slice(&self.count().to_le_bytes());
+        out.extend_from_slice(&commit.to_le_bytes());
+        out.extend_from_slice(&appended.0.to_le_bytes());
+        out.extend_from_slice(&0u32.to_le_bytes());
+        out.extend_from_slice(&bytes_before.to_le_bytes());
         let mut end = 0;
-        for (offset, (event, number)) in (key.2..).zip(&self.events) {
-            let (record, rest) = std::mem::take(&mut back).split_at_mut(event.record().len());
-            record.copy_from_slice(event.record());
-            record::settle(record, &place_bytes((key.0, key.1, offset)), event.digits().zip(*number));
-            back = rest;
-            end += record.len();
-            head.extend_from_slice(&bounded_u32(end).to_le_bytes());
+        for event in self.events {
+            end += self.record(event).len();
+            out.extend_from_slice(&bounded_u32(end).to_le_bytes());
         }
-        head.extend_from_slice(&checksum(VERSION, &head, key).to_le_bytes());
-        front.copy_from_slice(&head);
+        let crc = checksum(VERSION, &out[start..], key);
+        out.extend_from_slice(&crc.to_le_bytes());
+        for (offset, event) in (key.2..).zip(self.events) {
+            let at = out.len();
+            out.extend_from_slice(self.record(event));
+            let number = event.number.and_then(|number| {
+                let digits = self.sources[event.source as usize].digits(event.index as usize)?;
+                Some((digits, number.get()))
+            });
+            record::settle(&mut out[at..], &place_bytes((key.0, key.1, offset)), number);
+        }
     }
+}
+
+/// The size of a row of so many events, with so many bytes of records.
+fn row_bytes(count: usize, records: usize) -> usize {
+    FIXED + END * count + 4 + records
 }
 
 /// A batch read from its row.
@@ -259,6 +352,8 @@ fn field<const N: usize, const M: usize>(fixed: &[u8; M], at: usize) -> [u8; N] 
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const KEY: BatchKey = (1, 2, 3);
@@ -267,11 +362,13 @@ mod tests {
         let mut builder = BatchBuilder::default();
         for id in ids {
             let event = Event::new(*id, "/s", "T").json_text("[1,2]").build().unwrap();
-            builder.push(NewEvent::alone(&event), None);
+            builder.push(NewEvents::alone(&event).only(), None);
         }
-        let mut row = vec![0; builder.row_bytes()];
-        builder.write(KEY, 7, Timestamp(99), 1234, &mut row);
-        row
+        let mut rows = Vec::new();
+        for row in builder.rows() {
+            row.write(KEY, 7, Timestamp(99), 1234, &mut rows);
+        }
+        rows
     }
 
     #[test]
@@ -285,6 +382,43 @@ mod tests {
         let ids: Vec<_> = (0..3).map(|index| batch.event(index).unwrap().id().to_owned()).collect();
         assert_eq!(ids, ["a", "b", "c"]);
         assert_eq!(batch.event(3), Err(RecordError::Short));
+    }
+
+    proptest! {
+        #[test]
+        fn rows_have_all_events_in_order_and_waste_less_of_their_pages_than_one_row(
+            (sizes, are_small) in prop_oneof![
+                (proptest::collection::vec(1_usize..600, 1..900), Just(true)),
+                (proptest::collection::vec(prop_oneof![1_usize..600, 1_usize..90_000], 1..900), Just(false)),
+            ],
+        ) {
+            let mut builder = BatchBuilder::default();
+            for (number, size) in sizes.iter().enumerate() {
+                let event = Event::new(number.to_string(), "/s", "T").binary("a/b", vec![7; *size]).build().unwrap();
+                let event = NewEvents::alone(&event);
+                if !builder.has_room_for(event.only()) {
+                    break;
+                }
+                builder.push(event.only(), None);
+            }
+            let (mut ids, mut bytes, mut pages) = (Vec::new(), Vec::new(), 0);
+            for row in builder.rows() {
+                let key = (1, 2, ids.len() as u64);
+                bytes.clear();
+                row.write(key, 7, Timestamp(99), 0, &mut bytes);
+                prop_assert_eq!(bytes.len(), row.len());
+                let batch = Batch::parse(key, &bytes).unwrap();
+                ids.extend((0..u64::from(batch.count)).map(|index| batch.event(index).unwrap().id().to_owned()));
+                pages += row.page();
+            }
+            prop_assert!(ids.into_iter().eq((0..builder.events.len()).map(|number| number.to_string())));
+            let one = BatchRow { sources: &builder.sources, events: &builder.events, bytes: builder.bytes };
+            prop_assert!(pages <= one.page(), "{} of {}", pages, one.page());
+            // Rows of small events can be cut wherever a page ends.
+            if are_small {
+                prop_assert!(pages - one.len() <= one.len() / 7 + BATCH_PAGE_BYTES_MIN, "{} of {}", pages, one.len());
+            }
+        }
     }
 
     #[test]

@@ -4,13 +4,14 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, select};
-use redb::{Database, Durability};
+use crossbeam_channel::{Receiver, never, select};
+use redb::{Database, Durability, ReadableDatabase as _};
 
 use super::admission::{Admitted, AdmittedClosure, Waiting};
 use super::commit_delay::CommitDelay;
 use super::error::{ReadError, StorageFault};
 use super::guard::{OpenDatabase, storing};
+use super::in_flight::{InFlight, finish};
 use super::journal::Journal;
 use super::last_commit::LastCommit;
 use super::load::Loaded;
@@ -67,12 +68,17 @@ impl Group {
         }
         finish(self.items, verdict);
     }
+
+    /// Whether all that it does is publish.
+    fn publishes_alone(&self) -> bool {
+        self.closure.is_none() && self.items.iter().all(|item| item.change.ends_when_durable())
+    }
 }
 
 /// What became of an attempt at a commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Attempt {
-    /// It is durable and visible.
+    /// It is durable and visible, or will be when the disk has what is in flight.
     Done,
     /// There was nothing to write.
     Idle,
@@ -105,6 +111,8 @@ pub(super) struct Committer {
     last: LastCommit,
     /// Where commits go until the next checkpoint; nothing where each is to be one.
     journal: Option<Journal>,
+    /// The commit before, while its pages are on their way to the disk.
+    in_flight: Option<InFlight>,
     /// Whether the ballast is there, or can't be.
     ballast_settled: bool,
     /// Whether the database has failed and is to be opened anew.
@@ -129,6 +137,7 @@ impl Committer {
             windows: loaded.windows,
             last: loaded.last,
             journal,
+            in_flight: None,
             ballast_settled: false,
             is_failing: false,
         }
@@ -146,7 +155,8 @@ impl Committer {
         self.close()
     }
 
-    /// Does what waits, without waiting for more: one commit, or one try to open the database anew.
+    /// Does what waits, without waiting for more: one commit, and others as long as one is in flight, or one try to open the
+    /// database anew.
     pub fn step(&mut self) -> Step {
         self.step_once(false)
     }
@@ -170,6 +180,15 @@ impl Committer {
             return Step::Idle;
         }
         self.commit(group);
+        // Who reads between two steps can't wait for what is on its way to the disk.
+        while self.in_flight.is_some() {
+            let group = self.fill(Group::default(), None, is_ending);
+            if group.is_empty() {
+                self.settle();
+            } else {
+                self.commit(group);
+            }
+        }
         Step::Worked
     }
 
@@ -185,11 +204,17 @@ impl Committer {
                 Some(journal) => journal.checkpoint_after(),
                 None => Duration::MAX,
             };
+            let none = never();
+            let over = match (&self.in_flight, &self.journal) {
+                (Some(_), Some(journal)) => journal.over(),
+                _ => &none,
+            };
             if !wait.is_zero() && !is_ending {
                 select! {
                     recv(self.waiting.items) -> item => first = item.ok(),
                     recv(self.waiting.closures) -> closure => group.closure = closure.ok(),
                     recv(self.end) -> _ => is_ending = true,
+                    recv(over) -> _ => {}
                     default(wait) => {}
                 }
             }
@@ -198,11 +223,17 @@ impl Committer {
                 self.delay.wait(|| taken + waiting.items.len() + waiting.closures.len());
             }
             let group = self.fill(group, first, is_ending);
+            if is_ending && group.is_empty() || self.in_flight_is_over() {
+                self.settle();
+            }
             if !group.is_empty() {
                 return Some(group);
             }
             if is_ending {
                 return None;
+            }
+            if self.is_failing {
+                return Some(group);
             }
             if self.large.is_empty() {
                 self.checkpoint();
@@ -245,8 +276,34 @@ impl Committer {
         group
     }
 
-    /// Commits a group and answers all of it.
+    /// Whether the commit before need not be waited for any more.
+    fn in_flight_is_over(&self) -> bool {
+        match (&self.in_flight, &self.journal) {
+            (Some(in_flight), Some(journal)) => in_flight.is_over(journal),
+            _ => false,
+        }
+    }
+
+    /// Waits until the disk has the commit before, if it hasn't, and answers all of it.
+    fn settle(&mut self) {
+        let (Some(in_flight), Some(journal)) = (self.in_flight.take(), &self.journal) else { return };
+        match in_flight.wait(journal) {
+            Ok(()) => in_flight.succeeded(&self.shared),
+            Err(fault) => {
+                tracing::error!(error = %fault, "a commit failed on its way to the disk");
+                let ended = self.fail();
+                in_flight.failed(fault);
+                drop(ended);
+            }
+        }
+    }
+
+    /// Commits a group and answers all of it, now or once the disk has it.
     fn commit(&mut self, mut group: Group) {
+        // What else there is in a group may ask memory, which doesn't know of it yet.
+        if !group.publishes_alone() {
+            self.settle();
+        }
         let database = match self.shared.database() {
             Ok(database) => database,
             Err(ReadError::Closed) => {
@@ -260,6 +317,7 @@ impl Committer {
         if let Some(Err(error)) = self.journal.as_ref().map(Journal::check) {
             tracing::error!(%error, "a checkpoint has failed; the journal has what was to be in it");
             drop(database);
+            self.settle();
             self.fail();
             return group.finish(&self.shared, &Verdict::Reopening);
         }
@@ -271,6 +329,11 @@ impl Committer {
         let written = self.write(&database, &mut group, full, &mut after);
         // Before memory learns of what is durable all the same: then nothing can be read until it is found there.
         let ended = written.is_err().then(|| self.fail());
+        if let Err(fault) = &written
+            && let Some(before) = self.in_flight.take()
+        {
+            before.failed(fault.clone());
+        }
         for after in after {
             after(&self.shared);
         }
@@ -289,7 +352,10 @@ impl Committer {
         group.finish(&self.shared, &verdict);
         // Nobody need wait for it.
         self.windows.keep();
-        self.delay = CommitDelay::after_answers(count, self.turns.typical());
+        self.delay = match self.in_flight {
+            Some(_) => CommitDelay::none(),
+            None => CommitDelay::after_answers(count, self.turns.typical()),
+        };
     }
 
     /// Answers the items that a full disk refuses, and takes them out. Returns the free bytes and their floor if there are
@@ -328,8 +394,8 @@ impl Committer {
         }
     }
 
-    /// Writes a group and makes it durable and visible: without its closure, if that fails. Items that need not be visible for it
-    /// may be answered in between. Memory has to do what `after` then has, once it is visible or nothing is.
+    /// Writes a group and makes it durable and visible, or has it in flight: without its closure, if that fails. Items that need
+    /// not be visible for it may be answered in between. Memory has to do what `after` then has, once it is visible or nothing is.
     fn write(
         &mut self,
         database: &Database,
@@ -355,21 +421,20 @@ impl Committer {
         with_closure: bool,
         after: &mut Vec<After>,
     ) -> Result<Attempt, StorageFault> {
-        let (shared, windows, last, journal) =
-            (&self.shared, &mut self.windows, self.last, &mut self.journal);
+        let (shared, windows, last, journal, in_flight) =
+            (&self.shared, &mut self.windows, self.last, &mut self.journal, &mut self.in_flight);
+        let ends = in_flight.as_ref().map(|in_flight| in_flight.ends.clone()).unwrap_or_default();
         // It would be written down in vain.
         let is_large = |item: &Admitted| item.change.bytes() > JOURNAL_RECORD_BYTES_MAX;
-        let redo = match journal {
-            Some(journal) if !group.items.iter().any(is_large) => {
-                let (buffer, bytes_max) = journal.record();
-                Redo::new(buffer, bytes_max)
-            }
-            _ => Redo::off(),
+        let redo = match journal.as_mut().map(Journal::record) {
+            Some((buffer, bytes_max)) if !group.items.iter().any(is_large) => Redo::new(buffer, bytes_max),
+            Some((buffer, _)) => Redo::off_in(buffer),
+            None => Redo::off(),
         };
         // A panic within redb poisons its transaction: it counts as a failed commit, and the database is opened anew.
         let (attempt, last) = storing(|| {
             let mut transaction = database.begin_write()?;
-            let mut txn = Txn::new(Tables::open(&transaction, &redo)?, shared, &mut *windows, last);
+            let mut txn = Txn::new(Tables::open(&transaction, &redo)?, shared, &mut *windows, last, &ends);
             let mut has_closure = false;
             if let Some(AdmittedClosure { closure, .. }) = group.closure.as_mut().filter(|_| with_closure) {
                 let (ran, returned) = closure.run(txn, &transaction, full);
@@ -390,6 +455,13 @@ impl Committer {
             }
             let is_idle = !has_closure && txn.idle() == group.items.len();
             let completed = txn.complete()?;
+            // Whatever comes of it says that what came before is there.
+            if let (Some(before), Some(journal)) = (&*in_flight, &*journal) {
+                before.wait(journal)?;
+            }
+            if let Some(before) = in_flight.take() {
+                before.succeeded(shared);
+            }
             if is_idle {
                 transaction.abort()?;
                 return Ok((Attempt::Idle, last));
@@ -401,7 +473,7 @@ impl Committer {
                 Some(journal) if is_whole && !has_closure => {
                     let is_full = !journal.has_room_for(&record);
                     if is_full {
-                        journal.switch().map_err(redb::Error::Io)?;
+                        journal.switch();
                     }
                     journal.append(record).map_err(redb::Error::Io)?;
                     *after = completed.after;
@@ -420,10 +492,22 @@ impl Committer {
                 }
                 Some(journal) => {
                     let this = journal.next_checkpoint();
-                    journal.at_once(|| open::checkpoint(transaction, mode, Some(this)))?;
-                    journal.switch().map_err(redb::Error::Io)?;
                     journal.give_back(record);
-                    *after = completed.after;
+                    if group.publishes_alone() {
+                        shared.hide_what_comes_after(database.begin_read()?);
+                        let moment = journal.behind(|| open::checkpoint(transaction, mode, Some(this)))?;
+                        journal.tell_of(moment);
+                        *in_flight = Some(InFlight {
+                            items: std::mem::take(&mut group.items),
+                            after: completed.after,
+                            ends: completed.ends,
+                            moment,
+                        });
+                    } else {
+                        journal.at_once(|| open::checkpoint(transaction, mode, Some(this)))?;
+                        *after = completed.after;
+                    }
+                    journal.switch();
                 }
                 None => {
                     open::checkpoint(transaction, mode, None)?;
@@ -445,7 +529,7 @@ impl Committer {
         let Some(journal) = self.journal.as_mut().filter(|journal| !journal.is_empty()) else { return };
         let mode = self.shared.options.commit;
         let made = storing(|| {
-            journal.switch().map_err(redb::Error::Io)?;
+            journal.switch();
             let this = journal.checkpoint();
             journal.behind(|| open::checkpoint(database.begin_write()?, mode, Some(this)))
         });
@@ -460,7 +544,9 @@ impl Committer {
     fn fail(&mut self) -> Option<Arc<OpenDatabase>> {
         self.journal = None;
         self.is_failing = true;
-        self.shared.take_database(Health::Reopening)
+        let database = self.shared.take_database(Health::Reopening);
+        self.shared.hide_nothing();
+        database
     }
 
     /// Opens the database anew, for as long as it takes. Items that come in meanwhile are refused.
@@ -526,11 +612,5 @@ impl Committer {
             std::thread::yield_now();
         }
         marked.map_or_else(Closing::Unmarked, |()| Closing::Marked)
-    }
-}
-
-fn finish(items: impl IntoIterator<Item = Admitted>, verdict: &Verdict) {
-    for item in items {
-        item.change.finish(verdict);
     }
 }

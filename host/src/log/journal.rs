@@ -1,7 +1,7 @@
 //! The journal: the commits that the database itself may not have made durable yet, so that a commit costs one write and one
 //! sync, and not those of all the pages that it touches.
 //!
-//! A commit's changes are appended here and synced, and only then become visible in the database, which writes its pages
+//! A commit's changes are appended here, unless they are large, and synced, and only then become visible in the database, which writes its pages
 //! when it makes a *checkpoint*: a commit of its own, with all that came before it. Opening does again what the journal has
 //! since the last checkpoint that is on the disk.
 //!
@@ -26,6 +26,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crossbeam_channel::Receiver;
 use redb::StorageBackend;
 
 use super::schema;
@@ -56,8 +57,10 @@ pub(super) struct Journal {
     link: Link,
     /// How many of them there are.
     count: u64,
-    /// When the checkpoint is on the disk that began this half: the other one may be used again then.
-    began: Moment,
+    /// When the newest checkpoint is on the disk.
+    newest: Moment,
+    /// When the one is that was the newest as it came to this half: the first record waits for that.
+    free: Moment,
     /// The buffer of the record before.
     buffer: Vec<u8>,
 }
@@ -97,7 +100,8 @@ impl Journal {
             at: 0,
             link,
             count: 0,
-            began: Moment::default(),
+            newest: Moment::default(),
+            free: Moment::default(),
             buffer: Vec::new(),
         };
         if journal.len < BLOCK as u64 {
@@ -136,6 +140,10 @@ impl Journal {
         };
         record[..HEADER].copy_from_slice(&header.encode());
         record.resize(record.len().next_multiple_of(BLOCK), 0);
+        if self.is_empty() {
+            // What stands here is needed until then.
+            self.disk.wait_for(self.free)?;
+        }
         let at = self.half * self.half_bytes + self.at;
         let end = at + record.len() as u64;
         if end > self.len {
@@ -149,21 +157,17 @@ impl Journal {
         Ok(())
     }
 
-    /// Goes on in the other half, with what comes behind the checkpoint of the next number: once nothing of what stands there
-    /// is needed any more.
-    ///
-    /// # Errors
-    ///
-    /// The checkpoint that has what stands there has failed.
-    pub fn switch(&mut self) -> io::Result<()> {
-        self.disk.wait_for(self.began)?;
+    /// Goes on in the other half, with what comes behind the checkpoint of the next number. The first record there waits until the
+    /// checkpoints that were made before this are on the disk: what is older stands there, and what a checkpoint has that was made
+    /// without a record stands nowhere else.
+    pub fn switch(&mut self) {
+        self.free = self.newest;
         self.link = Link {
             checkpoint: self.next_checkpoint().number,
             before: self.link.checkpoint,
             count_before: self.count,
         };
         (self.half, self.at, self.count) = (1 - self.half, 0, 0);
-        Ok(())
     }
 
     /// From now on, what the database writes is written behind the committer's back.
@@ -171,11 +175,35 @@ impl Journal {
         self.disk.defer(true);
     }
 
-    /// Makes the checkpoint that began this half.
-    pub fn behind<T>(&mut self, commit: impl FnOnce() -> T) -> T {
+    /// Makes a checkpoint. Returns when the disk will have it.
+    pub fn behind<E>(&mut self, commit: impl FnOnce() -> Result<(), E>) -> Result<Moment, E> {
         let outcome = commit();
-        self.began = self.disk.moment();
-        outcome
+        self.newest = self.disk.moment();
+        outcome.map(|()| self.newest)
+    }
+
+    /// Waits until the disk has all that was to be written before this moment.
+    ///
+    /// # Errors
+    ///
+    /// It has failed.
+    pub fn wait_for(&self, moment: Moment) -> io::Result<()> {
+        self.disk.wait_for(moment)
+    }
+
+    /// Whether the disk has all of that, or has failed.
+    pub fn is_over(&self, moment: Moment) -> bool {
+        self.disk.is_done(moment) || self.disk.check().is_err()
+    }
+
+    /// Told when that is so of the moment that was asked for last.
+    pub fn over(&self) -> &Receiver<()> {
+        self.disk.over()
+    }
+
+    /// Has [`over`](Self::over) be told of this moment.
+    pub fn tell_of(&self, moment: Moment) {
+        self.disk.tell_of(moment);
     }
 
     /// Makes a checkpoint that is on the disk when this returns, if it has succeeded.
@@ -228,7 +256,7 @@ impl Journal {
         }
         let worth = self.half_bytes / CHECKPOINT_LULL_PART..=CHECKPOINT_LULL_BYTES_MAX;
         // It would be waited for otherwise.
-        if worth.contains(&self.at) && self.disk.is_done(self.began) {
+        if worth.contains(&self.at) && self.disk.is_done(self.newest) {
             CHECKPOINT_LULL
         } else {
             CHECKPOINT_IDLE
@@ -571,7 +599,7 @@ mod tests {
         let first = [record(b"one"), record(&long), record(b"")];
         assert_eq!(found(&journal, CHECKPOINT), first);
         assert_eq!(found(&journal, CHECKPOINT + 1), []);
-        journal.switch().unwrap();
+        journal.switch();
         assert!(journal.is_empty());
         append(&mut journal, b"two");
         let [one, two, three] = first;
@@ -581,7 +609,7 @@ mod tests {
             "the next one is not there yet"
         );
         assert_eq!(found(&journal, CHECKPOINT + 1), [record(b"two")]);
-        journal.switch().unwrap();
+        journal.switch();
         append(&mut journal, b"three");
         assert_eq!(found(&journal, CHECKPOINT + 1), [record(b"two"), record(b"three")]);
         assert_eq!(
@@ -594,7 +622,7 @@ mod tests {
     #[test]
     fn records_that_are_gone_before_the_next_checkpoint_are_counted() {
         let mut journal = journal(&[b"one", b"two"]);
-        journal.switch().unwrap();
+        journal.switch();
         append(&mut journal, b"three");
         flip(&journal, BLOCK * 8);
         let lost = Found::Lost { count: 1 };
@@ -610,14 +638,17 @@ mod tests {
     fn a_half_is_not_used_again_before_the_disk_has_what_stands_there() {
         let (disk, database) = WriteBehind::new(Box::new(InMemoryBackend::new()), false).unwrap();
         let mut journal = Journal { disk: Arc::clone(&disk), ..journal(&[b"one"]) };
-        journal.switch().unwrap();
+        journal.switch();
         journal.begin();
-        journal.behind(|| {
-            database.set_len(8).unwrap();
-            database.sync_data().unwrap();
+        let queued = journal.behind(|| {
+            database.set_len(8)?;
+            database.sync_data()
         });
+        queued.unwrap();
+        append(&mut journal, b"two");
         assert!(disk.work(1), "its checkpoint is queued");
-        journal.switch().unwrap();
+        journal.switch();
+        append(&mut journal, b"three");
         assert!(!disk.work(1), "and has been waited for");
     }
 
@@ -656,7 +687,7 @@ mod tests {
         }
         assert_eq!((count, journal.at), (16, BYTES / 2));
         assert_eq!(found(&journal, CHECKPOINT).len(), 16);
-        journal.switch().unwrap();
+        journal.switch();
         assert!(journal.has_room_for(&[0; BLOCK + 1]));
     }
 
@@ -672,9 +703,9 @@ mod tests {
         assert_eq!(journal.checkpoint_after(), CHECKPOINT_IDLE);
         append(&mut journal, b"one more");
         assert_eq!(journal.checkpoint_after(), CHECKPOINT_LULL);
-        journal.switch().unwrap();
+        journal.switch();
         journal.begin();
-        journal.behind(|| backend.sync_data().unwrap());
+        journal.behind(|| backend.sync_data()).unwrap();
         append(&mut journal, &vec![1; part]);
         assert_eq!(journal.checkpoint_after(), CHECKPOINT_IDLE, "the one before is still to be written");
         journal.work(1);

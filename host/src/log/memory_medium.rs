@@ -224,9 +224,10 @@ impl MemoryMedium {
         self.disk().is_frozen()
     }
 
-    /// Has every sync fail, or none.
+    /// Has every sync fail, those among them that wait, or none.
     pub fn fail_syncs(&self, fail: bool) {
         self.disk().sync = if fail { Sync::Fails } else { Sync::Works };
+        self.released.notify_all();
     }
 
     /// Has every sync wait, as on a disk that hangs, until it is told otherwise.

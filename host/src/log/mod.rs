@@ -13,6 +13,9 @@ mod guard;
 mod hash;
 #[cfg(test)]
 mod hidden_tests;
+mod in_flight;
+#[cfg(test)]
+mod in_flight_tests;
 mod journal;
 #[cfg(test)]
 mod journal_tests;

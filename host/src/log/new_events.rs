@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::hash;
 use super::keys::KeyIdentity;
-use super::record::{self, Digits};
+use super::record::{self, Digits, bounded_u32};
 use super::topics::Topic;
 use super::window::Identity;
 use crate::clock::Timestamp;
@@ -22,25 +22,36 @@ const RECORD_OVERHEAD: usize = 64;
 #[derive(Default)]
 pub(super) struct NewEvents {
     heads: Vec<Head>,
+    /// Their topics: each is here once for those in a row that go there.
+    topics: Vec<Arc<Topic>>,
+    /// What those have beside that which are numbered among the events of their keys.
+    numbered: Vec<Numbered>,
     /// Their records, one after the other.
     records: Vec<u8>,
     bytes: usize,
 }
 
+/// What the committer looks at, of events that another thread has made: as little as can be.
 struct Head {
-    topic: Arc<Topic>,
-    partition: u32,
     identity: Identity,
-    key: Option<KeyIdentity>,
-    digits: Option<Digits>,
+    partition: u32,
+    /// Its topic among those.
+    topic: u32,
+    /// Where it is among the numbered ones, where its topic numbers them.
+    numbered: Option<u32>,
     /// Where its record ends.
     end: usize,
 }
 
+struct Numbered {
+    key: KeyIdentity,
+    digits: Option<Digits>,
+}
+
 /// One of them.
-#[derive(Clone)]
-pub(super) struct NewEvent {
-    events: Arc<NewEvents>,
+#[derive(Clone, Copy)]
+pub(super) struct NewEvent<'a> {
+    events: &'a Arc<NewEvents>,
     index: usize,
 }
 
@@ -48,21 +59,40 @@ impl NewEvents {
     /// Those with room for so many, of so many bytes of [`Event::size`] together.
     pub fn with_capacity(count: usize, bytes: usize) -> Self {
         let records = Vec::with_capacity(bytes + count * RECORD_OVERHEAD);
-        Self { heads: Vec::with_capacity(count), records, bytes: 0 }
+        Self { heads: Vec::with_capacity(count), records, ..Self::default() }
+    }
+
+    /// One event alone.
+    pub fn of(hash_key: [u8; 16], topic: Arc<Topic>, event: &Event) -> Arc<Self> {
+        let mut events = Self::with_capacity(1, event.size());
+        events.push(hash_key, topic, event);
+        Arc::new(events)
+    }
+
+    /// One that no bus will have, for what looks into batches.
+    pub fn alone(event: &Event) -> Arc<Self> {
+        let topic =
+            Topic::new(TopicId(1), "alone".into(), Timestamp(0), TopicConfig::new(1), vec![<_>::default()]);
+        Self::of(<_>::default(), Arc::new(topic), event)
     }
 
     /// Adds an event. `hash_key` is the bus's.
     pub fn push(&mut self, hash_key: [u8; 16], topic: Arc<Topic>, event: &Event) {
         let digits = record::encode_unplaced(event, topic.sequence, &mut self.records);
         self.bytes += event.size();
-        self.heads.push(Head {
-            partition: hash::partition_of(hash::key_hash(event.key()), topic.partition_count()),
-            identity: hash::identity(hash_key, topic.id, event),
-            key: topic.sequence.then(|| hash::key_identity(hash_key, topic.id, event.key())),
-            digits,
-            end: self.records.len(),
-            topic,
-        });
+        let numbered = topic.sequence.then(|| bounded_u32(self.numbered.len()));
+        if topic.sequence {
+            self.numbered.push(Numbered { key: hash::key_identity(hash_key, topic.id, event.key()), digits });
+        }
+        let (partition, identity) = (
+            hash::partition_of(hash::key_hash(event.key()), topic.partition_count()),
+            hash::identity(hash_key, topic.id, event),
+        );
+        if self.topics.last().is_none_or(|last| !Arc::ptr_eq(last, &topic)) {
+            self.topics.push(topic);
+        }
+        let topic = bounded_u32(self.topics.len() - 1);
+        self.heads.push(Head { identity, partition, topic, numbered, end: self.records.len() });
     }
 
     pub fn len(&self) -> usize {
@@ -80,39 +110,50 @@ impl NewEvents {
 
     /// Their topics.
     pub fn topics(&self) -> impl Iterator<Item = &Topic> {
-        self.heads.iter().map(|head| &*head.topic)
+        self.topics.iter().map(|topic| &**topic)
     }
 
-    pub fn first(self: &Arc<Self>) -> Option<NewEvent> {
+    /// The event of those that are one.
+    pub fn only(self: &Arc<Self>) -> NewEvent<'_> {
+        NewEvent { events: self, index: 0 }
+    }
+
+    pub fn first(self: &Arc<Self>) -> Option<NewEvent<'_>> {
         self.iter().next()
     }
 
-    pub fn iter(self: &Arc<Self>) -> impl Iterator<Item = NewEvent> {
-        (0..self.len()).map(|index| NewEvent { events: Arc::clone(self), index })
+    pub fn iter(self: &Arc<Self>) -> impl Iterator<Item = NewEvent<'_>> {
+        (0..self.len()).map(|index| NewEvent { events: self, index })
+    }
+
+    /// The record at `index`, without what its place adds to it.
+    pub fn record(&self, index: usize) -> &[u8] {
+        let start = index.checked_sub(1).map_or(0, |before| self.heads[before].end);
+        &self.records[start..self.heads[index].end]
+    }
+
+    /// Where the number of the event at `index` goes, where it gets one.
+    pub fn digits(&self, index: usize) -> Option<Digits> {
+        self.numbered(index)?.digits
+    }
+
+    fn numbered(&self, index: usize) -> Option<&Numbered> {
+        self.numbered.get(self.heads[index].numbered? as usize)
     }
 }
 
-impl NewEvent {
-    /// One event alone.
-    pub fn of(hash_key: [u8; 16], topic: Arc<Topic>, event: &Event) -> Self {
-        let mut events = NewEvents::with_capacity(1, event.size());
-        events.push(hash_key, topic, event);
-        Self { events: Arc::new(events), index: 0 }
-    }
-
-    /// One that no bus will have, for what looks into batches.
-    pub fn alone(event: &Event) -> Self {
-        let topic =
-            Topic::new(TopicId(1), "alone".into(), Timestamp(0), TopicConfig::new(1), vec![<_>::default()]);
-        Self::of(<_>::default(), Arc::new(topic), event)
-    }
-
-    fn head(&self) -> &Head {
+impl<'a> NewEvent<'a> {
+    fn head(&self) -> &'a Head {
         &self.events.heads[self.index]
     }
 
-    pub fn topic(&self) -> &Arc<Topic> {
-        &self.head().topic
+    /// Those that it is one of, and where it is among them.
+    pub fn place(&self) -> (&'a Arc<NewEvents>, usize) {
+        (self.events, self.index)
+    }
+
+    pub fn topic(&self) -> &'a Arc<Topic> {
+        &self.events.topics[self.head().topic as usize]
     }
 
     pub fn partition(&self) -> u32 {
@@ -126,17 +167,11 @@ impl NewEvent {
 
     /// What the index of keys knows its key by, where the topic numbers the events of its keys.
     pub fn key(&self) -> Option<KeyIdentity> {
-        self.head().key
+        Some(self.events.numbered(self.index)?.key)
     }
 
     /// Its record, without what its place adds to it.
-    pub fn record(&self) -> &[u8] {
-        let start = self.index.checked_sub(1).map_or(0, |before| self.events.heads[before].end);
-        &self.events.records[start..self.head().end]
-    }
-
-    /// Where its number goes, where it gets one.
-    pub fn digits(&self) -> Option<Digits> {
-        self.head().digits
+    pub fn record(&self) -> &'a [u8] {
+        self.events.record(self.index)
     }
 }

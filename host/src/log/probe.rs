@@ -5,7 +5,7 @@ use serde::de::DeserializeOwned;
 
 use super::batch::{Batch, BatchBuilder, BatchKey};
 use super::lane_rows::{DeadLetter, Held, LaneCounts, Marked, Progress, Target, Wait};
-use super::new_events::NewEvent;
+use super::new_events::NewEvents;
 use super::schema::{self, ConsumerRow, TopicRow};
 use super::window::{Place, Window};
 use super::{Attempt, journal, keys, record, redo};
@@ -45,15 +45,17 @@ pub fn batch(row: &[u8]) -> Result<Vec<Result<Event, String>>, String> {
     Ok(events.map(|event| event.map_err(|error| error.to_string())).collect())
 }
 
-/// Events as a batch.
+/// Events as a batch, as many of them as go into one row.
 pub fn batch_of(events: &[Event]) -> Vec<u8> {
     let mut builder = BatchBuilder::default();
     for event in events {
-        builder.push(NewEvent::alone(event), None);
+        builder.push(NewEvents::alone(event).only(), None);
     }
-    let mut row = vec![0; builder.row_bytes()];
-    builder.write(BATCH_KEY, 7, Timestamp(1_518_000_000_000_000), 0, &mut row);
-    row
+    let mut bytes = Vec::new();
+    if let Some(row) = builder.rows().next() {
+        row.write(BATCH_KEY, 7, Timestamp(1_518_000_000_000_000), 0, &mut bytes);
+    }
+    bytes
 }
 
 /// Makes the checksum of a batch's header right again.
@@ -118,6 +120,8 @@ pub fn sample_rows(event: &Event) -> Vec<Vec<u8>> {
     for identity in [[7; 16], [9; 16]] {
         window.add(identity, Place { partition: 3, offset: 17 });
     }
+    let mut identities = Vec::new();
+    window.write_row(at, &mut identities);
     vec![
         schema::encode(0, &TopicRow { name: "orders".into(), config: TopicConfig::new(4), created: at }),
         schema::encode(
@@ -181,6 +185,6 @@ pub fn sample_rows(event: &Event) -> Vec<Vec<u8>> {
                 parked: Some(4),
             },
         ),
-        window.row(at).unwrap_or_default(),
+        identities,
     ]
 }

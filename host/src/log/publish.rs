@@ -40,8 +40,8 @@ pub struct Published {
     pub duplicate: bool,
 }
 
-/// The answer to a publisher.
-pub(super) type PublishReply = oneshot::Sender<Result<Vec<Published>, PublishError>>;
+/// The answer to a publisher, and what it handed in: whoever has made that lets go of it, since the committer is one for all.
+pub(super) type PublishReply = oneshot::Sender<(Result<Vec<Appended>, PublishError>, Arc<NewEvents>)>;
 
 /// Events that become durable together.
 pub(super) struct Publish {
@@ -74,7 +74,7 @@ impl Publish {
         };
         let mut is_known = true;
         for event in self.events.iter() {
-            is_known = is_known && txn.known(&event)?.is_some();
+            is_known = is_known && txn.known(event)?.is_some();
         }
         if is_known {
             return Ok(None);
@@ -147,16 +147,20 @@ impl Change for Publish {
 
     fn finish(self: Box<Self>, verdict: &Verdict) {
         let answer = match verdict {
-            Verdict::Durable => Ok(self.appended.into_iter().map(Published::from).collect()),
+            Verdict::Durable => Ok(self.appended),
             Verdict::InDoubt(fault) => Err(PublishError::InDoubt(fault.clone())),
             Verdict::DiskFull { free, min } => Err(PublishError::DiskFull { free: *free, min: *min }),
             Verdict::Reopening => Err(PublishError::Reopening),
             Verdict::Closed => Err(PublishError::Closed),
         };
-        // What was refused was refused, whatever became of its neighbours.
-        let answer = self.refused.map_or(answer, Err);
+        // What was refused was refused, unless what that rests on is in doubt.
+        let answer = match (answer, self.refused) {
+            (in_doubt @ Err(PublishError::InDoubt(_)), _) => in_doubt,
+            (_, Some(refused)) => Err(refused),
+            (answer, None) => answer,
+        };
         // A publisher that doesn't wait any more gets no answer; its events are durable all the same.
-        drop(self.reply.send(answer));
+        drop(self.reply.send((answer, self.events)));
     }
 }
 

@@ -248,7 +248,8 @@ pub(crate) type Numbered = (u64, Entry);
 
 /// The number of a key's last event, 0 where there is none.
 pub(super) fn version(shared: &Shared, topic: &Topic, key: &str) -> Result<u64, ReadError> {
-    let table = shared.begin_read()?.open_table(KEYS)?;
+    let (_, read) = shared.begin_durable_read()?;
+    let table = read.open_table(KEYS)?;
     let key = hash::key_identity(shared.hash_key, topic.id, key);
     Ok(keys::last(&table, topic.id, key)?)
 }

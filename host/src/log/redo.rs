@@ -20,6 +20,8 @@ use super::guard;
 const NONE: u32 = u32::MAX;
 
 /// The changes of one commit, as long as they are not more than the journal takes.
+///
+/// Rows that are made for a commit are made in the same memory, which is used again.
 pub(super) struct Redo {
     changes: RefCell<Changes>,
 }
@@ -39,7 +41,12 @@ impl Redo {
 
     /// Writes nothing down: for a commit that the journal has no part in.
     pub fn off() -> Self {
-        Self { changes: RefCell::new(Changes { bytes: Vec::new(), bytes_max: 0, are_whole: false }) }
+        Self::off_in(Vec::new())
+    }
+
+    /// Writes nothing down, and makes rows in this memory.
+    pub fn off_in(bytes: Vec<u8>) -> Self {
+        Self { changes: RefCell::new(Changes { bytes, bytes_max: 0, are_whole: false }) }
     }
 
     /// The bytes, and whether all changes are among them.
@@ -50,18 +57,48 @@ impl Redo {
 
     fn push(&self, table: u8, key: &[u8], value: Option<&[u8]>) {
         let mut changes = self.changes.borrow_mut();
-        let len = 9 + key.len() + value.map_or(0, <[u8]>::len);
-        if !changes.are_whole || changes.bytes.len() + len > changes.bytes_max {
-            changes.are_whole = false;
+        changes.begin(table, key, value.map(<[u8]>::len));
+        if changes.are_whole {
+            changes.bytes.extend_from_slice(value.unwrap_or_default());
+        }
+    }
+
+    /// Has a row of so many bytes be appended to what is written down, and hands it on from there.
+    fn push_made<T>(
+        &self,
+        table: u8,
+        key: &[u8],
+        len: usize,
+        make: impl FnOnce(&mut Vec<u8>),
+        hand_on: impl FnOnce(&[u8]) -> T,
+    ) -> T {
+        let mut changes = self.changes.borrow_mut();
+        changes.begin(table, key, Some(len));
+        let start = changes.bytes.len();
+        make(&mut changes.bytes);
+        debug_assert_eq!(changes.bytes.len() - start, len, "a row says how long it will be");
+        let outcome = hand_on(&changes.bytes[start..]);
+        if !changes.are_whole {
+            changes.bytes.truncate(start);
+        }
+        outcome
+    }
+}
+
+impl Changes {
+    /// Writes down a change as far as its value, of so many bytes; not if that is more than there may be.
+    fn begin(&mut self, table: u8, key: &[u8], value: Option<usize>) {
+        let len = 9 + key.len() + value.unwrap_or(0);
+        if !self.are_whole || self.bytes.len() + len > self.bytes_max {
+            self.are_whole = false;
             return;
         }
         // A row comes nowhere near 32 bits: the largest is that of one event.
-        let length = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap_or(NONE).to_le_bytes();
-        changes.bytes.push(table);
-        changes.bytes.extend_from_slice(&length(key));
-        changes.bytes.extend_from_slice(&value.map_or(NONE.to_le_bytes(), length));
-        changes.bytes.extend_from_slice(key);
-        changes.bytes.extend_from_slice(value.unwrap_or_default());
+        let length = |len: usize| u32::try_from(len).unwrap_or(NONE).to_le_bytes();
+        self.bytes.push(table);
+        self.bytes.extend_from_slice(&length(key.len()));
+        self.bytes.extend_from_slice(&value.map_or(NONE.to_le_bytes(), length));
+        self.bytes.extend_from_slice(key);
     }
 }
 
@@ -133,17 +170,17 @@ impl<'t, K: Key + 'static, V: Value + 'static> JournaledTable<'t, K, V> {
 }
 
 impl<K: Key + 'static> JournaledTable<'_, K, &'static [u8]> {
-    /// Inserts a row of so many bytes, which `fill` writes.
-    pub fn insert_filled<'k>(
+    /// Inserts a row of so many bytes, which `make` appends.
+    pub fn insert_made<'k>(
         &mut self,
         key: impl Borrow<K::SelfType<'k>>,
         len: usize,
-        fill: impl FnOnce(&mut [u8]),
+        make: impl FnOnce(&mut Vec<u8>),
     ) -> Result<(), StorageError> {
-        let mut row = self.table.insert_reserve(key.borrow(), len)?;
-        fill(row.as_mut());
-        self.redo.push(self.number, K::as_bytes(key.borrow()).as_ref(), Some(row.as_mut()));
-        Ok(())
+        let key_bytes = K::as_bytes(key.borrow());
+        self.redo.push_made(self.number, key_bytes.as_ref(), len, make, |row| {
+            self.table.insert(key.borrow(), row).map(drop)
+        })
     }
 }
 
@@ -206,6 +243,21 @@ mod tests {
             let is_read = changes(&bytes[..len]).all(|change| change.is_ok());
             assert_eq!(is_read, ends.contains(&len), "{len} of {} bytes", bytes.len());
         }
+    }
+
+    #[test]
+    fn a_row_that_is_made_is_handed_on_and_kept_only_as_a_change() {
+        let make =
+            |redo: &Redo| redo.push_made(3, b"key", 5, |out| out.extend_from_slice(b"value"), <[u8]>::to_vec);
+        let (whole, off) = (Redo::new(Vec::new(), 100), Redo::off_in(b"head".to_vec()));
+        for redo in [&whole, &off] {
+            assert_eq!([make(redo), make(redo)], [b"value", b"value"]);
+        }
+        let (bytes, are_whole) = whole.into_bytes();
+        let change = Change { table: 3, key: b"key", value: Some(b"value") };
+        assert!(are_whole);
+        assert_eq!(changes(&bytes).collect::<Result<Vec<_>, _>>().unwrap(), [change, change]);
+        assert_eq!(off.into_bytes(), (b"head".to_vec(), false));
     }
 
     #[test]

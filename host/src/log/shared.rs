@@ -55,6 +55,8 @@ pub(super) struct Shared {
     database: RwLock<Option<Arc<OpenDatabase>>>,
     health: watch::Sender<Health>,
     pub visibility: Visibility,
+    /// A view of what is durable, while the database may have more than that.
+    durable: RwLock<Option<Arc<ReadTransaction>>>,
     topics: RwLock<Topics>,
     consumers: RwLock<BTreeMap<ConsumerId, ConsumerRow>>,
     lanes: Mutex<Lanes>,
@@ -96,6 +98,7 @@ impl Shared {
             database: RwLock::new(Some(Arc::new(database))),
             health: watch::Sender::new(Health::Usable),
             visibility: Visibility::default(),
+            durable: RwLock::default(),
             topics: RwLock::default(),
             consumers: RwLock::default(),
             lanes: Mutex::default(),
@@ -131,6 +134,33 @@ impl Shared {
     /// A view of what is visible now.
     pub fn begin_read(&self) -> Result<ReadTransaction, ReadError> {
         Ok(self.database()?.begin_read()?)
+    }
+
+    /// A view of what is visible and durable now, and its database.
+    pub fn begin_durable_read(&self) -> Result<(Arc<OpenDatabase>, Arc<ReadTransaction>), ReadError> {
+        // Held until the view is there: what comes after it is hidden first.
+        let durable = self.durable.read().unwrap_or_else(PoisonError::into_inner);
+        let database = self.database()?;
+        let read = match &*durable {
+            Some(view) => Arc::clone(view),
+            None => Arc::new(database.begin_read()?),
+        };
+        Ok((database, read))
+    }
+
+    /// From now on, nobody who asks for what is durable is shown what comes after this view.
+    pub fn hide_what_comes_after(&self, view: ReadTransaction) {
+        *self.durable.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(view));
+    }
+
+    /// All that the database has is durable now, or it is taken out.
+    pub fn hide_nothing(&self) {
+        self.durable.write().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    #[cfg(test)]
+    pub fn hides_something(&self) -> bool {
+        self.durable.read().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
     /// Takes the database out: nobody begins to read or write any more. Its file is closed, and its lock let go of, when

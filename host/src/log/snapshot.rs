@@ -4,7 +4,7 @@ use std::sync::{Arc, Weak};
 
 use redb::{
     Key, MultimapTableDefinition, MultimapTableHandle, ReadOnlyMultimapTable, ReadOnlyTable, ReadTransaction,
-    ReadableDatabase, TableDefinition, TableError, TableHandle, Value,
+    TableDefinition, TableError, TableHandle, Value,
 };
 
 use super::error::ReadError;
@@ -26,7 +26,7 @@ pub(crate) struct LogSnapshot {
     shared: Arc<Shared>,
     /// The database that it is of, while that is in use: a snapshot keeps it open no longer.
     database: Weak<OpenDatabase>,
-    read: ReadTransaction,
+    read: Arc<ReadTransaction>,
     /// What the names of the application's tables begin with in the database.
     space: &'static str,
     taken: Timestamp,
@@ -40,8 +40,7 @@ struct Partition {
 
 impl LogSnapshot {
     pub(super) fn new(shared: Arc<Shared>, space: &'static str) -> Result<Self, ReadError> {
-        let database = shared.database()?;
-        let read = database.begin_read()?;
+        let (database, read) = shared.begin_durable_read()?;
         let taken = shared.clock.now();
         Ok(Self { shared, database: Arc::downgrade(&database), read, space, taken })
     }

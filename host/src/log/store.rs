@@ -168,6 +168,12 @@ impl Log {
         self.end.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
+    /// Whether a commit is on its way to the disk that the database has.
+    #[cfg(test)]
+    pub fn has_in_flight(&self) -> bool {
+        self.shared.hides_something()
+    }
+
     /// The bus's clock.
     pub fn clock(&self) -> &Arc<dyn Clock> {
         &self.shared.clock
@@ -250,7 +256,8 @@ impl Log {
         }
         let (reply, answer) = oneshot::channel();
         self.admit(Box::new(Publish::new(events, expected, reply))).await?;
-        answer.await.unwrap_or(Err(PublishError::Closed))
+        let (answer, _) = answer.await.map_err(|_| PublishError::Closed)?;
+        Ok(answer?.into_iter().map(Published::from).collect())
     }
 
     /// Runs a closure on own tables, whose names in the database begin with `space`, and on events: all of it becomes

@@ -12,7 +12,7 @@ use redb::{
 use tokio::sync::oneshot;
 
 use super::error::{PublishError, StorageFault, TransactionError};
-use super::new_events::NewEvent;
+use super::new_events::{NewEvent, NewEvents};
 use super::publish::{self, Published};
 use super::topics::Topic;
 use super::txn::{Txn, Verdict};
@@ -137,8 +137,8 @@ impl<'t> Transaction<'t> {
     /// or hands the error back and has all of it undone.
     #[expect(clippy::needless_pass_by_value, reason = "as everywhere, who publishes an event hands it over")]
     pub fn publish(&mut self, topic: &str, event: Event) -> Result<Published, PublishError> {
-        let event = self.admit(topic, &event)?;
-        self.append(event)
+        let new = self.admit(topic, &event)?;
+        self.append(new.only())
     }
 
     /// Publishes an event on condition that the last event of its key has this number, 0 where there is to be none: what
@@ -155,8 +155,9 @@ impl<'t> Transaction<'t> {
         event: Event,
     ) -> Result<Published, PublishError> {
         let new = self.admit(topic, &event)?;
+        let new = new.only();
         publish::check_sequenced(new.topic())?;
-        let known = self.txn.known(&new).map_err(|fault| self.fail(fault))?;
+        let known = self.txn.known(new).map_err(|fault| self.fail(fault))?;
         if known.is_none() {
             let actual = self.txn.version(new.topic(), event.key()).map_err(|fault| self.fail(fault))?;
             publish::check_version(new.topic(), event.key(), expected, actual)?;
@@ -191,7 +192,7 @@ impl<'t> Transaction<'t> {
     }
 
     /// Checks what has to hold before anything is written.
-    fn admit(&mut self, topic: &str, event: &Event) -> Result<NewEvent, PublishError> {
+    fn admit(&mut self, topic: &str, event: &Event) -> Result<Arc<NewEvents>, PublishError> {
         let topic = self.topic(topic)?;
         publish::check_event(self.txn.shared, &topic, event)?;
         if let Some((free, min)) = self.full {
@@ -207,10 +208,10 @@ impl<'t> Transaction<'t> {
         }
         self.events += 1;
         self.bytes = bytes;
-        Ok(NewEvent::of(self.txn.shared.hash_key, topic, event))
+        Ok(NewEvents::of(self.txn.shared.hash_key, topic, event))
     }
 
-    fn append(&mut self, event: NewEvent) -> Result<Published, PublishError> {
+    fn append(&mut self, event: NewEvent<'_>) -> Result<Published, PublishError> {
         let appended = self.txn.append(event).map_err(|fault| self.fail(fault))?;
         if !appended.duplicate {
             self.is_dirty.set(true);

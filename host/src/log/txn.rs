@@ -8,6 +8,7 @@ use super::batch::BatchBuilder;
 use super::error::StorageFault;
 use super::guard;
 use super::hash;
+use super::in_flight::PartitionEnds;
 use super::keys::StagedKeys;
 use super::last_commit::LastCommit;
 use super::new_events::NewEvent;
@@ -68,7 +69,7 @@ pub(super) enum Verdict {
 
 /// What memory does once the commit is visible, or once it is durable and nothing is visible. Who waits for no more than that it
 /// is durable may have been told by then.
-pub(super) type After = Box<dyn FnOnce(&Shared)>;
+pub(super) type After = Box<dyn FnOnce(&Shared) + Send>;
 
 /// A write transaction with its tables open.
 pub(super) struct Txn<'t> {
@@ -82,6 +83,8 @@ pub(super) struct Txn<'t> {
     /// How many offsets all partitions have given out, see [`LastCommit`].
     offsets: u64,
     staged: BTreeMap<(TopicId, u32), StagedPartition>,
+    /// Where partitions end, as far as memory doesn't know yet.
+    ends: &'t PartitionEnds,
     /// The topics that were published to, with the bounds of their windows.
     bounds: BTreeMap<TopicId, Dedup>,
     pub keys: StagedKeys,
@@ -95,6 +98,8 @@ pub(super) struct Txn<'t> {
 /// A commit that is written, and not durable yet.
 pub(super) struct Completed {
     pub after: Vec<After>,
+    /// Where the partitions end that it has added to.
+    pub ends: PartitionEnds,
     /// What it says of itself.
     pub last: LastCommit,
 }
@@ -120,7 +125,13 @@ pub(super) struct Appended {
 
 impl<'t> Txn<'t> {
     /// The one after `last`.
-    pub fn new(tables: Tables<'t>, shared: &'t Shared, windows: &'t mut Windows, last: LastCommit) -> Self {
+    pub fn new(
+        tables: Tables<'t>,
+        shared: &'t Shared,
+        windows: &'t mut Windows,
+        last: LastCommit,
+        ends: &'t PartitionEnds,
+    ) -> Self {
         Self {
             tables,
             shared,
@@ -129,6 +140,7 @@ impl<'t> Txn<'t> {
             commit: last.number + 1,
             offsets: last.offsets,
             staged: BTreeMap::new(),
+            ends,
             bounds: BTreeMap::new(),
             keys: StagedKeys::default(),
             changed_lanes: BTreeSet::new(),
@@ -149,24 +161,25 @@ impl<'t> Txn<'t> {
     }
 
     /// Appends an event to its topic, unless it is there already.
-    pub fn append(&mut self, event: NewEvent) -> Result<Appended, StorageFault> {
-        let (remembers, known) = self.identify(&event)?;
+    pub fn append(&mut self, event: NewEvent<'_>) -> Result<Appended, StorageFault> {
+        let (remembers, known) = self.identify(event)?;
         if let Some(known) = known {
             return Ok(known);
         }
         let (topic, partition, identity) = (event.topic(), event.partition(), event.identity());
         let topic_id = topic.id;
+        let known = self.ends;
         let into = self.staged.entry((topic.id, partition)).or_insert_with(|| {
-            let ends = topic.partitions[partition as usize].ends();
+            let (next, bytes) = ends(known, topic, partition);
             StagedPartition {
                 topic: Arc::clone(topic),
-                first: ends.next,
-                next: ends.next,
-                bytes: ends.bytes_after,
+                first: next,
+                next,
+                bytes,
                 batch: BatchBuilder::default(),
             }
         });
-        if !into.batch.has_room_for(&event) {
+        if !into.batch.has_room_for(event) {
             into.write(&mut self.tables, partition, self.commit, self.now)?;
         }
         let place = Place { partition, offset: into.next };
@@ -185,12 +198,12 @@ impl<'t> Txn<'t> {
     }
 
     /// Where an event of the same identity is, if the topic's window knows one.
-    pub fn known(&mut self, event: &NewEvent) -> Result<Option<Appended>, StorageFault> {
+    pub fn known(&mut self, event: NewEvent<'_>) -> Result<Option<Appended>, StorageFault> {
         Ok(self.identify(event)?.1)
     }
 
     /// Whether the topic remembers what it has, and where an event of the same identity is.
-    fn identify(&mut self, event: &NewEvent) -> Result<(bool, Option<Appended>), StorageFault> {
+    fn identify(&mut self, event: NewEvent<'_>) -> Result<(bool, Option<Appended>), StorageFault> {
         let topic = event.topic();
         let bounds = match self.bounds.entry(topic.id) {
             Entry::Occupied(entry) => *entry.get(),
@@ -231,7 +244,7 @@ impl<'t> Txn<'t> {
     /// The first offset that will not be there after this commit.
     pub fn next_offset(&self, topic: &Topic, partition: u32) -> u64 {
         let staged = self.staged.get(&(topic.id, partition));
-        staged.map_or_else(|| topic.partitions[partition as usize].next(), |staged| staged.next)
+        staged.map_or_else(|| ends(self.ends, topic, partition).0, |staged| staged.next)
     }
 
     /// Whether the lane has been changed within this commit.
@@ -247,15 +260,17 @@ impl<'t> Txn<'t> {
     }
 
     /// Has memory do something once this is durable.
-    pub fn after(&mut self, after: impl FnOnce(&Shared) + 'static) {
+    pub fn after(&mut self, after: impl FnOnce(&Shared) + Send + 'static) {
         self.after.push(Box::new(after));
     }
 
     /// Writes what is staged.
     pub fn complete(mut self) -> Result<Completed, StorageFault> {
+        let mut ends = PartitionEnds::new();
         for ((topic, partition), mut staged) in std::mem::take(&mut self.staged) {
             staged.write(&mut self.tables, partition, self.commit, self.now)?;
             let (next, bytes) = (staged.next, staged.bytes);
+            ends.insert((topic, partition), (next, bytes));
             self.after(move |shared| {
                 if let Some(topic) = shared.topic(topic) {
                     topic.partitions[partition as usize].advance(next, bytes);
@@ -263,8 +278,10 @@ impl<'t> Txn<'t> {
             });
         }
         for topic in self.bounds.keys() {
-            if let Some(row) = self.windows.get(*topic).row(self.now) {
-                self.tables.identities.insert((topic.0, self.commit), row.as_slice())?;
+            let (window, now) = (self.windows.get(*topic), self.now);
+            if let Some(len) = window.row_bytes() {
+                let key = (topic.0, self.commit);
+                self.tables.identities.insert_made(key, len, |out| window.write_row(now, out))?;
             }
         }
         self.keys.complete(&mut self.tables.keys)?;
@@ -272,8 +289,16 @@ impl<'t> Txn<'t> {
         let rows = Some(self.tables.rows()?);
         let last = LastCommit { number: self.commit, time: self.now, offsets: self.offsets, rows };
         self.tables.meta.insert(meta::COMMIT, last.encode().as_slice())?;
-        Ok(Completed { after: self.after, last })
+        Ok(Completed { after: self.after, ends, last })
     }
+}
+
+/// Where a partition ends: as these say, or else as memory knows.
+fn ends(known: &PartitionEnds, topic: &Topic, partition: u32) -> (u64, u64) {
+    known.get(&(topic.id, partition)).copied().unwrap_or_else(|| {
+        let ends = topic.partitions[partition as usize].ends();
+        (ends.next, ends.bytes_after)
+    })
 }
 
 impl StagedPartition {
@@ -285,15 +310,12 @@ impl StagedPartition {
         commit: u64,
         now: Timestamp,
     ) -> Result<(), StorageFault> {
-        let batch = std::mem::take(&mut self.batch);
-        if batch.count() == 0 {
-            return Ok(());
+        for row in std::mem::take(&mut self.batch).rows() {
+            let (key, len, before) = ((self.topic.id.0, partition, self.first), row.len(), self.bytes);
+            tables.batches.insert_made(key, len, |out| row.write(key, commit, now, before, out))?;
+            self.first += u64::from(row.count());
+            self.bytes += len as u64;
         }
-        let len = batch.row_bytes();
-        let key = (self.topic.id.0, partition, self.first);
-        tables.batches.insert_filled(key, len, |row| batch.write(key, commit, now, self.bytes, row))?;
-        self.bytes += len as u64;
-        self.first = self.next;
         Ok(())
     }
 }

@@ -179,19 +179,22 @@ impl Window {
         self.kept = self.added.min(self.kept.saturating_add(count));
     }
 
-    /// The row of what the commit of this time has added, if it has.
-    pub fn row(&self, appended: Timestamp) -> Option<Vec<u8>> {
+    /// How many bytes the row of what the commit has added takes; none where it has added nothing.
+    pub fn row_bytes(&self) -> Option<usize> {
         let count = usize::try_from(self.entries.next - self.added).ok().filter(|count| *count > 0)?;
-        let mut row = Vec::with_capacity(PREFIX + count * ENTRY);
-        row.extend_from_slice(&appended.0.to_le_bytes());
+        Some(PREFIX + count * ENTRY)
+    }
+
+    /// Appends that row to `out`, for a commit of this time.
+    pub fn write_row(&self, appended: Timestamp, out: &mut Vec<u8>) {
+        out.extend_from_slice(&appended.0.to_le_bytes());
         for number in self.added..self.entries.next {
             let entry = self.entries.get(number);
-            row.extend_from_slice(&entry.identity);
-            row.extend_from_slice(&entry.partition.to_le_bytes());
-            row.extend_from_slice(&entry.offset_low.to_le_bytes());
-            row.extend_from_slice(&entry.offset_high.to_le_bytes());
+            out.extend_from_slice(&entry.identity);
+            out.extend_from_slice(&entry.partition.to_le_bytes());
+            out.extend_from_slice(&entry.offset_low.to_le_bytes());
+            out.extend_from_slice(&entry.offset_high.to_le_bytes());
         }
-        Some(row)
     }
 
     fn keep(&mut self) {
@@ -401,16 +404,18 @@ mod tests {
         let mut window = Window::default();
         window.add(identity(1), place(1));
         window.keep();
-        assert_eq!(window.row(Timestamp(5)), None);
+        assert_eq!(window.row_bytes(), None);
         window.add(identity(2), place(u64::MAX - 1));
         window.add(identity(3), place(1 << 32));
-        let row = window.row(Timestamp(5)).unwrap();
+        let mut row = Vec::new();
+        window.write_row(Timestamp(5), &mut row);
+        assert_eq!(window.row_bytes(), Some(row.len()));
         assert_eq!(appended(&row), Timestamp(5));
         let mut other = Window::default();
         other.load(&row);
         let places: Vec<_> = (1..4).map(|number| other.get(identity(number))).collect();
         assert_eq!(places, [None, Some(place(u64::MAX - 1)), Some(place(1 << 32))]);
-        assert!(other.row(Timestamp(5)).is_none(), "what is loaded is durable");
+        assert_eq!(other.row_bytes(), None, "what is loaded is durable");
     }
 
     #[test]

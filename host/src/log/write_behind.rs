@@ -1,6 +1,7 @@
 //! What redb writes, on its way to the disk: at once, or behind the committer's back.
 //!
-//! The journal has all that a checkpoint makes durable, so nobody need wait for its pages. While it
+//! The journal has all that a checkpoint makes durable, so nobody need wait for its pages; but for a large commit that is one
+//! itself, which is in flight until they are on the disk. While it
 //! [defers](WriteBehind::defer), writes and syncs are queued and carried out by a thread: syncs in their order, and the writes
 //! between two of them in any, as a disk may do that is not told to sync. So the end of the process or of the power leaves what
 //! redb can open. Reading sees the queued writes. What is not deferred waits for what is.
@@ -11,6 +12,7 @@ use std::ops::Bound;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
+use crossbeam_channel::{Receiver, Sender};
 use redb::{BackendError, StorageBackend};
 
 use super::pages::Pages;
@@ -25,6 +27,8 @@ pub(super) struct WriteBehind {
     state: Mutex<State>,
     /// Woken whenever something is queued or done.
     changed: Condvar,
+    /// Told when the moment is over that [`tell_of`](WriteBehind::tell_of) named.
+    over: (Sender<()>, Receiver<()>),
 }
 
 #[derive(Debug, Default)]
@@ -43,6 +47,8 @@ struct State {
     /// What failed: from then on nothing is written any more.
     fault: Option<(io::ErrorKind, String)>,
     is_ending: bool,
+    /// The moment that is to be told of.
+    told: Option<Moment>,
 }
 
 #[derive(Clone, Debug)]
@@ -62,7 +68,9 @@ impl WriteBehind {
     /// otherwise [`work`](Self::work) and whoever waits do.
     pub fn new(file: Box<dyn StorageBackend>, has_thread: bool) -> io::Result<(Arc<Self>, Backend)> {
         let state = State { len: file.len()?, ..State::default() };
-        let this = Arc::new(Self { file, has_thread, state: Mutex::new(state), changed: Condvar::new() });
+        let over = crossbeam_channel::bounded(1);
+        let this =
+            Arc::new(Self { file, has_thread, state: Mutex::new(state), changed: Condvar::new(), over });
         let thread = if has_thread {
             let this = Arc::clone(&this);
             let thread = std::thread::Builder::new().name("tidegate-disk".to_owned());
@@ -101,6 +109,28 @@ impl WriteBehind {
     /// Whether all is on the disk that was queued before.
     pub fn is_done(&self, moment: Moment) -> bool {
         self.state().done >= moment.0
+    }
+
+    /// Has [`over`](Self::over) be told when all is on the disk that was queued before, or when something has failed.
+    pub fn tell_of(&self, moment: Moment) {
+        let mut state = self.state();
+        state.told = Some(moment);
+        self.tell(&mut state);
+        // It may not have been told of all that is queued.
+        self.changed.notify_all();
+    }
+
+    /// See [`tell_of`](Self::tell_of).
+    pub fn over(&self) -> &Receiver<()> {
+        &self.over.1
+    }
+
+    fn tell(&self, state: &mut State) {
+        if state.told.is_some_and(|moment| state.done >= moment.0 || state.fault.is_some()) {
+            state.told = None;
+            // One that is there already says the same.
+            let _ = self.over.0.try_send(());
+        }
     }
 
     /// Whether something has failed that was queued.
@@ -161,6 +191,7 @@ impl WriteBehind {
             // What is queued stays, for who reads.
             Err(error) => state.fault = Some((error.kind(), error.to_string())),
         }
+        self.tell(&mut state);
         self.changed.notify_all();
         true
     }
