@@ -63,8 +63,8 @@ pub const BATCH_PAGE_BYTES_MIN: usize = 32 << 10;
 pub const CACHE_BYTES: usize = 64 << 20;
 /// Floor of the setting above: below it, every read goes to the disk.
 pub const CACHE_BYTES_FLOOR: usize = 1 << 20;
-/// The journal: commits that the database may not have yet. Each opening after a crash does again what is in it, and syncs of the
-/// journal wait for those of the database for longer, the more pages a checkpoint has.
+/// The journal: commits that the database may not have yet. Each opening after a crash does again what is in it, and syncs
+/// of the journal wait for those of the database for longer, the more pages a checkpoint has.
 pub const JOURNAL_BYTES: usize = 1 << 20;
 /// Ceiling of the setting above: opening after a crash would take seconds.
 pub const JOURNAL_BYTES_CEILING: usize = 1 << 30;
@@ -258,9 +258,9 @@ pub const PLUGIN_TABLES: u32 = 32;
 pub const PLUGIN_CORE_INSTANCES: u32 = 64;
 /// Slots of memories, tables and stacks that keep their pages for the next instance of the same plugin.
 pub const PLUGIN_WARM_SLOTS: u32 = 16;
-/// Stack for what a guest calls in the host, beneath the guest's own: writing a log line through an application's subscriber, or
-/// reading the log for what comes next. Half of what a thread has where native handlers run, which do the same; what isn't touched
-/// takes no memory.
+/// Stack for what a guest calls in the host, beneath the guest's own: writing a log line through an application's
+/// subscriber, or reading the log for what comes next. Half of what a thread has where native handlers run, which do the
+/// same; what isn't touched takes no memory.
 pub const PLUGIN_HOST_STACK_BYTES: usize = 1 << 20;
 /// Handles that an instance holds of WASI's resources: timers, streams.
 pub const WASI_RESOURCES_MAX: usize = 1024;

@@ -9,8 +9,9 @@
 //! `end` is where the record ends, counted from the first record's start. `header_crc` is the CRC-32 of all before it and of
 //! the row's key (`topic u32, partition u32, first offset u64`), so that a fault within one record costs that record and no
 //! other, and a batch that damage has moved elsewhere is none. In the same way the checksums of each record begin with its
-//! place (`topic u32, partition u32, offset u64`). Version 1, of formats 1 and 2, leaves both out. `bytes_before` is what the partition's batches before
-//! this one took since the partition began: the size of what is retained follows from the first and the last batch.
+//! place (`topic u32, partition u32, offset u64`). Version 1, of formats 1 and 2, leaves both out. `bytes_before` is what
+//! the partition's batches before this one took since the partition began: the size of what is retained follows from the
+//! first and the last batch.
 //!
 //! Where opening finds events missing, this takes their place:
 //!
@@ -162,8 +163,8 @@ pub(super) struct BatchRow<'a> {
 }
 
 impl<'a> BatchRow<'a> {
-    /// The first of its events, as many as fill a page well: a page of redb that holds a row is a power of two, and all of it is
-    /// written. All of them, where that wastes little or none of them fill a smaller one.
+    /// The first of its events, as many as fill a page well: a page of redb that holds a row is a power of two, and all of
+    /// it is written. All of them, where that wastes little or none of them fill a smaller one.
     fn first(self) -> Option<Self> {
         if self.len() <= BATCH_PAGE_BYTES_MIN || self.fills(self.page()) {
             return (!self.events.is_empty()).then_some(self);

@@ -290,7 +290,6 @@ impl Committer {
         match in_flight.wait(journal) {
             Ok(()) => in_flight.succeeded(&self.shared),
             Err(fault) => {
-                tracing::error!(error = %fault, "a commit failed on its way to the disk");
                 let ended = self.fail();
                 in_flight.failed(fault);
                 drop(ended);
@@ -394,8 +393,9 @@ impl Committer {
         }
     }
 
-    /// Writes a group and makes it durable and visible, or has it in flight: without its closure, if that fails. Items that need
-    /// not be visible for it may be answered in between. Memory has to do what `after` then has, once it is visible or nothing is.
+    /// Writes a group and makes it durable and visible, or has it in flight: without its closure, if that fails. Items that
+    /// need not be visible for it may be answered in between. Memory has to do what `after` then has, once it is visible or
+    /// nothing is.
     fn write(
         &mut self,
         database: &Database,

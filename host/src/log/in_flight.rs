@@ -1,8 +1,8 @@
 //! A commit of large batches whose pages are on their way to the disk.
 //!
-//! It is too large for the journal, so it is durable when the disk has all of its pages. The committer need not stand still for
-//! that: meanwhile it makes the rows of what comes next. Nobody is told of it before, and memory learns of it with them: who reads
-//! through memory's ends doesn't see it, and who reads past them is shown a view from before it.
+//! It is too large for the journal, so it is durable when the disk has all of its pages. The committer need not stand still
+//! for that: meanwhile it makes the rows of what comes next. Nobody is told of it before, and memory learns of it with
+//! them: who reads through memory's ends doesn't see it, and who reads past them is shown a view from before it.
 
 use std::collections::BTreeMap;
 

@@ -1,9 +1,9 @@
 //! The journal: the commits that the database itself may not have made durable yet, so that a commit costs one write and one
 //! sync, and not those of all the pages that it touches.
 //!
-//! A commit's changes are appended here, unless they are large, and synced, and only then become visible in the database, which writes its pages
-//! when it makes a *checkpoint*: a commit of its own, with all that came before it. Opening does again what the journal has
-//! since the last checkpoint that is on the disk.
+//! A commit's changes are appended here and synced, and only then become visible in the database, which writes its pages
+//! when it makes a *checkpoint*: a commit of its own, with all that came before it. One that is too large for a record is a
+//! checkpoint itself. Opening does again what the journal has since the last checkpoint that is on the disk.
 //!
 //! ```text
 //! journal := half half
@@ -157,9 +157,9 @@ impl Journal {
         Ok(())
     }
 
-    /// Goes on in the other half, with what comes behind the checkpoint of the next number. The first record there waits until the
-    /// checkpoints that were made before this are on the disk: what is older stands there, and what a checkpoint has that was made
-    /// without a record stands nowhere else.
+    /// Goes on in the other half, with what comes behind the checkpoint of the next number. The first record there waits
+    /// until the checkpoints that were made before this are on the disk: what is older stands there, and what a checkpoint
+    /// has that was made without a record stands nowhere else.
     pub fn switch(&mut self) {
         self.free = self.newest;
         self.link = Link {

@@ -67,8 +67,8 @@ pub(super) enum Verdict {
     Closed,
 }
 
-/// What memory does once the commit is visible, or once it is durable and nothing is visible. Who waits for no more than that it
-/// is durable may have been told by then.
+/// What memory does once the commit is visible, or once it is durable and nothing is visible. Who waits for no more than
+/// that it is durable may have been told by then.
 pub(super) type After = Box<dyn FnOnce(&Shared) + Send>;
 
 /// A write transaction with its tables open.

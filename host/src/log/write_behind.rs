@@ -1,10 +1,10 @@
 //! What redb writes, on its way to the disk: at once, or behind the committer's back.
 //!
-//! The journal has all that a checkpoint makes durable, so nobody need wait for its pages; but for a large commit that is one
-//! itself, which is in flight until they are on the disk. While it
-//! [defers](WriteBehind::defer), writes and syncs are queued and carried out by a thread: syncs in their order, and the writes
-//! between two of them in any, as a disk may do that is not told to sync. So the end of the process or of the power leaves what
-//! redb can open. Reading sees the queued writes. What is not deferred waits for what is.
+//! The journal has all that a checkpoint makes durable, so nobody need wait for its pages; who publishes what is too large
+//! for the journal waits for them, and not the committer. While it [defers](WriteBehind::defer), writes and syncs are
+//! queued and carried out by a thread: syncs in their order, and the writes between two of them in any, as a disk may do
+//! that is not told to sync. So the end of the process or of the power leaves what redb can open. Reading sees the queued
+//! writes. What is not deferred waits for what is.
 
 use std::collections::VecDeque;
 use std::io;
