@@ -256,7 +256,7 @@ const MUTANTS: &[Mutant] = &[
         name: "journal-half-used-too-early",
         breaks: "a half of the journal is kept until the database has what stands there",
         file: "host/src/log/journal.rs",
-        find: "        self.disk.wait_for(self.began)?;\n",
+        find: "            self.disk.wait_for(self.free)?;\n",
         replace: "",
         proof: SIM,
     },
