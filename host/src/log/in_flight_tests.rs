@@ -12,6 +12,9 @@ use crate::ids::{LaneId, TopicId};
 /// A journal that doesn't take a large event.
 const JOURNAL: usize = 16 << 10;
 
+/// How often it is looked whether something has come about: far more often than it takes.
+const PATIENCE: usize = 10_000_000;
+
 struct Rig {
     disk: MemoryMedium,
     log: Arc<Log>,
@@ -56,9 +59,11 @@ impl Rig {
         self.disk.hold_syncs(true);
         let held = Held(&self.disk);
         let publisher = scope.spawn(move || publish(&self.log, large(id)));
-        while !self.log.has_in_flight() {
+        let is_there = |_| {
             thread::yield_now();
-        }
+            self.log.has_in_flight()
+        };
+        assert!((0..PATIENCE).any(is_there), "it doesn't get there");
         (held, publisher)
     }
 
