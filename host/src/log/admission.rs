@@ -33,6 +33,13 @@ pub(super) struct AdmittedClosure {
     _place: OwnedSemaphorePermit,
 }
 
+/// Answers items.
+pub(super) fn finish(items: impl IntoIterator<Item = Admitted>, verdict: &Verdict) {
+    for item in items {
+        item.change.finish(verdict);
+    }
+}
+
 impl AdmittedClosure {
     /// Answers whoever waits. What is dropped on the way may be the application's, and is kept from waiting for the bus and
     /// from ending its thread, as the closure itself was.

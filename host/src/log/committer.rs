@@ -7,11 +7,11 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, never, select};
 use redb::{Database, Durability, ReadableDatabase as _};
 
-use super::admission::{Admitted, AdmittedClosure, Waiting};
+use super::admission::{Admitted, AdmittedClosure, Waiting, finish};
 use super::commit_delay::CommitDelay;
 use super::error::{ReadError, StorageFault};
 use super::guard::{OpenDatabase, storing};
-use super::in_flight::{InFlight, finish};
+use super::in_flight::InFlight;
 use super::journal::Journal;
 use super::last_commit::LastCommit;
 use super::load::Loaded;

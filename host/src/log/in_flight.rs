@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use super::admission::Admitted;
+use super::admission::{Admitted, finish};
 use super::error::StorageFault;
 use super::journal::Journal;
 use super::shared::Shared;
@@ -54,12 +54,5 @@ impl InFlight {
     /// Answers all of it, once nothing can be read any more.
     pub fn failed(self, fault: StorageFault) {
         finish(self.items, &Verdict::InDoubt(fault));
-    }
-}
-
-/// Answers items.
-pub(super) fn finish(items: impl IntoIterator<Item = Admitted>, verdict: &Verdict) {
-    for item in items {
-        item.change.finish(verdict);
     }
 }

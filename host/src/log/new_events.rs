@@ -118,10 +118,6 @@ impl NewEvents {
         NewEvent { events: self, index: 0 }
     }
 
-    pub fn first(self: &Arc<Self>) -> Option<NewEvent<'_>> {
-        self.iter().next()
-    }
-
     pub fn iter(self: &Arc<Self>) -> impl Iterator<Item = NewEvent<'_>> {
         (0..self.len()).map(|index| NewEvent { events: self, index })
     }

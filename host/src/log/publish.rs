@@ -69,7 +69,7 @@ impl Publish {
     /// Whether somebody was faster. Events that are all there already were published by this call before, or by one like
     /// it: what has come since doesn't matter then.
     fn conflict(&self, txn: &mut Txn<'_>) -> Result<Option<PublishError>, StorageFault> {
-        let (Some(expected), Some(first)) = (&self.expected, self.events.first()) else {
+        let (Some(expected), Some(first)) = (&self.expected, self.events.iter().next()) else {
             return Ok(None);
         };
         let mut is_known = true;

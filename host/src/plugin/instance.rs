@@ -37,16 +37,16 @@ impl PluginInstance {
         self.poisoned = true;
         let (clock, pulse) = (self.store.data().clock.clone(), self.store.data().deadline.pulse().clone());
         let _running = pulse.run();
-        let lent = Lent::new(&mut self.store, lender);
+        let loan = Loan::new(&mut self.store, lender);
         let outcome = loop {
-            let delivery = lent.delivery();
+            let delivery = loan.delivery();
             // Made where it is used: it is large, and each hand that it goes through copies it.
-            let handled = call_running(lent.store, &clock, async |store| {
+            let handled = call_running(loan.store, &clock, async |store| {
                 let extensions = types::extensions(&delivery.event);
                 self.handler.call_handle(store, types::delivery(&delivery, &extensions)).await
             });
             let outcome = handled.await?;
-            let host = lent.store.data_mut();
+            let host = loan.store.data_mut();
             if let Some(unavailable) = &host.unavailable {
                 return Err(Failure::transient("state-unavailable", unavailable.to_string()));
             }
@@ -54,7 +54,7 @@ impl PluginInstance {
                 break outcome.map_err(Failure::from);
             }
         };
-        drop(lent);
+        drop(loan);
         self.poisoned = false;
         outcome
     }
@@ -67,12 +67,12 @@ impl Instance for PluginInstance {
 }
 
 /// The lane's batch in the hands of the guest. It comes back however its deliveries end.
-struct Lent<'a> {
+struct Loan<'a> {
     store: &'a mut Store<Host>,
     lender: &'a mut dyn Lender,
 }
 
-impl<'a> Lent<'a> {
+impl<'a> Loan<'a> {
     fn new(store: &'a mut Store<Host>, lender: &'a mut dyn Lender) -> Self {
         store.data_mut().begin(lender.lend());
         Self { store, lender }
@@ -87,7 +87,7 @@ impl<'a> Lent<'a> {
     }
 }
 
-impl Drop for Lent<'_> {
+impl Drop for Loan<'_> {
     fn drop(&mut self) {
         if let Some(batch) = self.store.data_mut().end() {
             self.lender.put_back(batch);

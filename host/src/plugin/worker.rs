@@ -79,14 +79,14 @@ impl Worker {
     }
 
     async fn work(&mut self, lender: &mut dyn Lender) -> Result<(), Failure> {
-        // However this ends, the guest gives the batch back before `lent` takes it from there: it is dropped first.
-        let mut lent = Lent { exchange: &self.exchange, lender };
+        // However this ends, the guest gives the batch back before `loan` takes it from there: it is dropped first.
+        let mut loan = Loan { exchange: &self.exchange, lender };
         let mut guest = self.guest.take().ok_or_else(poisoned)?;
-        lent.put();
+        loan.put();
         let running = self.pulse.run();
         let outcome = poll_fn(|cx| match guest.as_mut().poll(cx) {
             Poll::Ready(ended) => Poll::Ready(Err(ended.failure())),
-            Poll::Pending => match lent.done() {
+            Poll::Pending => match loan.done() {
                 Some(outcome) => Poll::Ready(Ok(outcome)),
                 // A guest that sleeps past its deadline is never woken.
                 None if self.clock.is_overslept() => Poll::Ready(Err(timeout())),
@@ -158,12 +158,12 @@ impl Exchange {
 }
 
 /// The lane's batch in the hands of the guest. It comes back however its deliveries end.
-struct Lent<'a> {
+struct Loan<'a> {
     exchange: &'a Exchange,
     lender: &'a mut dyn Lender,
 }
 
-impl Lent<'_> {
+impl Loan<'_> {
     /// Hands the batch over.
     fn put(&mut self) {
         *self.exchange.passing() = Passing::Begun(self.lender.lend());
@@ -185,7 +185,7 @@ impl Lent<'_> {
     }
 }
 
-impl Drop for Lent<'_> {
+impl Drop for Loan<'_> {
     fn drop(&mut self) {
         if !self.lender.is_lent() {
             return;
