@@ -59,6 +59,19 @@ pub const SNAPSHOT_AGE_MAX: Duration = Duration::from_mins(10);
 pub const BATCH_BYTES_MAX: usize = (256 << 10) - 256;
 /// What is to be split so that it fills its pages: below that, more rows cost more than what is saved.
 pub const BATCH_PAGE_BYTES_MIN: usize = 32 << 10;
+/// A larger row of a batch goes into its table at once: few of its size share a leaf, so that waiting for others saves little.
+pub const MEMTABLE_ROW_BYTES_MAX: usize = 1 << 10;
+/// Small rows that wait in memory for their place in the table: so many that each of a thousand partitions has some when its
+/// turn comes, and a leaf is written for all of them. What a commit brings, of [`JOURNAL_RECORD_BYTES_MAX`] at the most, waits
+/// beside them until it is visible.
+pub const MEMTABLE_BYTES_KEPT: usize = 4 << 20;
+/// Where the journal is small, that is so many times its size.
+pub const MEMTABLE_JOURNALS: usize = 4;
+/// Partitions that have rows there: putting all of them in their place touches a page or two of each, and is to be possible on
+/// a full disk, half of [`FREE_BYTES_MIN`] being left.
+pub const MEMTABLE_PARTITIONS_MAX: usize = 2048;
+/// Rows that a checkpoint leaves in memory are written in pieces of that, which fill a page of redb's.
+pub const SPILL_ROW_BYTES_MAX: usize = (64 << 10) - 64;
 /// Cache of the database, reads and writes together: redb's own default of 1 GiB is too much for an embedded bus.
 pub const CACHE_BYTES: usize = 64 << 20;
 /// Floor of the setting above: below it, every read goes to the disk.

@@ -127,7 +127,8 @@ fn what_later_formats_have_is_there_in_their_files_and_can_be_begun_in_older_one
         let first = match format {
             1 => 0,
             2..5 => 2,
-            _ => 4,
+            5 => 4,
+            _ => 7,
         };
         assert_eq!(bus.bus().version("numbered", "k").unwrap(), first, "format {format}");
         let next = Event::new("next", "/shop", "Numbered.v1").subject("k").build().unwrap();

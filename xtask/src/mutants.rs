@@ -260,6 +260,14 @@ const MUTANTS: &[Mutant] = &[
         replace: "",
         proof: SIM,
     },
+    Mutant {
+        name: "waiting-batches-not-spilled",
+        breaks: "a batch that waits for its place is on the disk when the journal goes on without it",
+        file: "host/src/log/committer.rs",
+        find: "    let flush = shared.memtable().spill(&transaction, flush)?;\n",
+        replace: "",
+        proof: SIM,
+    },
 ];
 
 /// Two that the short form runs: one for each of two proofs.

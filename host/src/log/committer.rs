@@ -1,11 +1,11 @@
 //! The one writer: it drains what waits into one commit after another.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, never, select};
-use redb::{Database, Durability, ReadableDatabase as _};
+use redb::{Database, Durability, ReadableDatabase as _, WriteTransaction};
 
 use super::admission::{Admitted, AdmittedClosure, Waiting, finish};
 use super::commit_delay::CommitDelay;
@@ -15,6 +15,7 @@ use super::in_flight::InFlight;
 use super::journal::Journal;
 use super::last_commit::LastCommit;
 use super::load::Loaded;
+use super::memtable::{self, Flush, Memtable, PartitionId};
 use super::open;
 use super::redo::Redo;
 use super::schema::Tables;
@@ -95,6 +96,41 @@ pub(crate) enum Closing {
     Unmarked(StorageFault),
     /// It had failed, and couldn't be opened anew before the end.
     Failing,
+}
+
+/// Has a commit become visible that the journal has, and flushes what is too much for the memtable by now.
+fn show(shared: &Shared, mut transaction: WriteTransaction) -> Result<(), StorageFault> {
+    let flush = shared.memtable().flush_excess(&transaction, shared.options.memtable_bytes_kept())?;
+    transaction.set_durability(Durability::None)?;
+    transaction.commit()?;
+    shared.memtable_mut().flushed(flush);
+    Ok(())
+}
+
+/// Has a checkpoint have all that is in the memtable, of which what belongs to these partitions is in its place already. Nothing
+/// else leaves the memtable: somebody may be shown a view from before the checkpoint as long as it is in flight.
+fn spill(
+    shared: &Shared,
+    transaction: &WriteTransaction,
+    in_place: &BTreeSet<PartitionId>,
+) -> Result<Flush, StorageFault> {
+    let flush = shared.memtable().found_in_place(transaction, in_place)?;
+    shared.memtable().spill(transaction, flush)
+}
+
+/// Makes a checkpoint of a journal that goes on in its other half, written behind the committer's back.
+fn checkpoint_behind(
+    shared: &Shared,
+    journal: &mut Journal,
+    transaction: WriteTransaction,
+) -> Result<(), StorageFault> {
+    let options = &shared.options;
+    let flush = shared.memtable().flush_excess(&transaction, options.memtable_bytes_kept())?;
+    let flush = shared.memtable().spill(&transaction, flush)?;
+    let this = journal.checkpoint();
+    journal.behind(|| open::checkpoint(transaction, options.commit, Some(this)))?;
+    shared.memtable_mut().flushed(flush);
+    Ok(())
 }
 
 /// See the module.
@@ -433,13 +469,16 @@ impl Committer {
         };
         // A panic within redb poisons its transaction: it counts as a failed commit, and the database is opened anew.
         let (attempt, last) = storing(|| {
-            let mut transaction = database.begin_write()?;
+            let transaction = database.begin_write()?;
             let mut txn = Txn::new(Tables::open(&transaction, &redo)?, shared, &mut *windows, last, &ends);
             let mut has_closure = false;
             if let Some(AdmittedClosure { closure, .. }) = group.closure.as_mut().filter(|_| with_closure) {
                 let (ran, returned) = closure.run(txn, &transaction, full);
                 match ran {
-                    Ran::Kept => has_closure = true,
+                    Ran::Kept => {
+                        has_closure = true;
+                        redo.stop();
+                    }
                     Ran::Nothing => {}
                     Ran::Undo => {
                         drop(returned);
@@ -469,30 +508,29 @@ impl Committer {
             let (record, is_whole) = redo.into_bytes();
             let mode = shared.options.commit;
             match journal {
-                // What a closure writes in tables of its own is not written down.
-                Some(journal) if is_whole && !has_closure => {
-                    let is_full = !journal.has_room_for(&record);
-                    if is_full {
-                        journal.switch();
-                    }
-                    journal.append(record).map_err(redb::Error::Io)?;
+                Some(journal) if is_whole && completed.flushed.is_empty() => {
+                    let has_switched = journal.append(record).map_err(redb::Error::Io)?;
+                    shared.memtable_mut().extend(completed.rows);
                     *after = completed.after;
                     shared.visibility.pending();
                     finish(
                         group.items.extract_if(.., |item| item.change.ends_when_durable()),
                         &Verdict::Durable,
                     );
-                    if is_full {
-                        let this = journal.checkpoint();
-                        journal.behind(|| open::checkpoint(transaction, mode, Some(this)))?;
+                    if has_switched {
+                        checkpoint_behind(shared, journal, transaction)?;
                     } else {
-                        transaction.set_durability(Durability::None)?;
-                        transaction.commit()?;
+                        show(shared, transaction)?;
                     }
                 }
                 Some(journal) => {
                     let this = journal.next_checkpoint();
                     journal.give_back(record);
+                    let flush = spill(shared, &transaction, &completed.flushed)?;
+                    memtable::put(
+                        &transaction,
+                        completed.rows.iter().map(|(partition, row)| (*partition, row)),
+                    )?;
                     if group.publishes_alone() {
                         shared.hide_what_comes_after(database.begin_read()?);
                         let moment = journal.behind(|| open::checkpoint(transaction, mode, Some(this)))?;
@@ -507,6 +545,7 @@ impl Committer {
                         journal.at_once(|| open::checkpoint(transaction, mode, Some(this)))?;
                         *after = completed.after;
                     }
+                    shared.memtable_mut().flushed(flush);
                     journal.switch();
                 }
                 None => {
@@ -527,11 +566,9 @@ impl Committer {
     fn checkpoint(&mut self) {
         let Ok(database) = self.shared.database() else { return };
         let Some(journal) = self.journal.as_mut().filter(|journal| !journal.is_empty()) else { return };
-        let mode = self.shared.options.commit;
         let made = storing(|| {
             journal.switch();
-            let this = journal.checkpoint();
-            journal.behind(|| open::checkpoint(database.begin_write()?, mode, Some(this)))
+            checkpoint_behind(&self.shared, journal, database.begin_write()?)
         });
         if let Err(fault) = made {
             tracing::error!(%fault, "the storage failed, while nothing was to be committed");
@@ -546,6 +583,8 @@ impl Committer {
         self.is_failing = true;
         let database = self.shared.take_database(Health::Reopening);
         self.shared.hide_nothing();
+        // Opening finds on the disk what was in it.
+        *self.shared.memtable_mut() = Memtable::default();
         database
     }
 
@@ -598,12 +637,10 @@ impl Committer {
             return Closing::Failing;
         };
         let mode = self.shared.options.commit;
+        let mark = |this| open::mark_closed(&database, &self.shared.memtable(), mode, this);
         let marked = storing(|| match &self.journal {
-            Some(journal) => {
-                let this = journal.next_checkpoint();
-                journal.at_once(|| open::mark_closed(&database, mode, Some(this)))
-            }
-            None => open::mark_closed(&database, mode, None),
+            Some(journal) => journal.at_once(|| mark(Some(journal.next_checkpoint()))),
+            None => mark(None),
         });
         // Who reads holds it for the moment in which it begins. The last one out closes the file, and that is to be here:
         // when this returns, somebody else can open it.

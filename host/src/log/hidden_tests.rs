@@ -50,13 +50,17 @@ fn hide_row(disk: &MemoryMedium, name: &str) {
 /// What is read from an offset on: the ids of events, and how many are said to be missing.
 pub(super) fn read(log: &Log, topic: TopicId, partition: u32, from: u64) -> Vec<(u64, String)> {
     let entries = log.read(topic, partition, from, 1000, 1 << 20).unwrap();
-    let told = |entry| match entry {
+    entries.into_iter().map(what).collect()
+}
+
+/// The offset and the id of an event, or how many are missing from there.
+pub(super) fn what(entry: Entry) -> (u64, String) {
+    match entry {
         Entry::Event(stored) => (stored.offset, stored.event.id().to_owned()),
         Entry::Damaged { offset, offset_last, .. } => {
             (offset, format!("{} missing", offset_last - offset + 1))
         }
-    };
-    entries.into_iter().map(told).collect()
+    }
 }
 
 pub(super) fn told(events: &[(u64, &str)]) -> Vec<(u64, String)> {
@@ -152,7 +156,7 @@ fn damage_after_opening_is_told_as_well_and_retention_is_no_damage() {
     let ends = topics::Ends { low: 0, next: 3, ..Default::default() };
     let read = |database: &redb::Database| {
         let read = redb::ReadableDatabase::begin_read(database).unwrap();
-        read::events_in(&read, (t, 0), ends, 0, 1000, 1 << 20).unwrap()
+        read::events_in(&read, (t, 0), &[], ends, 0, 1000, 1 << 20).unwrap()
     };
     log.close();
     hide_batches(&disk, t, 0, &[0, 1, 2]);

@@ -122,16 +122,21 @@ impl Journal {
     }
 
     /// Whether a record fits in what is left of this half.
-    pub fn has_room_for(&self, record: &[u8]) -> bool {
+    fn has_room_for(&self, record: &[u8]) -> bool {
         self.at + record.len() as u64 <= self.half_bytes
     }
 
-    /// Makes a record durable, whose changes are in a buffer of [`record`](Self::record), and for which there is room.
+    /// Makes a record durable, whose changes are in a buffer of [`record`](Self::record). Returns whether there was no room for
+    /// it in this half, so that it went to the other one and is to be a checkpoint.
     ///
     /// # Errors
     ///
     /// It may be durable or not, and nothing can be appended any more.
-    pub fn append(&mut self, mut record: Vec<u8>) -> io::Result<()> {
+    pub fn append(&mut self, mut record: Vec<u8>) -> io::Result<bool> {
+        let is_full = !self.has_room_for(&record);
+        if is_full {
+            self.switch();
+        }
         let header = Header {
             changes_crc: crc32fast::hash(&record[HEADER..]),
             link: self.link,
@@ -154,7 +159,7 @@ impl Journal {
         self.at += record.len() as u64;
         self.count += 1;
         self.buffer = record;
-        Ok(())
+        Ok(is_full)
     }
 
     /// Goes on in the other half, with what comes behind the checkpoint of the next number. The first record there waits

@@ -21,9 +21,10 @@ use super::last_commit::LastCommit;
 use super::open::durably;
 use super::read;
 use super::redo::Redo;
+use super::rows::PartitionRows;
 use super::schema::{
-    self, BATCHES, CONSUMERS, COUNTED, ConsumerRow, DEAD_LETTERS, FLOORS, IDENTITIES, META, TOPICS, Tables,
-    TopicRow, decode, meta, number,
+    self, BATCHES, CONSUMERS, ConsumerRow, DEAD_LETTERS, FLOORS, IDENTITIES, META, TOPICS, Tables, TopicRow,
+    decode, meta, number,
 };
 use super::shared::Shared;
 use super::topics::{Ends, Topic};
@@ -151,7 +152,8 @@ fn find_topics(read: &ReadTransaction, windows: &mut Windows) -> Result<(Vec<Fou
         let mut topic = Found { id: TopicId(id), row, ends: Vec::new() };
         for partition in 0..topic.row.config.partitions {
             let floor = read::floor(&floors, topic.id, partition)?;
-            let ends = ends_of(&batches, topic.id, partition, floor)?;
+            let rows = PartitionRows { partition: (topic.id, partition), table: &batches, memory: &[] };
+            let ends = ends_of(&rows, floor)?;
             let first = batches.range((id, partition, 0)..=(id, partition, u64::MAX))?.next().transpose()?;
             let first = first.map(|(key, _)| key.value().2).filter(|first| *first > ends.low);
             lost.extend(first.map(|first| Lost {
@@ -206,11 +208,7 @@ fn known_beyond(ends: &Ends, known: &BTreeSet<u64>) -> u64 {
 
 /// The last commit, once all tables have as many rows as it says.
 fn find_last(read: &ReadTransaction) -> Result<LastCommit, ReadError> {
-    let last = match read.open_table(META)?.get(meta::COMMIT)? {
-        Some(row) => LastCommit::decode(row.value())?,
-        // Nothing was ever committed.
-        None => LastCommit { rows: Some([0; COUNTED]), ..LastCommit::default() },
-    };
+    let last = schema::last_commit(read)?;
     match last.rows.map(|rows| schema::miscounted(read, rows)).transpose()?.flatten() {
         Some((table, said, found)) => Err(damaged(
             table,
@@ -265,36 +263,25 @@ fn put_topic(shared: &Shared, Found { id, row, ends }: Found) {
 /// How far a partition goes, from its first and its last batch, and from where retention has ended. Where the first batch
 /// lies behind that, those before it are missing.
 pub(super) fn ends_of(
-    batches: &impl ReadableTable<BatchKey, &'static [u8]>,
-    topic: TopicId,
-    partition: u32,
+    rows: &PartitionRows<'_, impl ReadableTable<BatchKey, &'static [u8]>>,
     floor: u64,
 ) -> Result<Ends, ReadError> {
-    let mut rows = batches.range((topic.0, partition, 0)..=(topic.0, partition, u64::MAX))?;
-    let Some(first) = rows.next() else {
+    let (topic, partition) = rows.partition;
+    let first = rows.range(0..=u64::MAX)?.next().transpose()?;
+    let (Some((key, row)), Some((last_key, last))) = (first, rows.last_until(u64::MAX)?) else {
         return Ok(Ends { low: floor, next: floor, ..Ends::default() });
     };
-    let (key, row) = first?;
-    let low = key.value().2;
+    if [key, last_key].iter().any(|key| (key.0, key.1) != (topic.0, partition)) {
+        return Err(misplaced("batches").into());
+    }
     // A first batch that can't be read makes the partition look larger than it is, and costs nothing else.
-    let bytes_before = match Batch::parse(key.value(), row.value()) {
+    let bytes_before = match Batch::parse(key, row.value()) {
         Ok(batch) => batch.bytes_before,
         Err(BatchError::Lost { bytes_before, .. }) => bytes_before,
         Err(_) => 0,
     };
-    let (last, bytes) = match rows.next_back() {
-        Some(last) => {
-            let (key, row) = last?;
-            (key.value(), row.value().to_vec())
-        }
-        None => (key.value(), row.value().to_vec()),
-    };
-    let offset = last.2;
-    if [key.value(), last].iter().any(|row| (row.0, row.1) != (topic.0, partition)) {
-        return Err(misplaced("batches").into());
-    }
-    let row_bytes = bytes.len() as u64;
-    let (count, before) = match Batch::parse(last, &bytes) {
+    let (offset, row_bytes) = (last_key.2, last.value().len() as u64);
+    let (count, before) = match Batch::parse(last_key, last.value()) {
         Ok(last) => (u64::from(last.count), last.bytes_before),
         Err(BatchError::Lost { count, bytes_before }) => (count, bytes_before),
         Err(error) => {
@@ -305,5 +292,5 @@ pub(super) fn ends_of(
     };
     let (next, bytes_after) = (offset.saturating_add(count), before.saturating_add(row_bytes));
     // A floor behind the first batch is itself damaged: what is there has not been removed.
-    Ok(Ends { low: low.min(floor), next, bytes_after, bytes_before })
+    Ok(Ends { low: key.2.min(floor), next, bytes_after, bytes_before })
 }

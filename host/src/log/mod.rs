@@ -27,6 +27,9 @@ mod letters;
 mod load;
 mod medium;
 mod memory_medium;
+mod memtable;
+#[cfg(test)]
+mod memtable_tests;
 mod new_events;
 mod open;
 mod pages;
@@ -37,6 +40,7 @@ mod record;
 mod redo;
 mod registry;
 mod retention;
+mod rows;
 mod schema;
 mod shared;
 mod snapshot;

@@ -15,8 +15,9 @@ use super::journal::{self, Checkpoint, Found, Journal, Link, Records};
 use super::last_commit::LastCommit;
 use super::load::{self, Loaded};
 use super::medium::Medium;
+use super::memtable::{self, Memtable};
 use super::redo::{self, Redo};
-use super::schema::{self, FORMAT, META, Tables, meta};
+use super::schema::{self, COUNTED, FORMAT, META, Tables, meta};
 use super::shared::{LogOptions, Shared};
 use super::write_behind::WriteBehind;
 use crate::clock::Random;
@@ -258,13 +259,26 @@ fn recover(
     let mut link = Link { checkpoint: number, before, count_before: 0 };
     let mut half = 0;
     let redo = Redo::off();
+    let mut missing = Vec::new();
     {
         let mut tables = Tables::open(&transaction, &redo)?;
+        let unspilled = memtable::unspill(&transaction, &mut tables)?;
+        if !unspilled.is_whole {
+            tracing::error!("batches that waited for their place in the table are damaged");
+            missing.push(schema::BATCHES_COUNTED);
+        }
         if let (Some(file), Some(last), true) = (&file, stored.checkpoint, stored.is_open) {
             let mut records = Records::new(&**file, last).map_err(redb::Error::Io)?;
-            replay(&mut tables, &mut records)?;
+            if !replay(&mut tables, &mut records)? {
+                // A topic stays for ever: one that is not there now is missing, which is found out by what was counted.
+                missing.extend((0..COUNTED).filter(|table| *table != schema::TOPICS_COUNTED));
+            }
             (link.count_before, half) = (records.count(), records.next_half());
         }
+        if missing.is_empty() {
+            unspilled.put_back_missing(&mut tables)?;
+        }
+        count_anew(&mut tables, &missing)?;
         tables.meta.insert(meta::OPEN, [1].as_slice())?;
     }
     let file = file.filter(|_| options.journal_bytes > 0);
@@ -279,8 +293,8 @@ fn recover(
 }
 
 /// Does again what the journal has. Where records are missing, of those behind them only what means something by itself:
-/// the events. Each lane goes on from where it was before.
-fn replay(tables: &mut Tables<'_>, records: &mut Records<'_>) -> Result<(), StorageFault> {
+/// the events. Each lane goes on from where it was before. Returns whether none is missing.
+fn replay(tables: &mut Tables<'_>, records: &mut Records<'_>) -> Result<bool, StorageFault> {
     let mut is_whole = true;
     let (mut done, mut alone) = (0_u64, 0_u64);
     while let Some(found) = records.read_next().map_err(redb::Error::Io)? {
@@ -305,20 +319,26 @@ fn replay(tables: &mut Tables<'_>, records: &mut Records<'_>) -> Result<(), Stor
             alone,
             "of the commits behind them, the events are kept, and lanes handle them again"
         );
-        let last = tables.meta.get(meta::COMMIT)?.map(|row| LastCommit::decode(row.value()));
-        if let Some(last) =
-            last.transpose().map_err(|error| guard::meta_row(meta::COMMIT, &error.to_string()))?
-        {
-            // A topic stays for ever: one that is not there now is missing, which is found out by what was counted.
-            let (mut rows, counted) = (tables.rows()?, last.rows);
-            rows[schema::TOPICS_COUNTED] =
-                counted.map_or(rows[schema::TOPICS_COUNTED], |counted| counted[schema::TOPICS_COUNTED]);
-            let last = LastCommit { rows: Some(rows), ..last };
-            tables.meta.insert(meta::COMMIT, last.encode().as_slice())?;
-        }
     }
     if done > 0 {
         tracing::info!(commits = done, "what the journal has is done again");
+    }
+    Ok(is_whole)
+}
+
+/// Has the last commit say how many rows these tables have, where it is known that some are missing: what they were is found out
+/// by other things.
+fn count_anew(tables: &mut Tables<'_>, missing: &[usize]) -> Result<(), StorageFault> {
+    let last = tables.meta.get(meta::COMMIT)?.map(|row| LastCommit::decode(row.value()));
+    let last = last.transpose().map_err(|error| guard::meta_row(meta::COMMIT, &error.to_string()))?;
+    if let (Some(last), false) = (last, missing.is_empty()) {
+        let found = tables.rows()?;
+        let mut rows = last.rows.unwrap_or(found);
+        for table in missing {
+            rows[*table] = found[*table];
+        }
+        let last = LastCommit { rows: Some(rows), ..last };
+        tables.meta.insert(meta::COMMIT, last.encode().as_slice())?;
     }
     Ok(())
 }
@@ -347,13 +367,15 @@ fn drawn_once(
     Ok(bytes)
 }
 
-/// Marks the database as closed in good order: it has all that the journal has.
+/// Marks the database as closed in good order: it has all that the journal has, and each row in its place.
 pub(super) fn mark_closed(
     database: &Database,
+    memtable: &Memtable,
     mode: CommitMode,
     this: Option<Checkpoint>,
 ) -> Result<(), StorageFault> {
     let transaction = database.begin_write()?;
+    memtable.flush(&transaction)?;
     transaction.open_table(META)?.insert(meta::OPEN, [0].as_slice())?;
     checkpoint(transaction, mode, this)
 }

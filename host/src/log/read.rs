@@ -1,20 +1,22 @@
 //! Reading: events from any offset or time, lanes, state.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
-use redb::{ReadOnlyTable, ReadTransaction, ReadableTable};
+use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, StorageError};
 
-use super::batch::{Batch, BatchError};
+use super::batch::{Batch, BatchError, BatchKey};
 use super::error::{ReadError, StorageFault};
 use super::guard::{misplaced, reading};
 use super::hash::{self, key_hash};
 use super::keys;
 use super::lane_rows::{Lane, Progress};
+use super::memtable::{self, MemRow, PartitionId};
+use super::rows::{self, PartitionRows, Row};
 use super::schema::{self, BATCHES, FLOORS, HELD, KEYS, LANES, STATE};
 use super::shared::Shared;
 use super::topics::{Ends, Partition, Topic};
-use super::window::Place;
 use crate::clock::Timestamp;
 use crate::effects::{StateEntry, StateRead, StateUnavailable};
 use crate::event::Event;
@@ -82,10 +84,21 @@ pub(super) fn events(
     let Some(ends) = ends(shared, topic, partition) else {
         return Ok(Vec::new());
     };
+    let from = from.max(ends.low);
     if from >= ends.next {
         return Ok(Vec::new());
     }
-    events_in(&shared.begin_read()?, (topic, partition), ends, from, events_max, bytes_max)
+    let id = (topic, partition);
+    let (memory, next) = shared.memtable().rows(id, from..ends.next, bytes_max.min(READ_BYTES_MAX));
+    // Who is at the head asks the database for nothing but whether it can be used.
+    if memtable::covers(&memory, from..next) {
+        shared.database()?;
+        let mut found = Found::new(id, from..next, events_max, bytes_max);
+        found.read(rows::in_memory(id, &memory), || Ok(0))?;
+        return Ok(found.entries);
+    }
+    let ends = Ends { next, ..ends };
+    events_in(&shared.begin_read()?, id, &memory, ends, from, events_max, bytes_max)
 }
 
 /// How far a partition goes now.
@@ -93,86 +106,128 @@ fn ends(shared: &Shared, topic: TopicId, partition: u32) -> Option<Ends> {
     Some(shared.topic(topic)?.partitions.get(partition as usize)?.ends())
 }
 
-/// As [`events`], of one partition as a transaction sees it, or a moment before that, when it went so far.
+/// As [`events`], of one partition as a transaction and the memtable had it, or a moment before that, when it went so far.
 pub(super) fn events_in(
     read: &ReadTransaction,
-    (topic, partition): (TopicId, u32),
+    (topic, partition): PartitionId,
+    memory: &[MemRow],
     ends: Ends,
     from: u64,
     events_max: usize,
     bytes_max: usize,
 ) -> Result<Vec<Entry>, ReadError> {
-    let events_max = events_max.min(READ_EVENTS_MAX);
-    let bytes_max = bytes_max.min(READ_BYTES_MAX);
-    let mut entries = Vec::new();
-    let mut next = from.max(ends.low);
-    if next >= ends.next {
-        return Ok(entries);
+    let id = (topic, partition);
+    let mut found = Found::new(id, from.max(ends.low)..ends.next, events_max, bytes_max);
+    if found.next < found.end {
+        let table = read.open_table(BATCHES)?;
+        let rows = PartitionRows { partition: id, table: &table, memory };
+        // The batch that the first event lies in begins at it or before it.
+        let start = rows.last_until(found.next)?.map_or(found.next, |(key, _)| key.2);
+        let floor = || floor(&read.open_table(FLOORS)?, topic, partition);
+        found.read(rows.range(start..=ends.next - 1)?, floor)?;
     }
-    let table = read.open_table(BATCHES)?;
-    let key = |offset: u64| (topic.0, partition, offset);
-    // The batch that `next` lies in begins at it or before it.
-    let start =
-        table.range(key(0)..=key(next))?.next_back().transpose()?.map_or(next, |(key, _)| key.value().2);
-    let mut rows = table.range(key(start)..key(ends.next))?.peekable();
-    let mut bytes = 0;
-    while let Some(row) = rows.next() {
-        let (row_key, row) = row?;
-        let first = row_key.value().2;
-        hidden(read, (topic, partition), &mut next, first, &mut entries)?;
-        let after = match rows.peek() {
-            Some(Ok((key, _))) => key.value().2,
-            _ => ends.next,
-        };
-        // A page of another place may stand here: what is in it is no batch of this partition.
-        let batch = match Batch::parse(key(first), row.value()) {
-            Ok(batch) => batch,
-            Err(error) => {
-                if next < after {
-                    entries.push(Entry::Damaged {
-                        offset: next.max(first).min(after - 1),
-                        offset_last: after - 1,
-                        reason: error.to_string(),
-                    });
-                    next = after;
-                }
-                continue;
-            }
-        };
-        for index in next.saturating_sub(first)..u64::from(batch.count) {
-            if entries.len() >= events_max || bytes >= bytes_max {
-                return Ok(entries);
-            }
-            let entry = entry(&batch, first, index);
-            if let Entry::Event(stored) = &entry {
-                bytes += stored.event.size();
-            }
-            next = first + index + 1;
-            entries.push(entry);
-        }
-    }
-    hidden(read, (topic, partition), &mut next, ends.next, &mut entries)?;
-    Ok(entries)
+    Ok(found.entries)
 }
 
-/// Adds what lies between `next` and the offset at which a batch has been found, or the partition ends. Offsets are dense, so
-/// it was there once: damage hides it, unless retention has removed it.
-fn hidden(
-    read: &ReadTransaction,
-    (topic, partition): (TopicId, u32),
-    next: &mut u64,
-    found: u64,
-    entries: &mut Vec<Entry>,
-) -> Result<(), ReadError> {
-    if *next < found {
-        *next = floor(&read.open_table(FLOORS)?, topic, partition)?.clamp(*next, found);
+/// What has been read of a partition.
+struct Found {
+    partition: PartitionId,
+    entries: Vec<Entry>,
+    bytes: usize,
+    /// The next offset, and the one where reading ends.
+    next: u64,
+    end: u64,
+    events_max: usize,
+    bytes_max: usize,
+}
+
+impl Found {
+    /// Nothing yet, of these offsets.
+    fn new(partition: PartitionId, offsets: Range<u64>, events_max: usize, bytes_max: usize) -> Self {
+        Self {
+            partition,
+            entries: Vec::new(),
+            bytes: 0,
+            next: offsets.start,
+            end: offsets.end,
+            events_max: events_max.min(READ_EVENTS_MAX),
+            bytes_max: bytes_max.min(READ_BYTES_MAX),
+        }
     }
-    if *next < found {
-        let reason = BatchError::Lost { count: found - *next, bytes_before: 0 }.to_string();
-        entries.push(Entry::Damaged { offset: *next, offset_last: found - 1, reason });
-        *next = found;
+
+    fn is_full(&self) -> bool {
+        self.entries.len() >= self.events_max || self.bytes >= self.bytes_max
     }
-    Ok(())
+
+    /// Reads rows, the first of which begins at the next offset or before it. `floor` says how far retention has removed
+    /// what was there.
+    fn read<'r>(
+        &mut self,
+        rows: impl Iterator<Item = Result<(BatchKey, Row<'r>), StorageError>>,
+        floor: impl Fn() -> Result<u64, ReadError>,
+    ) -> Result<(), ReadError> {
+        let mut rows = rows.peekable();
+        while let Some(row) = rows.next() {
+            let ((_, _, first), row) = row?;
+            self.skip_hidden(first, &floor)?;
+            let after = match rows.peek() {
+                Some(Ok(((_, _, first), _))) => *first,
+                _ => self.end,
+            };
+            let (topic, partition) = self.partition;
+            // A page of another place may stand here: what is in it is no batch of this partition.
+            match Batch::parse((topic.0, partition, first), row.value()) {
+                Ok(batch) => {
+                    if !self.take(&batch, first) {
+                        return Ok(());
+                    }
+                }
+                Err(error) if self.next < after => {
+                    self.damaged(self.next.max(first).min(after - 1), after, &error);
+                }
+                Err(_) => {}
+            }
+        }
+        self.skip_hidden(self.end, &floor)
+    }
+
+    /// Takes the events of a batch. Returns whether there is room for more.
+    fn take(&mut self, batch: &Batch<'_>, first: u64) -> bool {
+        for index in self.next.saturating_sub(first)..u64::from(batch.count) {
+            if self.is_full() {
+                return false;
+            }
+            let entry = entry(batch, first, index);
+            if let Entry::Event(stored) = &entry {
+                self.bytes += stored.event.size();
+            }
+            self.next = first + index + 1;
+            self.entries.push(entry);
+        }
+        true
+    }
+
+    /// Takes note of what lies between the next offset and the one at which a batch has been found, or the partition ends.
+    /// Offsets are dense, so it was there once: damage hides it, unless retention has removed it.
+    fn skip_hidden(
+        &mut self,
+        found: u64,
+        floor: &impl Fn() -> Result<u64, ReadError>,
+    ) -> Result<(), ReadError> {
+        if self.next < found {
+            self.next = floor()?.clamp(self.next, found);
+        }
+        if self.next < found {
+            let count = found - self.next;
+            self.damaged(self.next, found, &BatchError::Lost { count, bytes_before: 0 });
+        }
+        Ok(())
+    }
+
+    fn damaged(&mut self, offset: u64, after: u64, reason: &BatchError) {
+        self.entries.push(Entry::Damaged { offset, offset_last: after - 1, reason: reason.to_string() });
+        self.next = after;
+    }
 }
 
 /// The first offset of a partition that retention has left.
@@ -208,28 +263,26 @@ pub(super) fn offset_at(
     let Some(ends) = ends(shared, topic, partition) else {
         return Ok(0);
     };
+    let memory = shared.memtable().all((topic, partition));
     let table = shared.begin_read()?.open_table(BATCHES)?;
-    offset_at_in(&table, (topic, partition), ends, time)
+    offset_at_in(&PartitionRows { partition: (topic, partition), table: &table, memory: &memory }, ends, time)
 }
 
-/// As [`offset_at`], of one partition as a table has it that goes so far.
+/// As [`offset_at`], of one partition as its rows have it that go so far.
 pub(super) fn offset_at_in(
-    table: &impl ReadableTable<(u32, u32, u64), &'static [u8]>,
-    (topic, partition): (TopicId, u32),
+    rows: &PartitionRows<'_, impl ReadableTable<BatchKey, &'static [u8]>>,
     ends: Ends,
     time: Timestamp,
 ) -> Result<u64, ReadError> {
-    let key = |offset: u64| (topic.0, partition, offset);
     // Times never go back from batch to batch, so the answer is found by halving the range of offsets.
     let (mut low, mut high) = (ends.low, ends.next);
     while low < high {
         let middle = low + (high - low) / 2;
-        let Some(row) = table.range(key(0)..=key(middle))?.next_back() else {
+        let Some(((_, _, first), row)) = rows.last_until(middle)? else {
             break;
         };
-        let (row_key, row) = row?;
-        let first = row_key.value().2;
-        let (count, appended) = match Batch::parse(key(first), row.value()) {
+        let (topic, partition) = rows.partition;
+        let (count, appended) = match Batch::parse((topic.0, partition, first), row.value()) {
             Ok(batch) => (u64::from(batch.count), batch.appended),
             // A damaged batch is taken to be too early: who reads from there is told of it.
             Err(_) => (0, Timestamp(i64::MIN)),
@@ -248,8 +301,7 @@ pub(crate) type Numbered = (u64, Entry);
 
 /// The number of a key's last event, 0 where there is none.
 pub(super) fn version(shared: &Shared, topic: &Topic, key: &str) -> Result<u64, ReadError> {
-    let (_, read) = shared.begin_durable_read()?;
-    let table = read.open_table(KEYS)?;
+    let table = shared.begin_durable_read()?.open_table(KEYS)?;
     let key = hash::key_identity(shared.hash_key, topic.id, key);
     Ok(keys::last(&table, topic.id, key)?)
 }
@@ -264,13 +316,16 @@ pub(super) fn key_events(
 ) -> Result<Vec<Numbered>, ReadError> {
     let partition = hash::partition_of(key_hash(key), topic.partition_count());
     let ends = topic.partitions.get(partition as usize).map(Partition::ends).unwrap_or_default();
-    key_events_in(&shared.begin_read()?, (topic.id, partition), ends, (shared.hash_key, key), after)
+    let id = (topic.id, partition);
+    let memory = shared.memtable().all(id);
+    key_events_in(&shared.begin_read()?, id, &memory, ends, (shared.hash_key, key), after)
 }
 
 /// As [`key_events`], of a partition as a transaction sees it, or a moment before that, when it went so far.
 pub(super) fn key_events_in(
     read: &ReadTransaction,
-    (topic, partition): (TopicId, u32),
+    (topic, partition): PartitionId,
+    memory: &[MemRow],
     ends: Ends,
     (hash_key, key): ([u8; 16], &str),
     after: u64,
@@ -283,7 +338,8 @@ pub(super) fn key_events_in(
         if offset >= ends.next || bytes >= READ_BYTES_MAX {
             break;
         }
-        let entry = events_in(read, (topic, partition), ends, offset, 1, READ_BYTES_MAX)?.into_iter().next();
+        let entry = events_in(read, (topic, partition), memory, ends, offset, 1, READ_BYTES_MAX)?;
+        let entry = entry.into_iter().next();
         // Retention may have removed it since the ends were looked at: what is read then is another one.
         let Some(entry) = entry.filter(|entry| entry.covers(offset)) else { continue };
         if let Entry::Event(stored) = &entry {
@@ -299,18 +355,15 @@ pub(super) fn key_events_in(
 
 /// The number that an event was given among those of its key; `None` where retention has removed it.
 pub(super) fn stored_sequence(
-    batches: &impl ReadableTable<(u32, u32, u64), &'static [u8]>,
-    topic: TopicId,
-    place: Place,
+    rows: &PartitionRows<'_, impl ReadableTable<BatchKey, &'static [u8]>>,
+    offset: u64,
 ) -> Result<Option<u64>, StorageFault> {
-    let range = (topic.0, place.partition, 0)..=(topic.0, place.partition, place.offset);
-    let Some(row) = batches.range(range)?.next_back() else {
+    let Some(((_, _, first), row)) = rows.last_until(offset)? else {
         return Ok(None);
     };
-    let (row_key, row) = row?;
-    let first = row_key.value().2;
-    let batch = Batch::parse((topic.0, place.partition, first), row.value()).ok();
-    let event = batch.and_then(|batch| batch.event(place.offset.checked_sub(first)?).ok());
+    let (topic, partition) = rows.partition;
+    let batch = Batch::parse((topic.0, partition, first), row.value()).ok();
+    let event = batch.and_then(|batch| batch.event(offset.checked_sub(first)?).ok());
     Ok(event.and_then(|event| event.sequence()))
 }
 

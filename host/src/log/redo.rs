@@ -49,6 +49,12 @@ impl Redo {
         Self { changes: RefCell::new(Changes { bytes, bytes_max: 0, are_whole: false }) }
     }
 
+    /// Writes nothing more down: the commit has more than that, such as the application's own tables, and the journal no part in
+    /// it.
+    pub fn stop(&self) {
+        self.changes.borrow_mut().are_whole = false;
+    }
+
     /// The bytes, and whether all changes are among them.
     pub fn into_bytes(self) -> (Vec<u8>, bool) {
         let changes = self.changes.into_inner();
@@ -63,21 +69,21 @@ impl Redo {
         }
     }
 
-    /// Has a row of so many bytes be appended to what is written down, and hands it on from there.
+    /// Has a row of so many bytes be appended to what is written down, and hands it on from there, with whether it is.
     fn push_made<T>(
         &self,
         table: u8,
         key: &[u8],
         len: usize,
         make: impl FnOnce(&mut Vec<u8>),
-        hand_on: impl FnOnce(&[u8]) -> T,
+        hand_on: impl FnOnce(&[u8], bool) -> T,
     ) -> T {
         let mut changes = self.changes.borrow_mut();
         changes.begin(table, key, Some(len));
         let start = changes.bytes.len();
         make(&mut changes.bytes);
         debug_assert_eq!(changes.bytes.len() - start, len, "a row says how long it will be");
-        let outcome = hand_on(&changes.bytes[start..]);
+        let outcome = hand_on(&changes.bytes[start..], changes.are_whole);
         if !changes.are_whole {
             changes.bytes.truncate(start);
         }
@@ -178,7 +184,25 @@ impl<K: Key + 'static> JournaledTable<'_, K, &'static [u8]> {
         make: impl FnOnce(&mut Vec<u8>),
     ) -> Result<(), StorageError> {
         let key_bytes = K::as_bytes(key.borrow());
-        self.redo.push_made(self.number, key_bytes.as_ref(), len, make, |row| {
+        self.redo.push_made(self.number, key_bytes.as_ref(), len, make, |row, _| {
+            self.table.insert(key.borrow(), row).map(drop)
+        })
+    }
+
+    /// As [`insert_made`](Self::insert_made), but has `keep` take the row where it is written down, and doesn't insert it.
+    pub fn keep_made<'k>(
+        &mut self,
+        key: impl Borrow<K::SelfType<'k>>,
+        len: usize,
+        make: impl FnOnce(&mut Vec<u8>),
+        keep: impl FnOnce(&[u8]),
+    ) -> Result<(), StorageError> {
+        let key_bytes = K::as_bytes(key.borrow());
+        self.redo.push_made(self.number, key_bytes.as_ref(), len, make, |row, is_written_down| {
+            if is_written_down {
+                keep(row);
+                return Ok(());
+            }
             self.table.insert(key.borrow(), row).map(drop)
         })
     }
@@ -247,8 +271,9 @@ mod tests {
 
     #[test]
     fn a_row_that_is_made_is_handed_on_and_kept_only_as_a_change() {
-        let make =
-            |redo: &Redo| redo.push_made(3, b"key", 5, |out| out.extend_from_slice(b"value"), <[u8]>::to_vec);
+        let make = |redo: &Redo| {
+            redo.push_made(3, b"key", 5, |out| out.extend_from_slice(b"value"), |row, _| row.to_vec())
+        };
         let (whole, off) = (Redo::new(Vec::new(), 100), Redo::off_in(b"head".to_vec()));
         for redo in [&whole, &off] {
             assert_eq!([make(redo), make(redo)], [b"value", b"value"]);

@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 
-use redb::ReadableTable;
+use redb::ReadableTable as _;
 
 use super::admin::AdminResult;
 use super::batch::Batch;
 use super::error::StorageFault;
 use super::lane_rows::{DeadLetter, Held, Progress, Wait};
+use super::rows::PartitionRows;
 use super::schema::{self, meta};
 use super::topics::Topic;
 use super::txn::Txn;
@@ -101,25 +102,27 @@ fn trim_partition(
     let age = retention.age.filter(|_| !txn.shared.clock.is_slewing());
     let oldest_kept = age.map_or(Timestamp(i64::MIN), |age| txn.now.before(age));
     let (mut low, mut bytes_removed) = (ends.low, 0);
-    let mut rows = Vec::new();
+    let (mut rows, mut are_in_table) = (Vec::new(), true);
     let hash_key = txn.shared.hash_key;
     let mut keys = BTreeSet::new();
-    let mut batches =
-        txn.tables.batches.range((topic.id.0, partition, 0)..(topic.id.0, partition, ends.next))?.peekable();
+    let id = (topic.id, partition);
+    let memory = txn.shared.memtable().all(id);
+    let found = PartitionRows { partition: id, table: &*txn.tables.batches, memory: &memory };
+    let mut batches = found.range(0..=ends.next.saturating_sub(1))?.peekable();
     while let Some(row) = batches.next() {
         let (key, row) = row?;
-        let first = key.value().2;
+        let first = key.2;
         let after = match batches.peek() {
-            Some(Ok((key, _))) => key.value().2,
+            Some(Ok((key, _))) => key.2,
             _ => ends.next,
         };
         // A page of another place says nothing of this one: all of the partition stays.
-        if (key.value().0, key.value().1) != (topic.id.0, partition) || after < first || first < low {
+        if (key.0, key.1) != (topic.id.0, partition) || after < first || first < low {
             break;
         }
         // A damaged batch is as old as the one after it: it goes when it is the oldest.
         let count = after - first;
-        let batch = Batch::parse(key.value(), row.value());
+        let batch = Batch::parse(key, row.value());
         let appended = batch.as_ref().map_or(Timestamp(i64::MIN), |batch| batch.appended);
         let is_old = appended < oldest_kept;
         if !(is_old || bytes_removed < excess) || (first + count > needed && !retention.force) {
@@ -135,6 +138,7 @@ fn trim_partition(
             keys::of_batch(&batch, |key| hash::key_identity(hash_key, topic.id, key), &mut keys);
         }
         rows.push(first);
+        are_in_table &= !row.is_in_memory();
         low = first + count;
         bytes_removed += row.value().len() as u64;
         trimmed.batches += 1;
@@ -144,6 +148,9 @@ fn trim_partition(
     drop(batches);
     if rows.is_empty() {
         return Ok(());
+    }
+    if !are_in_table {
+        txn.flush(id)?;
     }
     for first in rows {
         txn.tables.batches.remove((topic.id.0, partition, first))?;

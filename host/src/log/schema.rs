@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::{ReadError, StorageFault};
 use super::guard;
+use super::last_commit::LastCommit;
 use super::redo::{Change, JournaledTable, Redo};
 use crate::clock::Timestamp;
 use crate::config::TopicConfig;
@@ -18,7 +19,7 @@ use crate::handler::ProgramVersion;
 use crate::ids::{ConsumerId, LaneId, TopicId};
 
 /// The newest format that this build reads, and the one that it writes.
-pub(super) const FORMAT: u32 = 5;
+pub(super) const FORMAT: u32 = 6;
 
 /// Single values, by name.
 pub(super) const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
@@ -28,6 +29,8 @@ pub(super) const TOPICS: TableDefinition<u32, &[u8]> = TableDefinition::new("top
 pub(super) const FLOORS: TableDefinition<(u32, u32), u64> = TableDefinition::new("floors");
 /// Topic, partition, first offset → a batch.
 pub(super) const BATCHES: TableDefinition<(u32, u32, u64), &[u8]> = TableDefinition::new("batches");
+/// Number → rows of batches that a checkpoint has left in the memtable, see `memtable`.
+pub(super) const SPILL: TableDefinition<u64, &[u8]> = TableDefinition::new("spill");
 /// Topic, commit → the identities that the commit added, for deduplication.
 pub(super) const IDENTITIES: TableDefinition<(u32, u64), &[u8]> = TableDefinition::new("identities");
 /// Topic, key, number of the first event → the offsets of a key's events, see `keys`.
@@ -43,11 +46,15 @@ pub(super) const DEAD_LETTERS: TableDefinition<(u32, u64), &[u8]> = TableDefinit
 /// Consumer (4 bytes, big-endian), partition (4 bytes, big-endian), key → value: a lane's state.
 pub(super) const STATE: TableDefinition<&[u8], &[u8]> = TableDefinition::new("state");
 
-/// How many tables each commit counts the rows of: all but [`META`], in the order of [`NAMES`].
+/// How many tables each commit counts the rows of, in the order of [`NAMES`]: all but [`META`] and [`SPILL`], whose rows count
+/// as those of [`BATCHES`] that they are.
 pub(super) const COUNTED: usize = 10;
 
 /// Where [`TOPICS`] is among them.
 pub(super) const TOPICS_COUNTED: usize = 0;
+
+/// Where [`BATCHES`] is among them.
+pub(super) const BATCHES_COUNTED: usize = 1;
 
 /// The names of the tables that are counted. Their order is part of the format.
 const NAMES: [&str; COUNTED] = [
@@ -65,8 +72,11 @@ const NAMES: [&str; COUNTED] = [
 
 /// The names of the tables that a database of this format has.
 pub(super) fn names(format: u32) -> impl Iterator<Item = &'static str> {
-    // Format 1 had no index of keys.
-    NAMES.into_iter().chain(["meta"]).filter(move |name| format > 1 || *name != "keys")
+    NAMES.into_iter().chain(["meta", "spill"]).filter(move |name| match *name {
+        "keys" => format > 1,
+        "spill" => format > 5,
+        _ => true,
+    })
 }
 
 /// Names the first table that doesn't have as many rows as the last commit says, with both numbers.
@@ -83,6 +93,15 @@ pub(super) fn miscounted(
         }
     }
     Ok(None)
+}
+
+/// What the last commit says of itself.
+pub(super) fn last_commit(read: &ReadTransaction) -> Result<LastCommit, ReadError> {
+    match read.open_table(META)?.get(meta::COMMIT)? {
+        Some(row) => LastCommit::decode(row.value()),
+        // Nothing was ever committed.
+        None => Ok(LastCommit { rows: Some([0; COUNTED]), ..LastCommit::default() }),
+    }
 }
 
 /// What errors call the row of a lane.
@@ -224,6 +243,13 @@ impl<'t> Tables<'t> {
             self.dead_letters.len()?,
             self.state.len()?,
         ])
+    }
+
+    /// How many rows the last commit says that they have. `None` in a file of an older format.
+    pub fn counted(&self) -> Result<Option<[u64; COUNTED]>, StorageFault> {
+        let last = self.meta.get(meta::COMMIT)?.map(|row| LastCommit::decode(row.value())).transpose();
+        let last = last.map_err(|error| guard::meta_row(meta::COMMIT, &error.to_string()))?;
+        Ok(last.and_then(|last| last.rows))
     }
 
     /// Takes the next number of a counter that never comes near 32 bits.

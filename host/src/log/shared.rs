@@ -10,13 +10,15 @@ use tokio::sync::{Notify, watch};
 use super::error::ReadError;
 use super::guard::OpenDatabase;
 use super::medium::Medium;
-use super::schema::ConsumerRow;
+use super::memtable::{MemRows, Memtable};
+use super::schema::{self, ConsumerRow};
 use super::topics::{Topic, Topics};
 use super::visibility::Visibility;
 use crate::clock::{Clock, Random};
 use crate::config::CommitMode;
 use crate::effects::TopicDirectory;
 use crate::ids::{ConsumerId, LaneId, TopicId};
+use crate::limits::{MEMTABLE_BYTES_KEPT, MEMTABLE_JOURNALS};
 
 /// Settings of the log.
 #[derive(Clone, Debug)]
@@ -33,6 +35,13 @@ pub(crate) struct LogOptions {
     pub free_bytes_min: u64,
     /// Whether the log has no threads of its own.
     pub is_stepped: bool,
+}
+
+impl LogOptions {
+    /// How many bytes a commit leaves in the memtable.
+    pub(super) fn memtable_bytes_kept(&self) -> usize {
+        MEMTABLE_BYTES_KEPT.min(self.journal_bytes.saturating_mul(MEMTABLE_JOURNALS))
+    }
 }
 
 /// Whether the database can be used.
@@ -55,6 +64,8 @@ pub(super) struct Shared {
     database: RwLock<Option<Arc<OpenDatabase>>>,
     health: watch::Sender<Health>,
     pub visibility: Visibility,
+    /// What is in the log and not in its table yet.
+    memtable: RwLock<Memtable>,
     /// A view of what is durable, while the database may have more than that.
     durable: RwLock<Option<Arc<ReadTransaction>>>,
     topics: RwLock<Topics>,
@@ -78,6 +89,14 @@ struct LaneEntry {
     watcher: Weak<Notify>,
 }
 
+/// The log at one moment.
+#[derive(Clone)]
+pub(super) struct View {
+    pub transaction: Arc<ReadTransaction>,
+    /// What was not in its table then.
+    pub memtable: Arc<MemRows>,
+}
+
 impl Shared {
     pub fn new(
         options: LogOptions,
@@ -98,6 +117,7 @@ impl Shared {
             database: RwLock::new(Some(Arc::new(database))),
             health: watch::Sender::new(Health::Usable),
             visibility: Visibility::default(),
+            memtable: RwLock::default(),
             durable: RwLock::default(),
             topics: RwLock::default(),
             consumers: RwLock::default(),
@@ -136,16 +156,39 @@ impl Shared {
         Ok(self.database()?.begin_read()?)
     }
 
-    /// A view of what is visible and durable now, and its database.
-    pub fn begin_durable_read(&self) -> Result<(Arc<OpenDatabase>, Arc<ReadTransaction>), ReadError> {
+    /// What is in the log and not in its table yet. Who reads both takes this first: what was taken out of here by then, the
+    /// table shows.
+    pub fn memtable(&self) -> RwLockReadGuard<'_, Memtable> {
+        self.memtable.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The same, for the committer.
+    pub fn memtable_mut(&self) -> RwLockWriteGuard<'_, Memtable> {
+        self.memtable.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the database shows now that is durable.
+    pub fn begin_durable_read(&self) -> Result<Arc<ReadTransaction>, ReadError> {
         // Held until the view is there: what comes after it is hidden first.
-        let durable = self.durable.read().unwrap_or_else(PoisonError::into_inner);
+        match &*self.durable() {
+            Some(read) => Ok(Arc::clone(read)),
+            None => Ok(Arc::new(self.begin_read()?)),
+        }
+    }
+
+    /// A view of what is visible and durable now, and its database.
+    pub fn durable_view(&self) -> Result<(Arc<OpenDatabase>, View), ReadError> {
+        // It is emptied only once the database is taken out, and nothing leaves it while something is hidden.
+        let memtable = self.memtable();
         let database = self.database()?;
-        let read = match &*durable {
-            Some(view) => Arc::clone(view),
-            None => Arc::new(database.begin_read()?),
-        };
-        Ok((database, read))
+        let transaction = self.begin_durable_read()?;
+        // Rows get there a moment before they are visible.
+        let memtable = memtable.until(schema::last_commit(&transaction)?.number);
+        Ok((database, View { transaction, memtable: Arc::new(memtable) }))
+    }
+
+    fn durable(&self) -> RwLockReadGuard<'_, Option<Arc<ReadTransaction>>> {
+        self.durable.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// From now on, nobody who asks for what is durable is shown what comes after this view.
@@ -160,7 +203,7 @@ impl Shared {
 
     #[cfg(test)]
     pub fn hides_something(&self) -> bool {
-        self.durable.read().unwrap_or_else(PoisonError::into_inner).is_some()
+        self.durable().is_some()
     }
 
     /// Takes the database out: nobody begins to read or write any more. Its file is closed, and its lock let go of, when

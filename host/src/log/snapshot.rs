@@ -7,14 +7,17 @@ use redb::{
     TableDefinition, TableError, TableHandle, Value,
 };
 
+use super::batch::BatchKey;
 use super::error::ReadError;
 use super::guard::{OpenDatabase, reading};
 use super::hash::{self, key_hash};
 use super::keys;
 use super::load::ends_of;
+use super::memtable::{MemRow, PartitionId};
 use super::read::{self, Entry, Numbered};
+use super::rows::PartitionRows;
 use super::schema::{BATCHES, FLOORS, KEYS};
-use super::shared::Shared;
+use super::shared::{Shared, View};
 use super::topics::{Ends, Topic};
 use super::transaction::own_names;
 use crate::clock::Timestamp;
@@ -26,23 +29,31 @@ pub(crate) struct LogSnapshot {
     shared: Arc<Shared>,
     /// The database that it is of, while that is in use: a snapshot keeps it open no longer.
     database: Weak<OpenDatabase>,
-    read: Arc<ReadTransaction>,
+    view: View,
     /// What the names of the application's tables begin with in the database.
     space: &'static str,
     taken: Timestamp,
 }
 
-/// The batches, and how far a partition goes in them.
-struct Partition {
-    batches: ReadOnlyTable<(u32, u32, u64), &'static [u8]>,
+/// The batches of a partition, and how far it goes in them.
+struct Partition<'s> {
+    id: PartitionId,
+    table: ReadOnlyTable<BatchKey, &'static [u8]>,
+    memory: &'s [MemRow],
     ends: Ends,
+}
+
+impl Partition<'_> {
+    fn rows(&self) -> PartitionRows<'_, ReadOnlyTable<BatchKey, &'static [u8]>> {
+        PartitionRows { partition: self.id, table: &self.table, memory: self.memory }
+    }
 }
 
 impl LogSnapshot {
     pub(super) fn new(shared: Arc<Shared>, space: &'static str) -> Result<Self, ReadError> {
-        let (database, read) = shared.begin_durable_read()?;
+        let (database, view) = shared.durable_view()?;
         let taken = shared.clock.now();
-        Ok(Self { shared, database: Arc::downgrade(&database), read, space, taken })
+        Ok(Self { shared, database: Arc::downgrade(&database), view, space, taken })
     }
 
     pub fn taken(&self) -> Timestamp {
@@ -56,7 +67,7 @@ impl LogSnapshot {
         if self.database.strong_count() == 0 {
             return Err(ReadError::SnapshotEnded);
         }
-        Ok(&self.read)
+        Ok(&self.view.transaction)
     }
 
     pub fn open_table<K: Key + 'static, V: Value + 'static>(
@@ -101,15 +112,15 @@ impl LogSnapshot {
         bytes_max: usize,
     ) -> Result<Vec<Entry>, ReadError> {
         reading(|| {
-            let Partition { ends, .. } = self.partition(topic, partition)?;
-            read::events_in(self.read()?, (topic, partition), ends, from, events_max, bytes_max)
+            let Partition { id, memory, ends, .. } = self.partition(topic, partition)?;
+            read::events_in(self.read()?, id, memory, ends, from, events_max, bytes_max)
         })
     }
 
     pub fn offset_at(&self, topic: TopicId, partition: u32, time: Timestamp) -> Result<u64, ReadError> {
         reading(|| {
-            let Partition { batches, ends } = self.partition(topic, partition)?;
-            read::offset_at_in(&batches, (topic, partition), ends, time)
+            let partition = self.partition(topic, partition)?;
+            read::offset_at_in(&partition.rows(), partition.ends, time)
         })
     }
 
@@ -125,18 +136,18 @@ impl LogSnapshot {
         reading(|| {
             let topic: Arc<Topic> = self.shared.sequenced(topic)?;
             let partition = hash::partition_of(key_hash(key), topic.partition_count());
-            let Partition { ends, .. } = self.partition(topic.id, partition)?;
-            let key = (self.shared.hash_key, key);
-            read::key_events_in(self.read()?, (topic.id, partition), ends, key, after)
+            let Partition { id, memory, ends, .. } = self.partition(topic.id, partition)?;
+            read::key_events_in(self.read()?, id, memory, ends, (self.shared.hash_key, key), after)
         })
     }
 
-    fn partition(&self, topic: TopicId, partition: u32) -> Result<Partition, ReadError> {
+    fn partition(&self, topic: TopicId, partition: u32) -> Result<Partition<'_>, ReadError> {
         let read = self.read()?;
         let floor = read::floor(&read.open_table(FLOORS)?, topic, partition)?;
-        let batches = read.open_table(BATCHES)?;
-        let ends = ends_of(&batches, topic, partition, floor)?;
-        Ok(Partition { batches, ends })
+        let (id, table) = ((topic, partition), read.open_table(BATCHES)?);
+        let memory = self.view.memtable.of(id);
+        let ends = ends_of(&PartitionRows { partition: id, table: &table, memory }, floor)?;
+        Ok(Partition { id, table, memory, ends })
     }
 
     fn own_name(&self, name: &str) -> String {

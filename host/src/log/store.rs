@@ -18,6 +18,8 @@ use super::lane_rows::{DeadLetter, Lane, LaneCommit};
 use super::letters::{self, Fate};
 use super::load;
 use super::medium::Medium;
+#[cfg(test)]
+use super::memtable::Memtable;
 use super::new_events::NewEvents;
 use super::open;
 use super::publish::{self, Expected, Publish, Published};
@@ -166,6 +168,12 @@ impl Log {
             admission.close();
         }
         self.end.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    /// What has no place in its table yet.
+    #[cfg(test)]
+    pub(super) fn memtable(&self) -> Memtable {
+        self.shared.memtable().clone()
     }
 
     /// Whether a commit is on its way to the disk that the database has.

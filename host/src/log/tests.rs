@@ -292,7 +292,9 @@ fn a_commit_that_fails_leaves_nothing_behind_and_the_log_goes_on() {
     disk.fail_syncs(true);
     let mut commit = lane_commit(&log, lane, 1, t);
     commit.effects.state.insert(b"k".to_vec(), Some(b"v".to_vec()));
-    assert!(matches!(block_on(log.commit(commit)), Err(CommitError::Failed(_))));
+    // A checkpoint that the committer makes of its own accord may be the first to fail.
+    let failed = block_on(log.commit(commit));
+    assert!(matches!(failed, Err(CommitError::Failed(_) | CommitError::Reopening)), "{failed:?}");
     let refused = block_on(log.append(vec![("t", event("b", "key"))]));
     assert!(matches!(refused, Err(PublishError::Reopening | PublishError::InDoubt(_))), "{refused:?}");
     disk.fail_syncs(false);
@@ -575,7 +577,7 @@ fn a_reader_of_a_key_is_given_no_other_event_for_one_that_retention_has_just_rem
     // As they were before retention: the reader has looked at them just before it.
     let before = topics::Ends { low: 0, next: 4, ..Default::default() };
     let place = (TopicId(1), 0);
-    let found = read::key_events_in(&read, place, before, (hash_key, "key"), 0).unwrap();
+    let found = read::key_events_in(&read, place, &[], before, (hash_key, "key"), 0).unwrap();
     assert!(found.is_empty(), "{found:?}");
 }
 

@@ -11,15 +11,18 @@ use super::hash;
 use super::in_flight::PartitionEnds;
 use super::keys::StagedKeys;
 use super::last_commit::LastCommit;
+use super::memtable::{self, MemRow, PartitionId};
 use super::new_events::NewEvent;
 use super::read;
-use super::schema::{Tables, meta};
+use super::rows::PartitionRows;
+use super::schema::{self, Tables, meta};
 use super::shared::Shared;
 use super::topics::Topic;
 use super::window::{Place, Windows};
 use crate::clock::Timestamp;
 use crate::config::Dedup;
 use crate::ids::{LaneId, TopicId};
+use crate::limits::MEMTABLE_ROW_BYTES_MAX;
 
 /// Something that wants to be part of a commit.
 ///
@@ -82,7 +85,11 @@ pub(super) struct Txn<'t> {
     pub commit: u64,
     /// How many offsets all partitions have given out, see [`LastCommit`].
     offsets: u64,
-    staged: BTreeMap<(TopicId, u32), StagedPartition>,
+    staged: BTreeMap<PartitionId, StagedPartition>,
+    /// What is written down, and goes into the memtable with the commit.
+    rows: Vec<(PartitionId, MemRow)>,
+    /// Partitions of which all that was in the memtable is in the table now.
+    flushed: BTreeSet<PartitionId>,
     /// Where partitions end, as far as memory doesn't know yet.
     ends: &'t PartitionEnds,
     /// The topics that were published to, with the bounds of their windows.
@@ -98,6 +105,10 @@ pub(super) struct Txn<'t> {
 /// A commit that is written, and not durable yet.
 pub(super) struct Completed {
     pub after: Vec<After>,
+    /// What goes into the memtable if the commit goes to the journal, and else into the table.
+    pub rows: Vec<(PartitionId, MemRow)>,
+    /// Partitions of which all that was in the memtable is in the table now.
+    pub flushed: BTreeSet<PartitionId>,
     /// Where the partitions end that it has added to.
     pub ends: PartitionEnds,
     /// What it says of itself.
@@ -140,6 +151,8 @@ impl<'t> Txn<'t> {
             commit: last.number + 1,
             offsets: last.offsets,
             staged: BTreeMap::new(),
+            rows: Vec::new(),
+            flushed: BTreeSet::new(),
             ends,
             bounds: BTreeMap::new(),
             keys: StagedKeys::default(),
@@ -180,7 +193,7 @@ impl<'t> Txn<'t> {
             }
         });
         if !into.batch.has_room_for(event) {
-            into.write(&mut self.tables, partition, self.commit, self.now)?;
+            into.write(&mut self.tables, &mut self.rows, partition, self.commit, self.now)?;
         }
         let place = Place { partition, offset: into.next };
         let sequence = match event.key() {
@@ -227,11 +240,20 @@ impl<'t> Txn<'t> {
 
     /// The number that an event has among those of its key.
     fn sequence_at(&self, topic: TopicId, place: Place) -> Result<Option<u64>, StorageFault> {
-        let staged = self.staged.get(&(topic, place.partition));
-        match staged.and_then(|staged| staged.batch.number(place.offset.checked_sub(staged.first)?)) {
-            Some(number) => Ok(Some(number)),
-            None => read::stored_sequence(&*self.tables.batches, topic, place),
+        let partition = (topic, place.partition);
+        let staged = self.staged.get(&partition);
+        let number = staged.and_then(|staged| staged.batch.number(place.offset.checked_sub(staged.first)?));
+        if number.is_some() {
+            return Ok(number);
         }
+        let offsets = place.offset..place.offset.saturating_add(1);
+        let (mut memory, _) = self.shared.memtable().rows(partition, offsets, 1);
+        let of_this = self.rows.iter().filter(|(id, row)| *id == partition && row.has(place.offset));
+        memory.extend(of_this.map(|(_, row)| row.clone()));
+        read::stored_sequence(
+            &PartitionRows { partition, table: &*self.tables.batches, memory: &memory },
+            place.offset,
+        )
     }
 
     /// The number of the key's last event, 0 where there is none: what this commit has appended counts. The topic numbers
@@ -264,11 +286,21 @@ impl<'t> Txn<'t> {
         self.after.push(Box::new(after));
     }
 
+    /// Puts the rows of a partition that are in the memtable in their place, so that some can be removed.
+    pub fn flush(&mut self, partition: PartitionId) -> Result<(), StorageFault> {
+        if self.flushed.insert(partition) {
+            for row in self.shared.memtable().all(partition) {
+                self.tables.batches.insert(memtable::key(partition, &row), &*row.bytes)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Writes what is staged.
     pub fn complete(mut self) -> Result<Completed, StorageFault> {
         let mut ends = PartitionEnds::new();
         for ((topic, partition), mut staged) in std::mem::take(&mut self.staged) {
-            staged.write(&mut self.tables, partition, self.commit, self.now)?;
+            staged.write(&mut self.tables, &mut self.rows, partition, self.commit, self.now)?;
             let (next, bytes) = (staged.next, staged.bytes);
             ends.insert((topic, partition), (next, bytes));
             self.after(move |shared| {
@@ -286,10 +318,14 @@ impl<'t> Txn<'t> {
         }
         self.keys.complete(&mut self.tables.keys)?;
         // Whatever it writes may tell of this moment, before which the clock doesn't go back after a restart.
-        let rows = Some(self.tables.rows()?);
+        let mut rows = self.tables.rows()?;
+        let memtable = self.shared.memtable();
+        let flushed: usize = self.flushed.iter().map(|partition| memtable.len_of(*partition)).sum();
+        rows[schema::BATCHES_COUNTED] += (memtable.len() - flushed + self.rows.len()) as u64;
+        let rows = Some(rows);
         let last = LastCommit { number: self.commit, time: self.now, offsets: self.offsets, rows };
         self.tables.meta.insert(meta::COMMIT, last.encode().as_slice())?;
-        Ok(Completed { after: self.after, ends, last })
+        Ok(Completed { after: self.after, rows: self.rows, flushed: self.flushed, ends, last })
     }
 }
 
@@ -302,18 +338,27 @@ fn ends(known: &PartitionEnds, topic: &Topic, partition: u32) -> (u64, u64) {
 }
 
 impl StagedPartition {
-    /// Writes the batch, if there is one.
+    /// Writes the batch, if there is one: small rows that are written down go to `rows`.
     fn write(
         &mut self,
         tables: &mut Tables<'_>,
+        rows: &mut Vec<(PartitionId, MemRow)>,
         partition: u32,
         commit: u64,
         now: Timestamp,
     ) -> Result<(), StorageFault> {
         for row in std::mem::take(&mut self.batch).rows() {
             let (key, len, before) = ((self.topic.id.0, partition, self.first), row.len(), self.bytes);
-            tables.batches.insert_made(key, len, |out| row.write(key, commit, now, before, out))?;
-            self.first += u64::from(row.count());
+            let make = |out: &mut Vec<u8>| row.write(key, commit, now, before, out);
+            let next = self.first + u64::from(row.count());
+            if len <= MEMTABLE_ROW_BYTES_MAX {
+                tables.batches.keep_made(key, len, make, |row| {
+                    rows.push(((self.topic.id, partition), MemRow::new(key.2, next, commit, row)));
+                })?;
+            } else {
+                tables.batches.insert_made(key, len, make)?;
+            }
+            self.first = next;
             self.bytes += len as u64;
         }
         Ok(())
