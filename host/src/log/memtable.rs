@@ -26,6 +26,8 @@ use redb::{ReadableTable, ReadableTableMetadata, WriteTransaction};
 
 use super::batch::{Batch, BatchKey};
 use super::error::StorageFault;
+use super::record::bounded_u32;
+use super::redo;
 use super::schema::{BATCHES, BATCHES_COUNTED, SPILL, Tables};
 use crate::ids::TopicId;
 use crate::limits::{MEMTABLE_PARTITIONS_MAX, READ_EVENTS_MAX, SPILL_ROW_BYTES_MAX};
@@ -77,7 +79,7 @@ pub(super) struct Memtable {
 }
 
 /// The rows that a memtable had at some moment.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct MemRows(BTreeMap<PartitionId, Vec<MemRow>>);
 
 impl MemRows {
@@ -174,7 +176,7 @@ impl Memtable {
 
     /// Spills what is left besides, for a checkpoint.
     pub fn spill(&self, transaction: &WriteTransaction, flush: Flush) -> Result<Flush, StorageFault> {
-        let spilled = self.spill_but(transaction, &flush)?;
+        let spilled = self.spill_rest(transaction, &flush)?;
         Ok(Flush { spilled, ..flush })
     }
 
@@ -269,7 +271,7 @@ impl Memtable {
     }
 
     /// Spills what is in no row of `spill` yet, but for what is flushed. Returns how many rows go into each new one.
-    fn spill_but(&self, transaction: &WriteTransaction, flush: &Flush) -> Result<Vec<usize>, StorageFault> {
+    fn spill_rest(&self, transaction: &WriteTransaction, flush: &Flush) -> Result<Vec<usize>, StorageFault> {
         let flushed: BTreeMap<_, _> = flush.rows.iter().copied().collect();
         let unspilled = self.partitions.iter().flat_map(|(partition, rows)| {
             let from = spilled(rows).max(flushed.get(partition).copied().unwrap_or_default());
@@ -334,26 +336,12 @@ fn append(out: &mut Vec<u8>, (topic, partition, first): BatchKey, row: &[u8]) {
     out.extend_from_slice(&topic.to_le_bytes());
     out.extend_from_slice(&partition.to_le_bytes());
     out.extend_from_slice(&first.to_le_bytes());
-    out.extend_from_slice(&super::record::bounded_u32(row.len()).to_le_bytes());
+    out.extend_from_slice(&bounded_u32(row.len()).to_le_bytes());
     out.extend_from_slice(row);
 }
 
-/// The rows in a spilled one. `None` is what makes no sense, and the last item.
-fn rows_in(spilled: &[u8]) -> impl Iterator<Item = Option<(BatchKey, &[u8])>> {
-    let mut rest = spilled;
-    std::iter::from_fn(move || {
-        if rest.is_empty() {
-            return None;
-        }
-        let first = first_in(&mut rest);
-        if first.is_none() {
-            rest = &[];
-        }
-        Some(first)
-    })
-}
-
-fn first_in<'b>(rest: &mut &'b [u8]) -> Option<(BatchKey, &'b [u8])> {
+/// The first row in what is left of a spilled one.
+fn first<'b>(rest: &mut &'b [u8]) -> Option<(BatchKey, &'b [u8])> {
     let mut number = || rest.split_off(..4)?.first_chunk().copied().map(u32::from_le_bytes);
     let (topic, partition) = (number()?, number()?);
     let (low, high) = (number()?, number()?);
@@ -374,8 +362,12 @@ impl Unspilled {
     /// Puts back what lies below a floor if batches are missing, after the journal has brought what it has: a floor has no
     /// checksum, and so it is one that is damaged.
     pub fn put_back_missing(&self, tables: &mut Tables<'_>) -> Result<(), StorageFault> {
-        let counted = tables.counted()?.map_or(0, |rows| rows[BATCHES_COUNTED]);
-        if tables.batches.len()? < counted {
+        if self.below_floors.is_empty() {
+            return Ok(());
+        }
+        let found = tables.batches.len()?;
+        let counted = tables.last_commit()?.and_then(|last| last.rows);
+        if counted.is_some_and(|rows| found < rows[BATCHES_COUNTED]) {
             for (key, row) in &self.below_floors {
                 tables.batches.insert(*key, row.as_slice())?;
             }
@@ -394,7 +386,7 @@ pub(super) fn unspill(
     let (mut is_whole, mut below_floors) = (true, Vec::new());
     for spilled in spill.iter()? {
         found += 1;
-        for row in rows_in(spilled?.1.value()) {
+        for row in redo::all(spilled?.1.value(), first) {
             // The header of a batch has a checksum, of its place as well.
             let Some((key, row)) = row.filter(|(key, row)| Batch::parse(*key, row).is_ok()) else {
                 is_whole = false;

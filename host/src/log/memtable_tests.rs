@@ -300,8 +300,17 @@ fn a_snapshot_has_the_rows_of_its_moment_wherever_they_get_to() {
         assert_eq!(snapshot.offsets(rig.topic, partition).unwrap(), (0, ids.len() as u64));
         assert!(of(partition).eq(ids), "partition {partition}");
     }
-    let first_time = snapshot.offset_at(rig.topic, 0, Timestamp(0)).unwrap();
-    assert_eq!(first_time, 0);
+    let entries = snapshot.events(rig.topic, 0, 0, 1000, 1 << 20).unwrap();
+    let times = entries.iter().filter_map(|entry| match entry {
+        Entry::Event(stored) => Some(stored.appended),
+        Entry::Damaged { .. } => None,
+    });
+    let times: Vec<_> = times.collect();
+    assert!(!times.is_empty());
+    for time in times.iter().flat_map(|time| [*time, Timestamp(time.0 + 1)]) {
+        let expected = times.iter().position(|appended| *appended >= time).unwrap_or(times.len());
+        assert_eq!(snapshot.offset_at(rig.topic, 0, time).unwrap(), expected as u64);
+    }
 }
 
 #[test]

@@ -329,9 +329,10 @@ fn replay(tables: &mut Tables<'_>, records: &mut Records<'_>) -> Result<bool, St
 /// Has the last commit say how many rows these tables have, where it is known that some are missing: what they were is found out
 /// by other things.
 fn count_anew(tables: &mut Tables<'_>, missing: &[usize]) -> Result<(), StorageFault> {
-    let last = tables.meta.get(meta::COMMIT)?.map(|row| LastCommit::decode(row.value()));
-    let last = last.transpose().map_err(|error| guard::meta_row(meta::COMMIT, &error.to_string()))?;
-    if let (Some(last), false) = (last, missing.is_empty()) {
+    if missing.is_empty() {
+        return Ok(());
+    }
+    if let Some(last) = tables.last_commit()? {
         let found = tables.rows()?;
         let mut rows = last.rows.unwrap_or(found);
         for table in missing {

@@ -93,9 +93,9 @@ pub(super) fn events(
     // Who is at the head asks the database for nothing but whether it can be used.
     if memtable::covers(&memory, from..next) {
         shared.database()?;
-        let mut found = Found::new(id, from..next, events_max, bytes_max);
-        found.read(rows::in_memory(id, &memory), || Ok(0))?;
-        return Ok(found.entries);
+        let mut entries = Entries::new(id, from..next, events_max, bytes_max);
+        entries.read(rows::in_memory(id, &memory), || Ok(0))?;
+        return Ok(entries.found);
     }
     let ends = Ends { next, ..ends };
     events_in(&shared.begin_read()?, id, &memory, ends, from, events_max, bytes_max)
@@ -117,22 +117,22 @@ pub(super) fn events_in(
     bytes_max: usize,
 ) -> Result<Vec<Entry>, ReadError> {
     let id = (topic, partition);
-    let mut found = Found::new(id, from.max(ends.low)..ends.next, events_max, bytes_max);
-    if found.next < found.end {
+    let mut entries = Entries::new(id, from.max(ends.low)..ends.next, events_max, bytes_max);
+    if entries.next < entries.end {
         let table = read.open_table(BATCHES)?;
         let rows = PartitionRows { partition: id, table: &table, memory };
         // The batch that the first event lies in begins at it or before it.
-        let start = rows.last_until(found.next)?.map_or(found.next, |(key, _)| key.2);
+        let start = rows.last_until(entries.next)?.map_or(entries.next, |(key, _)| key.2);
         let floor = || floor(&read.open_table(FLOORS)?, topic, partition);
-        found.read(rows.range(start..=ends.next - 1)?, floor)?;
+        entries.read(rows.range(start..=ends.next - 1)?, floor)?;
     }
-    Ok(found.entries)
+    Ok(entries.found)
 }
 
 /// What has been read of a partition.
-struct Found {
+struct Entries {
     partition: PartitionId,
-    entries: Vec<Entry>,
+    found: Vec<Entry>,
     bytes: usize,
     /// The next offset, and the one where reading ends.
     next: u64,
@@ -141,12 +141,12 @@ struct Found {
     bytes_max: usize,
 }
 
-impl Found {
+impl Entries {
     /// Nothing yet, of these offsets.
     fn new(partition: PartitionId, offsets: Range<u64>, events_max: usize, bytes_max: usize) -> Self {
         Self {
             partition,
-            entries: Vec::new(),
+            found: Vec::new(),
             bytes: 0,
             next: offsets.start,
             end: offsets.end,
@@ -156,7 +156,7 @@ impl Found {
     }
 
     fn is_full(&self) -> bool {
-        self.entries.len() >= self.events_max || self.bytes >= self.bytes_max
+        self.found.len() >= self.events_max || self.bytes >= self.bytes_max
     }
 
     /// Reads rows, the first of which begins at the next offset or before it. `floor` says how far retention has removed
@@ -202,7 +202,7 @@ impl Found {
                 self.bytes += stored.event.size();
             }
             self.next = first + index + 1;
-            self.entries.push(entry);
+            self.found.push(entry);
         }
         true
     }
@@ -225,7 +225,7 @@ impl Found {
     }
 
     fn damaged(&mut self, offset: u64, after: u64, reason: &BatchError) {
-        self.entries.push(Entry::Damaged { offset, offset_last: after - 1, reason: reason.to_string() });
+        self.found.push(Entry::Damaged { offset, offset_last: after - 1, reason: reason.to_string() });
         self.next = after;
     }
 }

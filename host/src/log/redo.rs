@@ -219,16 +219,24 @@ pub(super) struct Change<'b> {
 
 /// The changes of a commit, in order. What makes no sense is an error, and the last item.
 pub(super) fn changes(bytes: &[u8]) -> impl Iterator<Item = Result<Change<'_>, StorageFault>> {
+    all(bytes, first).map(|change| change.ok_or_else(|| guard::journal("has a record that makes no sense")))
+}
+
+/// All that `first` takes off the front of these bytes, one after the other. `None` is what makes no sense, and the last item.
+pub(super) fn all<'b, T>(
+    bytes: &'b [u8],
+    first: impl Fn(&mut &'b [u8]) -> Option<T>,
+) -> impl Iterator<Item = Option<T>> {
     let mut rest = bytes;
     std::iter::from_fn(move || {
         if rest.is_empty() {
             return None;
         }
-        let change = first(&mut rest);
-        if change.is_none() {
+        let item = first(&mut rest);
+        if item.is_none() {
             rest = &[];
         }
-        Some(change.ok_or_else(|| guard::journal("has a record that makes no sense")))
+        Some(item)
     })
 }
 

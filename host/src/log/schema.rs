@@ -245,11 +245,10 @@ impl<'t> Tables<'t> {
         ])
     }
 
-    /// How many rows the last commit says that they have. `None` in a file of an older format.
-    pub fn counted(&self) -> Result<Option<[u64; COUNTED]>, StorageFault> {
+    /// What the last commit says of itself, where there was one.
+    pub fn last_commit(&self) -> Result<Option<LastCommit>, StorageFault> {
         let last = self.meta.get(meta::COMMIT)?.map(|row| LastCommit::decode(row.value())).transpose();
-        let last = last.map_err(|error| guard::meta_row(meta::COMMIT, &error.to_string()))?;
-        Ok(last.and_then(|last| last.rows))
+        last.map_err(|error| guard::meta_row(meta::COMMIT, &error.to_string()))
     }
 
     /// Takes the next number of a counter that never comes near 32 bits.
