@@ -81,6 +81,11 @@ pub const CACHE_BYTES_FLOOR: usize = 1 << 20;
 pub const JOURNAL_BYTES: usize = 1 << 20;
 /// Ceiling of the setting above: opening after a crash would take seconds.
 pub const JOURNAL_BYTES_CEILING: usize = 1 << 30;
+/// The journal beside a large database has such a part of its bytes: with each checkpoint redb writes all of its map of free
+/// pages, which has 1/8192 of them, so that a half has four times what a map has.
+pub const JOURNAL_FILE_PART: u64 = 1024;
+/// No more than so much for that reason: half of [`FREE_BYTES_MIN`], so that it can still grow on a full disk.
+pub const JOURNAL_BYTES_GROWN_MAX: u64 = 16 << 20;
 /// A commit with more changes than this goes to the database at once: writing them twice would take longer than one sync.
 pub const JOURNAL_RECORD_BYTES_MAX: usize = 512 << 10;
 /// Pages of a checkpoint that wait to be written: more than that, and the committer waits. Several times what a journal of the

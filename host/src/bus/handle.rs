@@ -19,7 +19,7 @@ use crate::clock::Clock;
 use crate::config::{BusConfig, TopicConfig, check_name};
 use crate::delivery::Lanes;
 use crate::event::Event;
-use crate::limits::{BUS_THREADS_MAX, RETENTION_EVERY};
+use crate::limits::{BUS_THREADS_MAX, JOURNAL_FILE_PART, RETENTION_EVERY};
 use crate::log::{
     AdminError, FileMedium, Log, LogOptions, Position, PublishError, Published, ReadError, Trimmed,
 };
@@ -124,6 +124,7 @@ impl Bus {
             event_bytes_max: options.config.event_bytes_max,
             cache_bytes: options.config.cache_bytes,
             journal_bytes: options.config.journal_bytes,
+            journal_file_part: JOURNAL_FILE_PART,
             free_bytes_min: options.config.free_bytes_min,
             is_stepped: options.stepper.is_some(),
         };

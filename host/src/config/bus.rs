@@ -70,7 +70,8 @@ pub struct BusConfig {
     /// Memory for the database's cache, reads and writes together, in bytes: at least 1 MiB, by default 64 MiB.
     pub cache_bytes: usize,
     /// Bytes of the journal, which has what was committed since the database's last checkpoint: up to 1 GiB, by default
-    /// 1 MiB. A larger one makes checkpoints fewer and longer. With 0 there is none: each commit is one of the database.
+    /// 1 MiB. A larger one makes checkpoints fewer and longer. Beside a database of more than 1 GiB it has 1/1024 of its bytes,
+    /// up to 16 MiB, if that is more. With 0 there is none: each commit is one of the database.
     pub journal_bytes: usize,
     /// Free space on the disk, in bytes, below which publishing is refused: by default 32 MiB.
     pub free_bytes_min: u64,

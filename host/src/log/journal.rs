@@ -21,6 +21,8 @@
 //! is of no meaning: each opening goes on with a number that chance has put far from those before it, so that the journal of
 //! one database says nothing to a copy of it. No record shares a block with another, so that writing one never puts another at
 //! risk. Changes are those of `redo`.
+//!
+//! A checkpoint says where the second half begins. The journal grows with the database, see [`JournalSize`].
 
 use std::io;
 use std::sync::Arc;
@@ -33,7 +35,7 @@ use super::schema;
 use super::write_behind::{Moment, WriteBehind};
 use crate::limits::{
     CHECKPOINT_IDLE, CHECKPOINT_LULL, CHECKPOINT_LULL_BYTES_MAX, CHECKPOINT_LULL_PART,
-    JOURNAL_RECORD_BYTES_MAX, JOURNAL_STEP_BYTES,
+    JOURNAL_BYTES_GROWN_MAX, JOURNAL_RECORD_BYTES_MAX, JOURNAL_STEP_BYTES,
 };
 
 /// Bytes of a block.
@@ -45,8 +47,13 @@ const HEADER: usize = 40;
 pub(super) struct Journal {
     file: Box<dyn StorageBackend>,
     disk: Arc<WriteBehind>,
-    /// Bytes that each half may have.
+    size: JournalSize,
+    /// Where the second half begins.
     half_bytes: u64,
+    /// Where it begins from the next turn of the first half on: what stands in it now may be needed until then, where it is.
+    next_half_bytes: u64,
+    /// Bytes that the half may have that it is in.
+    room: u64,
     /// Bytes that the file has.
     len: u64,
     /// The half that it is in: 0 or 1.
@@ -65,6 +72,23 @@ pub(super) struct Journal {
     buffer: Vec<u8>,
 }
 
+/// How large a journal is to be.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct JournalSize {
+    /// Bytes that it has beside a small database.
+    pub bytes: u64,
+    /// The part of a large one's file that it has, up to [`JOURNAL_BYTES_GROWN_MAX`]; nothing where that is no matter.
+    pub file_part: Option<u64>,
+}
+
+impl JournalSize {
+    /// Bytes that it is to have beside a file of so many.
+    fn beside(&self, file_bytes: u64) -> u64 {
+        let grown = self.file_part.map_or(0, |part| file_bytes / part);
+        self.bytes.max(grown.min(JOURNAL_BYTES_GROWN_MAX))
+    }
+}
+
 /// What records follow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Link {
@@ -77,7 +101,8 @@ pub(super) struct Link {
 }
 
 impl Journal {
-    /// One without records, which goes on in this half.
+    /// One without records, which goes on in this half. No other journal's records are needed, once the checkpoint is durable
+    /// that this one says.
     ///
     /// # Errors
     ///
@@ -85,16 +110,19 @@ impl Journal {
     pub fn new(
         file: Box<dyn StorageBackend>,
         disk: Arc<WriteBehind>,
-        bytes_max: u64,
+        size: JournalSize,
         half: u64,
         link: Link,
     ) -> io::Result<Self> {
         let len = file.len()?;
-        let half_bytes = half_bytes(bytes_max);
+        let half_bytes = half_bytes(size.beside(disk.bytes()));
         let mut journal = Self {
             file,
             disk,
+            size,
             half_bytes,
+            next_half_bytes: half_bytes,
+            room: half_bytes,
             len,
             half,
             at: 0,
@@ -123,7 +151,7 @@ impl Journal {
 
     /// Whether a record fits in what is left of this half.
     fn has_room_for(&self, record: &[u8]) -> bool {
-        self.at + record.len() as u64 <= self.half_bytes
+        self.at + record.len() as u64 <= self.room
     }
 
     /// Makes a record durable, whose changes are in a buffer of [`record`](Self::record). Returns whether there was no room for
@@ -167,6 +195,9 @@ impl Journal {
     /// has that was made without a record stands nowhere else.
     pub fn switch(&mut self) {
         self.free = self.newest;
+        self.room = if self.half == 0 { self.next_half_bytes } else { self.half_bytes };
+        self.half_bytes = self.half_bytes_after();
+        self.next_half_bytes = self.half_bytes.max(half_bytes(self.size.beside(self.disk.bytes())));
         self.link = Link {
             checkpoint: self.next_checkpoint().number,
             before: self.link.checkpoint,
@@ -273,6 +304,11 @@ impl Journal {
         self.count == 0
     }
 
+    /// Where the second half begins, once the journal goes on in the other one.
+    fn half_bytes_after(&self) -> u64 {
+        if self.half == 1 { self.next_half_bytes } else { self.half_bytes }
+    }
+
     /// The checkpoint that its records follow.
     pub fn checkpoint(&self) -> Checkpoint {
         Checkpoint { number: self.link.checkpoint, journal_bytes: 2 * self.half_bytes }
@@ -280,7 +316,10 @@ impl Journal {
 
     /// The next checkpoint.
     pub fn next_checkpoint(&self) -> Checkpoint {
-        Checkpoint { number: self.link.checkpoint.wrapping_add(1), journal_bytes: 2 * self.half_bytes }
+        Checkpoint {
+            number: self.link.checkpoint.wrapping_add(1),
+            journal_bytes: 2 * self.half_bytes_after(),
+        }
     }
 }
 
@@ -556,6 +595,8 @@ pub(super) fn places(image: &[u8], bytes_max: usize) -> [Vec<std::ops::Range<usi
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use redb::backends::InMemoryBackend;
 
     use super::*;
@@ -564,11 +605,16 @@ mod tests {
 
     const BYTES: u64 = 64 * BLOCK as u64;
 
+    /// One that doesn't grow.
+    fn size(bytes: u64) -> JournalSize {
+        JournalSize { bytes, file_part: None }
+    }
+
     /// A journal with these changes.
     fn journal(records: &[&[u8]]) -> Journal {
         let (disk, _) = WriteBehind::new(Box::new(InMemoryBackend::new()), false).unwrap();
         let link = Link { checkpoint: CHECKPOINT, before: CHECKPOINT - 1, count_before: 0 };
-        let mut journal = Journal::new(Box::new(InMemoryBackend::new()), disk, BYTES, 0, link).unwrap();
+        let mut journal = Journal::new(Box::new(InMemoryBackend::new()), disk, size(BYTES), 0, link).unwrap();
         for changes in records {
             append(&mut journal, changes);
         }
@@ -701,7 +747,7 @@ mod tests {
         let (disk, backend) = WriteBehind::new(Box::new(InMemoryBackend::new()), false).unwrap();
         let link = Link { checkpoint: CHECKPOINT, before: CHECKPOINT - 1, count_before: 0 };
         let file = Box::new(InMemoryBackend::new());
-        let mut journal = Journal::new(file, Arc::clone(&disk), BYTES, 0, link).unwrap();
+        let mut journal = Journal::new(file, Arc::clone(&disk), size(BYTES), 0, link).unwrap();
         let part = usize::try_from(BYTES / 2 / CHECKPOINT_LULL_PART).unwrap();
         assert_eq!(journal.checkpoint_after(), Duration::MAX, "there is nothing to write");
         append(&mut journal, &vec![1; part - BLOCK - HEADER]);
@@ -718,11 +764,56 @@ mod tests {
     }
 
     #[test]
+    fn a_journal_grows_with_the_database_and_keeps_what_may_be_needed() {
+        const PART: u64 = 4;
+        /// The largest file has so many blocks.
+        const LARGE: u64 = 700;
+        let (disk, backend) = WriteBehind::new(Box::new(InMemoryBackend::new()), false).unwrap();
+        let link = Link { checkpoint: CHECKPOINT, before: CHECKPOINT - 1, count_before: 0 };
+        let size = JournalSize { bytes: BYTES, file_part: Some(PART) };
+        let mut journal = Journal::new(Box::new(InMemoryBackend::new()), disk, size, 0, link).unwrap();
+        // What each checkpoint says of the journal, and what was appended since.
+        let mut turns = vec![(journal.checkpoint(), Vec::new())];
+        for number in 0_u64..1000 {
+            // It becomes smaller at the end, as it does where it is compacted.
+            backend.set_len(BLOCK as u64 * if number <= LARGE { number } else { 1 }).unwrap();
+            let changes = number.to_le_bytes();
+            let (mut record, _) = journal.record();
+            record.extend_from_slice(&changes);
+            let next = journal.next_checkpoint();
+            if journal.append(record).unwrap() {
+                turns.push((next, Vec::new()));
+            }
+            assert_eq!(journal.checkpoint(), turns[turns.len() - 1].0);
+            turns.last_mut().unwrap().1.push(Found::Record(changes.to_vec()));
+            // What the disk has is the last checkpoint, or the one before.
+            for at in turns.len().saturating_sub(2)..turns.len() {
+                let mut records = Records::new(&*journal.file, turns[at].0).unwrap();
+                let found: Vec<_> = std::iter::from_fn(|| records.read_next().unwrap()).collect();
+                let there: Vec<_> = turns[at..].iter().flat_map(|(_, records)| records).collect();
+                assert!(found.iter().eq(there), "since checkpoint {at} of {}, record {number}", turns.len());
+            }
+        }
+        let sizes: Vec<_> = turns.iter().map(|(checkpoint, _)| checkpoint.journal_bytes).collect();
+        assert!(sizes.is_sorted() && sizes.iter().collect::<BTreeSet<_>>().len() > 3, "{sizes:?}");
+        assert!(*sizes.last().unwrap() <= LARGE * BLOCK as u64 / PART, "{sizes:?}");
+    }
+
+    #[test]
+    fn a_journal_grows_no_further_than_its_bound() {
+        let grown = |size: JournalSize| size.beside(u64::MAX);
+        assert_eq!(grown(JournalSize { bytes: BYTES, file_part: Some(1) }), JOURNAL_BYTES_GROWN_MAX);
+        assert_eq!(grown(size(BYTES)), BYTES);
+        let large = 2 * JOURNAL_BYTES_GROWN_MAX;
+        assert_eq!(grown(JournalSize { bytes: large, file_part: Some(1) }), large, "as it was configured");
+    }
+
+    #[test]
     fn what_a_large_journal_has_is_no_matter_of_a_lull() {
         let (disk, _) = WriteBehind::new(Box::new(InMemoryBackend::new()), false).unwrap();
         let link = Link { checkpoint: CHECKPOINT, before: CHECKPOINT - 1, count_before: 0 };
         let bytes = 2 * CHECKPOINT_LULL_PART * (CHECKPOINT_LULL_BYTES_MAX - BLOCK as u64);
-        let mut journal = Journal::new(Box::new(InMemoryBackend::new()), disk, bytes, 0, link).unwrap();
+        let mut journal = Journal::new(Box::new(InMemoryBackend::new()), disk, size(bytes), 0, link).unwrap();
         append(&mut journal, &vec![1; usize::try_from(CHECKPOINT_LULL_BYTES_MAX).unwrap() - BLOCK - HEADER]);
         assert_eq!(journal.checkpoint_after(), CHECKPOINT_LULL);
         append(&mut journal, &[1; BLOCK]);

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 
 use super::hidden_tests::{read, told};
 use super::tests::{
-    append, consumer, event, held_reference, ids, lane_commit, letter, open, topic, try_open, try_open_with,
+    append, consumer, event, held_reference, ids, lane_commit, letter, open, options, topic, try_open,
+    try_open_as, try_open_with,
 };
 use super::*;
-use crate::config::{Retention, TopicConfig};
+use crate::config::{CommitMode, Retention, TopicConfig};
 use crate::event::Event;
 use crate::ids::{LaneId, TopicId};
-use crate::limits::JOURNAL_BYTES;
+use crate::limits::{JOURNAL_BYTES, JOURNAL_RECORD_BYTES_MAX};
 
 /// A journal that takes few commits.
 const SMALL: usize = 16 << 10;
@@ -77,6 +78,74 @@ fn what_was_committed_since_the_last_checkpoint_is_there_after_the_end_of_the_pr
             assert!(log.consumer("c").is_none());
             assert_eq!(ids(&log, t, 0, 3).len(), 2);
         }
+    }
+}
+
+#[test]
+fn what_a_growing_journal_has_is_there_whenever_the_power_ends() {
+    // The file has some megabytes soon.
+    let options = LogOptions { journal_file_part: 50, ..options(SMALL) };
+    let started = |freeze_at: Option<u64>| {
+        let disk = MemoryMedium::new();
+        let log = try_open_as(&disk, options.clone()).unwrap();
+        let topic = topic(&log, "t", TopicConfig::new(1));
+        if let Some(behind) = freeze_at {
+            disk.freeze_at(disk.operations() + behind);
+        }
+        (disk, log, topic)
+    };
+    // Publishes until the disk stands still, or to the end. Returns how many were acknowledged.
+    let publish = |log: &Log| {
+        let acknowledged = (0..600).take_while(|number| {
+            // Now and then one that no record takes.
+            let bytes = if number % 50 == 49 { JOURNAL_RECORD_BYTES_MAX } else { 3000 };
+            let event =
+                Event::new(number.to_string(), "/tests", "Test.v1").text("text/plain", "x".repeat(bytes));
+            block_on(log.append(vec![("t", event.build().unwrap())])).is_ok()
+        });
+        acknowledged.count()
+    };
+    let (disk, log, _) = started(None);
+    let before = disk.operations();
+    assert_eq!(publish(&log), 600);
+    let operations = disk.operations() - before;
+    assert!(disk.journal_image().len() > 10 * SMALL, "{}", disk.journal_image().len());
+    for behind in (0..operations).step_by(usize::try_from(operations / 60).unwrap()) {
+        let (disk, log, topic) = started(Some(behind));
+        let count = publish(&log);
+        end(log, &disk, MemoryMedium::cut_power);
+        let log = try_open_as(&disk, options.clone()).unwrap();
+        let mut there = Vec::new();
+        loop {
+            let more = ids(&log, topic, 0, there.len() as u64);
+            if more.is_empty() {
+                break;
+            }
+            there.extend(more.into_iter().map(|(_, id)| id));
+        }
+        // The one that was under way may be there.
+        assert!(
+            (count..=count + 1).contains(&there.len()),
+            "{} of {count}, {behind} operations",
+            there.len()
+        );
+        assert!(
+            there.iter().enumerate().all(|(number, id)| *id == number.to_string()),
+            "{behind} operations"
+        );
+    }
+}
+
+#[test]
+fn a_journal_grows_only_beside_commits_that_write_the_map_of_pages() {
+    for (commit, grows) in [(CommitMode::QuickRepair, true), (CommitMode::OnePhase, false)] {
+        let disk = MemoryMedium::new();
+        let log = try_open_as(&disk, LogOptions { commit, journal_file_part: 1, ..options(SMALL) }).unwrap();
+        topic(&log, "t", TopicConfig::new(1));
+        for number in 0..20 {
+            append(&log, "t", &[&number.to_string()]);
+        }
+        assert_eq!(disk.journal_image().len() > SMALL, grows, "{commit:?}");
     }
 }
 

@@ -283,7 +283,7 @@ fn recover(
     }
     let file = file.filter(|_| options.journal_bytes > 0);
     // Before the number is durable: from then on a file that isn't there is missed.
-    let journal = file.map(|file| Journal::new(file, disk, options.journal_bytes as u64, half, link));
+    let journal = file.map(|file| Journal::new(file, disk, options.journal_size(), half, link));
     let journal = journal.transpose().map_err(redb::Error::Io)?;
     checkpoint(transaction, options.commit, journal.as_ref().map(Journal::checkpoint))?;
     if let Some(journal) = &journal {

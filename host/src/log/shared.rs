@@ -9,6 +9,7 @@ use tokio::sync::{Notify, watch};
 
 use super::error::ReadError;
 use super::guard::OpenDatabase;
+use super::journal::JournalSize;
 use super::medium::Medium;
 use super::memtable::{MemRows, Memtable};
 use super::schema::{self, ConsumerRow};
@@ -31,6 +32,8 @@ pub(crate) struct LogOptions {
     pub cache_bytes: usize,
     /// The journal, in bytes; 0 for none.
     pub journal_bytes: usize,
+    /// The part of the database's file that it has beside a large one, see [`JOURNAL_FILE_PART`](crate::limits::JOURNAL_FILE_PART).
+    pub journal_file_part: u64,
     /// Free space that publishing leaves on the disk, in bytes.
     pub free_bytes_min: u64,
     /// Whether the log has no threads of its own.
@@ -38,6 +41,13 @@ pub(crate) struct LogOptions {
 }
 
 impl LogOptions {
+    /// How large the journal is to be.
+    pub(super) fn journal_size(&self) -> JournalSize {
+        // A commit in one phase has no map of the pages.
+        let grows = self.commit == CommitMode::QuickRepair;
+        JournalSize { bytes: self.journal_bytes as u64, file_part: grows.then_some(self.journal_file_part) }
+    }
+
     /// How many bytes a commit leaves in the memtable.
     pub(super) fn memtable_bytes_kept(&self) -> usize {
         MEMTABLE_BYTES_KEPT.min(self.journal_bytes.saturating_mul(MEMTABLE_JOURNALS))

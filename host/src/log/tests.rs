@@ -13,7 +13,7 @@ use crate::effects::Effects;
 use crate::event::Event;
 use crate::handler::{Failure, FailureKind, ProgramVersion};
 use crate::ids::{LaneId, TopicId};
-use crate::limits::{BATCH_BYTES_MAX, CACHE_BYTES, EVENT_BYTES_MAX, JOURNAL_BYTES};
+use crate::limits::{BATCH_BYTES_MAX, CACHE_BYTES, EVENT_BYTES_MAX, JOURNAL_BYTES, JOURNAL_FILE_PART};
 
 pub(super) fn open(disk: &MemoryMedium) -> Log {
     try_open(disk).unwrap()
@@ -24,14 +24,22 @@ pub(super) fn try_open(disk: &MemoryMedium) -> Result<Log, OpenError> {
 }
 
 pub(super) fn try_open_with(disk: &MemoryMedium, journal_bytes: usize) -> Result<Log, OpenError> {
-    let options = LogOptions {
+    try_open_as(disk, options(journal_bytes))
+}
+
+pub(super) fn options(journal_bytes: usize) -> LogOptions {
+    LogOptions {
         commit: CommitMode::QuickRepair,
         event_bytes_max: EVENT_BYTES_MAX,
         cache_bytes: CACHE_BYTES,
         journal_bytes,
+        journal_file_part: JOURNAL_FILE_PART,
         free_bytes_min: 1000,
         is_stepped: false,
-    };
+    }
+}
+
+pub(super) fn try_open_as(disk: &MemoryMedium, options: LogOptions) -> Result<Log, OpenError> {
     Log::open(options, Box::new(disk.clone()), Arc::new(SystemClock::new()), Arc::new(SystemRandom), None)
 }
 

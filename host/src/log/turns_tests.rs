@@ -11,7 +11,9 @@ use crate::clock::{Clock, Timestamp};
 use crate::config::{CommitMode, TopicConfig};
 use crate::event::Event;
 use crate::ids::LaneId;
-use crate::limits::{CACHE_BYTES, EVENT_BYTES_MAX, JOURNAL_BYTES, LANE_COMMIT_LARGE, LARGE_COMMIT_WAIT_MAX};
+use crate::limits::{
+    CACHE_BYTES, EVENT_BYTES_MAX, JOURNAL_BYTES, JOURNAL_FILE_PART, LANE_COMMIT_LARGE, LARGE_COMMIT_WAIT_MAX,
+};
 use crate::testing::{ManualClock, SeededRandom};
 
 /// A call that is under way.
@@ -32,6 +34,7 @@ impl Rig {
             event_bytes_max: EVENT_BYTES_MAX,
             cache_bytes: CACHE_BYTES,
             journal_bytes: JOURNAL_BYTES,
+            journal_file_part: JOURNAL_FILE_PART,
             free_bytes_min: 0,
             is_stepped: false,
         };

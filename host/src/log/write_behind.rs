@@ -86,6 +86,11 @@ impl WriteBehind {
         self.state().is_deferring = is_deferring;
     }
 
+    /// Bytes of the file, once all is written that is queued.
+    pub fn bytes(&self) -> u64 {
+        self.state().len
+    }
+
     /// Now.
     pub fn moment(&self) -> Moment {
         let state = self.state();
@@ -361,7 +366,7 @@ impl Drop for Backend {
 
 impl StorageBackend for Backend {
     fn len(&self) -> io::Result<u64> {
-        Ok(self.disk.state().len)
+        Ok(self.disk.bytes())
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {

@@ -179,7 +179,7 @@ mod tests {
     use crate::config::{CommitMode, TopicConfig};
     use crate::event::Event;
     use crate::ids::TopicId;
-    use crate::limits::{CACHE_BYTES, EVENT_BYTES_MAX, JOURNAL_BYTES};
+    use crate::limits::{CACHE_BYTES, EVENT_BYTES_MAX, JOURNAL_BYTES, JOURNAL_FILE_PART};
     use crate::log::{LogOptions, MemoryMedium, block_on};
 
     /// A log with topic `t`.
@@ -189,6 +189,7 @@ mod tests {
             event_bytes_max: EVENT_BYTES_MAX,
             cache_bytes: CACHE_BYTES,
             journal_bytes: JOURNAL_BYTES,
+            journal_file_part: JOURNAL_FILE_PART,
             free_bytes_min: 0,
             is_stepped: false,
         };

@@ -14,6 +14,7 @@ use crate::effects::{Authority, Context};
 use crate::event::Event;
 use crate::handler::{Delivery, Failure, Handler, Program, handler_fn};
 use crate::ids::{ConsumerId, LaneId, TopicId};
+use crate::limits::JOURNAL_FILE_PART;
 use crate::log::{Lane, Log, LogOptions, Position};
 use crate::testing::{ManualClock, MemoryMedium, SeededRandom};
 
@@ -44,6 +45,7 @@ impl Rig {
             event_bytes_max: config.event_bytes_max,
             cache_bytes: config.cache_bytes,
             journal_bytes: config.journal_bytes,
+            journal_file_part: JOURNAL_FILE_PART,
             free_bytes_min: 1000,
             is_stepped: false,
         };
