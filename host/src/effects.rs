@@ -17,6 +17,7 @@ use crate::limits::{
     EFFECT_BYTES_MAX, EFFECT_EVENTS_MAX, RANDOM_BYTES_MAX, STATE_KEY_BYTES_MAX, STATE_SCAN_BYTES_MAX,
     STATE_SCAN_MAX, STATE_VALUE_BYTES_MAX,
 };
+use crate::schema::SchemaRefusal;
 
 /// A key and its value.
 pub type StateEntry = (Vec<u8>, Vec<u8>);
@@ -59,6 +60,9 @@ pub(crate) trait TopicDirectory: Send + Sync {
 
     /// The largest event that the bus accepts, in bytes of [`Event::size`].
     fn event_bytes_max(&self) -> usize;
+
+    /// Holds an event against the schema of its type, where the topic requires that.
+    fn check_schema(&self, topic: TopicId, event: &Event) -> Result<(), SchemaRefusal>;
 }
 
 /// Why state could not be read or written.
@@ -129,6 +133,9 @@ pub enum EmitError {
     /// The event breaks a rule of `CloudEvents`.
     #[error(transparent)]
     Invalid(#[from] EventError),
+    /// The topic requires schemas, and the event has none, or breaks it.
+    #[error(transparent)]
+    Schema(#[from] SchemaRefusal),
     /// The event is larger than the bus allows.
     #[error("the event has {size} bytes, more than the {max} that the bus allows")]
     EventSize {
@@ -430,6 +437,7 @@ impl Context {
         if size > max {
             return Err(EmitError::EventSize { size, max });
         }
+        self.owner.topics.check_schema(id, &event)?;
         if self.open.events.len() == EFFECT_EVENTS_MAX || self.open.bytes + size > EFFECT_BYTES_MAX {
             return Err(EmitError::EffectsSize {
                 events_max: EFFECT_EVENTS_MAX,

@@ -199,6 +199,10 @@ impl From<EmitError> for Failure {
             EmitError::NotGranted(_) => "topic-not-granted",
             EmitError::UnknownTopic(_) => "unknown-topic",
             EmitError::Invalid(_) => "invalid-event",
+            EmitError::Schema(refusal) if !refusal.is_of_event() => {
+                return Self::transient("schema-unreadable", error.to_string());
+            }
+            EmitError::Schema(_) => "schema",
             EmitError::EventSize { .. } => "event-size",
             EmitError::EffectsSize { .. } => "effects-size",
         };

@@ -12,6 +12,7 @@
 //!   at one moment. [`Bus::publish_expecting`] publishes on condition that nobody was faster.
 //! - [`Bus::subscribe`] runs a consumer by a [`Handler`], [`Bus::subscribe_plugin`] by a component. What a delivery
 //!   changes goes through its [`Context`], and commits with its progress or not at all.
+//! - [`schema`] has the schemas of event types: [`Bus::register_schema`] registers one, and a topic may require them.
 //! - [`config`] has the settings of the bus, of topics, consumers and plugins, each with its bounds and default.
 //! - Errors are an enum for each kind of call: [`BusError`], [`PublishError`], [`TransactionError`], [`ReadError`],
 //!   [`AdminError`], [`ConsumerError`]. Each says what is durable when it comes.
@@ -21,13 +22,14 @@
 //!
 //! # Features
 //!
-//! - `cli` (default): the `tidegate` command. It brings `server`.
+//! - `cli` (default): the `tidegate` command. It brings `server` and `schemas`.
 //! - `outbox-sqlite`, `outbox-postgres`, and `outboxes` for both: events from an application's own database, see `outbox`.
 //! - `server`: the control socket for other processes, the configuration file, and following it while the bus runs.
 //!
 //! - `relay-http`: `HttpRelay`, a handler that posts each event to an HTTP endpoint.
 //! - `relay-nats`: `NatsRelay`, a handler that publishes each event into NATS `JetStream`.
 //! - `relays`: both relays.
+//! - `schemas`: events are held against the schemas of their types. Without it, topics that require them accept nothing.
 //!
 //! Without any, the library is all there is: the bus, native handlers and plugins.
 //!
@@ -50,6 +52,7 @@ mod log;
 pub mod outbox;
 mod plugin;
 mod relay;
+pub mod schema;
 #[cfg(feature = "server")]
 pub mod server;
 mod stepper;

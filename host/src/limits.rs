@@ -16,6 +16,39 @@
 
 use std::time::Duration;
 
+/// A schema's text: it is compiled by each process that holds events against it, and shown by tools.
+pub const SCHEMA_BYTES_MAX: usize = 256 << 10;
+/// All schemas of a bus: they are in memory, and written as JSON text in one frame of the control socket.
+pub const SCHEMAS_BYTES_MAX: usize = 16 << 20;
+/// Subjects of a bus: event types without their versions.
+pub const SUBJECTS_MAX: usize = 4096;
+/// Versions of a subject: a transitive mode holds a new one against all of them.
+pub const SCHEMA_VERSIONS_MAX: usize = 1000;
+/// The event type before its version.
+pub const SUBJECT_BYTES_MAX: usize = 512;
+/// What a pattern of a schema may take once it is compiled.
+pub const SCHEMA_PATTERN_BYTES_MAX: usize = 256 << 10;
+/// Patterns of a schema.
+pub const SCHEMA_PATTERNS_MAX: usize = 100;
+/// Schemas that apply at one place in the data, by references and alternatives: a validator looks at each, however few lines
+/// they are.
+pub const SCHEMA_WEIGHT_MAX: u64 = 10_000;
+/// Schemas that a validator may look at to find the place where data breaks one: it takes a moment.
+pub const VIOLATION_STEPS_MAX: u64 = 10_000_000;
+/// Most steps of a comparison of two schemas, each a schema looked at or a value compared. Nested alternatives multiply, so two small
+/// schemas can ask for any number. A union of a hundred events stays below it, and it is a fraction of a second.
+pub const SCHEMA_STEPS_MAX: usize = 250_000;
+/// Deepest recursion of a comparison, each level a step into the document, a reference or an alternative. A level takes
+/// seven kilobytes of stack in a debug build, so all of them are half of the two megabytes that threads have.
+pub const SCHEMA_DEPTH_MAX: usize = 128;
+/// Deepest nesting of a schema: what `serde_json` reads from text. Plain recursion over values is safe below it.
+pub const SCHEMA_NESTING_MAX: usize = 128;
+/// Most breaks that a comparison finds: whoever reads them has seen enough by then.
+pub const SCHEMA_BREAKS_FOUND_MAX: usize = 100;
+/// What breaks compatibility, in one error.
+pub const SCHEMA_BREAKS_MAX: usize = 20;
+/// What an error says of a place where data breaks its schema, in characters.
+pub const VIOLATION_CHARS_MAX: usize = 500;
 /// Largest event that a bus accepts unless told otherwise: 1 MiB. What is larger belongs elsewhere, named by `dataref`.
 pub const EVENT_BYTES_MAX: usize = 1 << 20;
 /// Floor of the setting above: `CloudEvents` wants events of this size to pass everywhere.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 use tidegate::config::{ConsumerConfig, Grants, PluginConfig, RetryPolicy, TopicConfig};
+use tidegate::schema::{Compatibility, Schema};
 use tidegate::testing::{ManualClock, SeededRandom, probe};
 use tidegate::{Blocking, Bus, Clock, Event, Options, handler_fn};
 
@@ -136,6 +137,13 @@ fn what_later_formats_have_is_there_in_their_files_and_can_be_begun_in_older_one
         let row = bus.bus().snapshot().unwrap().open_table(write::ROWS).unwrap();
         let row = row.and_then(|table| table.get("row").unwrap().map(|row| row.value()));
         assert_eq!(row, (format > 1).then_some(17), "format {format}");
+        let schemas = bus.bus().schemas();
+        let versions = schemas.first().map_or(0, |subject| subject.versions.len());
+        assert_eq!(versions, if format > 6 { 2 } else { 0 }, "format {format}");
+        let modes: Vec<_> = schemas.iter().map(|subject| subject.compatibility).collect();
+        assert_eq!(modes, vec![Compatibility::FullTransitive; schemas.len()], "format {format}");
+        let next = format!("Order.v{}", versions + 1);
+        bus.register_schema(&next, Schema::json("{}").unwrap(), None).unwrap();
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tidegate::Blocking;
-use tidegate::config::{AfterPublish, OutboxConfig, TopicConfig};
+use tidegate::config::{AfterPublish, OutboxConfig, SchemaPolicy, TopicConfig};
 use tidegate::outbox::{FailedRows, OutboxError, OutboxState, OutboxStatus, OutboxStep};
 
 use crate::house::{House, SHUTDOWN, all, ids, topic};
@@ -194,13 +194,15 @@ pub fn a_bad_row_is_set_aside_and_put_back_to_work(shop: &impl Shop) {
         "INSERT INTO {table} (id, topic, type, data) VALUES ('large', 'orders', 'T', '\"{}\"')",
         "x".repeat(3 << 20)
     ));
+    bus.create_topic("strict", TopicConfig::new(1).schemas(SchemaPolicy::Required)).unwrap();
+    shop.execute(&format!("INSERT INTO {table} (id, topic, type) VALUES ('schema', 'strict', 'T')"));
     shop.place(&["b"]);
     relay(&bus, shop.config());
     assert_eq!(ids(&bus, "orders"), ["a", "b"], "those behind go on");
     let found = status(&bus);
-    assert_eq!((found.counts.set_aside, found.counts.published), (4, 2));
+    assert_eq!((found.counts.set_aside, found.counts.published), (5, 2));
     let backlog = found.backlog.unwrap();
-    assert_eq!((backlog.waiting, backlog.failed), (0, 4));
+    assert_eq!((backlog.waiting, backlog.failed), (0, 5));
     let failed = bus.outbox_failed_rows("shop", 10).unwrap();
     let reasons: Vec<_> = failed.iter().map(|row| (row.id.as_str(), row.failed.as_str())).collect();
     for ((id, reason), (expected, words)) in reasons.iter().zip([
@@ -208,6 +210,7 @@ pub fn a_bad_row_is_set_aside_and_put_back_to_work(shop: &impl Shop) {
         ("json", "`data` is not JSON"),
         ("topic", "names no topic"),
         ("large", "bytes, more than the 1048576"),
+        ("schema", "names no version"),
     ]) {
         assert!(*id == expected && reason.contains(words), "{reasons:?}");
     }
@@ -218,11 +221,11 @@ pub fn a_bad_row_is_set_aside_and_put_back_to_work(shop: &impl Shop) {
     assert_eq!(ids(&bus, "refunds"), ["unknown"]);
     shop.execute(&format!("UPDATE {table} SET data = '{{}}' WHERE id = 'json'"));
     assert_eq!(bus.retry_outbox("shop", FailedRows::At(vec![1, 999])).unwrap(), 0, "none failed there");
-    assert_eq!(bus.retry_outbox("shop", FailedRows::All).unwrap(), 3);
+    assert_eq!(bus.retry_outbox("shop", FailedRows::All).unwrap(), 4);
     shop.place(&["c"]);
     caught_up(&bus).unwrap();
     assert_eq!(ids(&bus, "orders"), ["a", "b", "json", "c"]);
-    assert_eq!(shop.rows("failed IS NOT NULL"), 2, "the others fail again");
+    assert_eq!(shop.rows("failed IS NOT NULL"), 3, "the others fail again");
     bus.shutdown(SHUTDOWN);
 }
 

@@ -16,7 +16,7 @@ pub struct Bench {
 }
 
 /// All benchmarks, in the order in which they run.
-pub const BENCHES: [Bench; 19] = [
+pub const BENCHES: [Bench; 20] = [
     // First, while no memory is there that others have freed.
     Bench {
         id: "grow-window",
@@ -95,6 +95,11 @@ pub const BENCHES: [Bench; 19] = [
         id: "sequence-cost",
         about: "publishing to a topic that numbers its keys, beside one that doesn't",
         run: rates::sequence_cost,
+    },
+    Bench {
+        id: "schema-cost",
+        about: "publishing to a topic that requires schemas, beside one that doesn't",
+        run: rates::schema_cost,
     },
     Bench {
         id: "hostile-neighbours",

@@ -2,8 +2,10 @@
 
 use anyhow::Result;
 use tidegate::Event;
+use tidegate::config::{SchemaPolicy, TopicConfig};
+use tidegate::schema::Schema;
 
-use super::bus::{KEYS, Measured, data, event};
+use super::bus::{KEYS, Measured, PARTITIONS, data, event};
 use crate::peers::Bare;
 use crate::row::{Goal, Rounds, Row};
 use crate::scale::Scale;
@@ -48,7 +50,11 @@ pub fn sequence_cost(scale: &Scale) -> Result<Vec<Row>> {
         let mut rounds = Rounds::default();
         for round in 0..scale.rounds {
             let measured = Measured::new()?;
-            let publish = |topic| publish_groups(&measured, topic, keys, scale.group_events);
+            let publish = |topic| {
+                // A large odd step spreads the keys, so that neighbours aren't neighbours in the index.
+                let one = |number: usize| event(&format!("{topic}-{number}"), number * 7919 % keys);
+                publish_groups(&measured, topic, one, scale.group_events)
+            };
             // The second one finds a larger file: each is the first one in turn.
             if round % 2 == 0 {
                 let ours = publish("numbered")?;
@@ -63,17 +69,73 @@ pub fn sequence_cost(scale: &Scale) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
+/// Groups of events with JSON to a topic that requires schemas, and to one that doesn't.
+pub fn schema_cost(scale: &Scale) -> Result<Vec<Row>> {
+    let mut rounds = Rounds::default();
+    for round in 0..scale.rounds {
+        let measured = Measured::new()?;
+        let bus = &measured.bus;
+        bus.create_topic("strict", TopicConfig::new(PARTITIONS).schemas(SchemaPolicy::Required))?;
+        bus.register_schema("OrderPlaced.v1", Schema::json(SCHEMA)?, None)?;
+        let publish = |topic| {
+            let order = |number: usize| -> Result<Event> {
+                let event = Event::new(format!("{topic}-{number}"), "/benches/orders", "OrderPlaced.v1");
+                let event = event.subject(format!("customer-{}", number % KEYS)).time("2026-01-01T12:00:00Z");
+                Ok(event.json_text(order(number)).build()?)
+            };
+            publish_groups(&measured, topic, order, scale.group_events)
+        };
+        // The second one finds a larger file: each is the first one in turn.
+        if round % 2 == 0 {
+            let ours = publish("strict")?;
+            rounds.push(ours, publish("plain")?);
+        } else {
+            let beside = publish("plain")?;
+            rounds.push(publish("strict")?, beside);
+        }
+    }
+    let beside = "a topic that doesn't require schemas";
+    Ok(vec![rounds.row("schema-cost", "events/s", beside, Goal::AtLeast(0.5))])
+}
+
+/// What an order is.
+const SCHEMA: &str = r#"{
+    "type": "object", "required": ["order", "customer", "placed", "lines"], "additionalProperties": false,
+    "properties": {
+        "order": { "type": "string", "minLength": 1 },
+        "customer": { "type": "string" },
+        "placed": { "type": "string", "format": "date-time" },
+        "note": { "type": "string" },
+        "lines": { "type": "array", "minItems": 1, "items": {
+            "type": "object", "required": ["product", "price", "count"],
+            "properties": {
+                "product": { "type": "string" },
+                "price": { "type": "number", "minimum": 0 },
+                "count": { "type": "integer", "minimum": 1 }
+            }
+        } }
+    }
+}"#;
+
+/// The data of one, of about 256 bytes.
+fn order(number: usize) -> String {
+    format!(
+        r#"{{"order":"order-{number}","customer":"customer-{}","placed":"2026-01-01T12:00:00Z","note":"ring twice","lines":[{{"product":"tea, black","price":4.5,"count":2}},{{"product":"teapot, cast iron","price":79.9,"count":1}},{{"product":"cup","price":9,"count":6}}]}}"#,
+        number % KEYS
+    )
+}
+
 /// Publishes events in groups. Returns the rate.
-fn publish_groups(measured: &Measured, topic: &str, keys: usize, count: usize) -> Result<f64> {
+fn publish_groups(
+    measured: &Measured,
+    topic: &str,
+    event: impl Fn(usize) -> Result<Event>,
+    count: usize,
+) -> Result<f64> {
     let groups: Vec<Vec<(&str, Event)>> = (0..count)
         .collect::<Vec<_>>()
         .chunks(GROUP_EVENTS)
-        .map(|numbers| {
-            // A large odd step spreads the keys, so that neighbours aren't neighbours in the index.
-            let one =
-                |number: &usize| Ok((topic, event(&format!("{topic}-{number}"), number * 7919 % keys)?));
-            numbers.iter().map(one).collect::<Result<_>>()
-        })
+        .map(|numbers| numbers.iter().map(|number| Ok((topic, event(*number)?))).collect())
         .collect::<Result<_>>()?;
     let (outcome, took) =
         timed(|| groups.into_iter().try_for_each(|group| measured.bus.publish_all(group).map(drop)));

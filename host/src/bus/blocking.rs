@@ -12,6 +12,7 @@ use crate::handler::Handler;
 use crate::log::{AdminError, Position, PublishError, Published, Transaction, TransactionError, block_on};
 #[cfg(any(feature = "outbox-sqlite", feature = "outbox-postgres"))]
 use crate::outbox::{FailedRow, FailedRows, OutboxError, OutboxStatus};
+use crate::schema::{Compatibility, Schema, SchemaVersion};
 
 /// The calls of [`Bus`] that wait, for programs without async: they block the calling thread for as long. What doesn't
 /// wait is called on the bus itself, see [`bus`](Self::bus).
@@ -61,6 +62,20 @@ impl Blocking {
     /// The same.
     pub fn create_topic(&self, name: &str, config: TopicConfig) -> Result<(), AdminError> {
         block_on(self.bus.create_topic(name, config))
+    }
+
+    /// See [`Bus::register_schema`].
+    ///
+    /// # Errors
+    ///
+    /// The same.
+    pub fn register_schema(
+        &self,
+        event_type: &str,
+        schema: Schema,
+        compatibility: Option<Compatibility>,
+    ) -> Result<SchemaVersion, AdminError> {
+        block_on(self.bus.register_schema(event_type, schema, compatibility))
     }
 
     /// See [`Bus::publish`].

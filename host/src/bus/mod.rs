@@ -15,6 +15,7 @@ mod programs;
 mod proving;
 mod reader;
 mod roster;
+mod schemas;
 mod snapshot;
 mod state;
 mod status;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use tidegate::config::{check_name, parse_bytes, parse_duration};
+use tidegate::schema::Compatibility;
 use tidegate::{Position, Timestamp};
 
 const EXIT_CODES: &str = "\
@@ -58,6 +59,8 @@ pub enum Command {
     Read(Read),
     /// List topics, or create one
     Topics(Topics),
+    /// Schemas of event types: list, show, register, and check files for compatibility
+    Schemas(Schemas),
     /// List consumers with progress, lag, held events and retries; pause, resume, move and forget them
     Consumers(Consumers),
     /// List plugins, or reload one
@@ -200,6 +203,55 @@ pub enum TopicsCommand {
         /// Number the events of each key, for `read --key` and `publish --expect`; it can't be changed later
         #[arg(long)]
         sequence: bool,
+        /// Accept only events whose type has a registered version, and whose data is valid by its schema
+        #[arg(long)]
+        require_schemas: bool,
+    },
+}
+
+/// `tidegate schemas`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The file of a schema is named by its event type with the version, as in OrderPlaced.v2.json. A folder stands for all files in
+it that are named so.
+
+What a new version may change is its subject's compatibility mode, by default backward: who knows the new version reads what
+was written by the one before. The others are none, forward (who knows the one before reads the new one), full (both), and
+backward-transitive, forward-transitive and full-transitive, which hold it against all versions before.")]
+pub struct Schemas {
+    /// What to do; by default `list`.
+    #[command(subcommand)]
+    pub command: Option<SchemasCommand>,
+}
+
+/// What to do with schemas.
+#[derive(Debug, Subcommand)]
+pub enum SchemasCommand {
+    /// List event types with their versions
+    List,
+    /// Show the schemas of an event type, or of one of its versions
+    Show {
+        /// The event type, with its version or without
+        #[arg(value_name = "TYPE")]
+        name: String,
+    },
+    /// Register schemas: each version behind the one before, unless it breaks the compatibility mode
+    Register {
+        /// Files or folders
+        #[arg(value_name = "PATH", required = true)]
+        paths: Vec<PathBuf>,
+        /// What these event types are held to from now on
+        #[arg(long, value_name = "MODE")]
+        compatibility: Option<Compatibility>,
+    },
+    /// Check files by themselves, with no bus: each is a schema, and each version goes with those before it
+    Check {
+        /// Files or folders
+        #[arg(value_name = "PATH", required = true)]
+        paths: Vec<PathBuf>,
+        /// What they are held to [default: backward]
+        #[arg(long, value_name = "MODE")]
+        compatibility: Option<Compatibility>,
     },
 }
 

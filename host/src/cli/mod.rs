@@ -13,6 +13,7 @@ mod plugins;
 mod publish;
 mod read;
 mod run;
+mod schemas;
 mod signals;
 mod state;
 mod table;
@@ -50,6 +51,7 @@ fn dispatch(arguments: Arguments, output: &mut Output) -> Result<Exit, CliError>
         Command::Publish(publish) => publish::publish(&global, &publish, output),
         Command::Read(read) => read::read(&global, &read, output),
         Command::Topics(topics) => topics::topics(&global, topics.command, output),
+        Command::Schemas(schemas) => schemas::schemas(&global, schemas.command, output),
         Command::Consumers(consumers) => consumers::consumers(&global, consumers.command, output),
         Command::Plugins(plugins) => plugins::plugins(&global, plugins.command, output),
         Command::Dlq(dlq) => dlq::dlq(&global, dlq.command, output),

@@ -51,6 +51,8 @@ pub fn publish(global: &Global, publish: &Publish, output: &mut Output) -> Resul
         batch: Vec::new(),
         bytes: 0,
         summary: Summary::default(),
+        source: None,
+        bar: ProgressBar::hidden(),
     };
     let summary = match &publish.kind {
         Some(kind) => publisher.single(&single(publish, kind)?)?,
@@ -114,14 +116,18 @@ struct Publisher<'a> {
     topic: &'a str,
     atomic: bool,
     expected: Option<u64>,
-    batch: Vec<EventJson>,
+    /// With the line that each stands on.
+    batch: Vec<(u64, EventJson)>,
     bytes: usize,
     summary: Summary,
+    /// What the lines are of, where there are any.
+    source: Option<String>,
+    bar: ProgressBar,
 }
 
 impl Publisher<'_> {
     fn single(mut self, event: &Event) -> Result<Summary, CliError> {
-        self.batch.push(EventJson(Arc::new(event.clone())));
+        self.batch.push((0, EventJson(Arc::new(event.clone()))));
         self.send()?;
         Ok(self.summary)
     }
@@ -129,16 +135,17 @@ impl Publisher<'_> {
     /// Publishes what stands on the lines of a file. A wrong line is told and left out, or keeps all from going in.
     fn lines(mut self, file: Option<&Path>) -> Result<Summary, CliError> {
         let (reader, bar) = open(file)?;
-        let source = file.map_or_else(|| "-".to_owned(), |file| file.display().to_string());
+        self.bar = bar;
+        self.source = Some(file.map_or_else(|| "-".to_owned(), |file| file.display().to_string()));
         for (line, event) in EventLines::new(reader, self.access.event_bytes_max()) {
             match event {
                 // Once a line was wrong, nothing goes in: the rest is read for what else is wrong.
                 Ok(_) if self.atomic && self.summary.refused > 0 => {}
                 Ok(event) => {
                     self.bytes += event.size();
-                    self.batch.push(EventJson(Arc::new(event)));
+                    self.batch.push((line, EventJson(Arc::new(event))));
                     if self.atomic {
-                        self.fits_one_commit().inspect_err(|_| bar.finish_and_clear())?;
+                        self.fits_one_commit().inspect_err(|_| self.bar.finish_and_clear())?;
                     }
                     let full = self.batch.len() >= BATCH_EVENTS || self.bytes >= BATCH_BYTES;
                     if full && !self.atomic {
@@ -146,15 +153,14 @@ impl Publisher<'_> {
                     }
                 }
                 Err(error) => {
-                    self.summary.refused += 1;
                     if self.atomic {
                         self.batch.clear();
                     }
-                    bar.suspend(|| eprintln!("{source}:{line}: {}", with_cause(&error)));
+                    self.refused(line, &with_cause(&error));
                 }
             }
         }
-        bar.finish_and_clear();
+        self.bar.finish_and_clear();
         if self.atomic && self.summary.refused > 0 {
             let option = if self.expected.is_some() { "--expect" } else { "--atomic" };
             eprintln!("nothing is published, as {option} was asked for and a line is wrong");
@@ -181,14 +187,43 @@ impl Publisher<'_> {
         if self.batch.is_empty() {
             return Ok(());
         }
-        let events = std::mem::take(&mut self.batch);
+        let batch = std::mem::take(&mut self.batch);
         self.bytes = 0;
+        self.send_all(&batch)
+    }
+
+    /// Publishes lines, in as many commits as it takes to leave out those that are wrong.
+    fn send_all(&mut self, lines: &[(u64, EventJson)]) -> Result<(), CliError> {
+        let outcome = self.commit(lines.iter().map(|(_, event)| event.clone()).collect());
+        match outcome {
+            Err(error) if !self.atomic && self.source.is_some() && is_of_event(&error) => match lines {
+                [(line, _)] => self.refused(*line, &error.to_string()),
+                lines => {
+                    let (first, second) = lines.split_at(lines.len() / 2);
+                    self.send_all(first)?;
+                    self.send_all(second)?;
+                }
+            },
+            outcome => outcome.map_err(|error| self.so_far(error))?,
+        }
+        Ok(())
+    }
+
+    /// Tells what is wrong with a line.
+    fn refused(&mut self, line: u64, why: &str) {
+        self.summary.refused += 1;
+        let source = self.source.as_deref().unwrap_or_default();
+        self.bar.suspend(|| eprintln!("{source}:{line}: {why}"));
+    }
+
+    /// Publishes events in one commit.
+    fn commit(&mut self, events: Vec<EventJson>) -> Result<(), CliError> {
         let request = Request::Publish { topic: self.topic.to_owned(), events, expected: self.expected };
         let published = self.access.one(request, |answer| match answer {
             Answer::Published(published) => Some(published),
             _ => None,
         });
-        let published = published.map_err(|error| self.so_far(error))?;
+        let published = published?;
         let duplicates = published.iter().filter(|published| published.duplicate).count() as u64;
         self.summary.duplicates += duplicates;
         self.summary.number = self.expected.and(published.last()).and_then(|published| published.sequence);
@@ -209,6 +244,11 @@ impl Publisher<'_> {
             error => error,
         }
     }
+}
+
+/// Whether it is an event that is wrong, and not something else.
+fn is_of_event(error: &CliError) -> bool {
+    matches!(error, CliError::Client(ClientError::Refused(refusal)) if refusal.is_of_event)
 }
 
 /// The input, with a bar where a person waits for a file.

@@ -1,7 +1,7 @@
 //! `tidegate topics`.
 
 use tidegate::TopicStatus;
-use tidegate::config::{Retention, TopicConfig, format_bytes, format_duration};
+use tidegate::config::{Retention, SchemaPolicy, TopicConfig, format_bytes, format_duration};
 use tidegate::server::{Answer, Request};
 
 use super::access::Access;
@@ -19,15 +19,25 @@ pub fn topics(
     let mut access = Access::open(global)?;
     match command.unwrap_or(TopicsCommand::List) {
         TopicsCommand::List => list(&mut access, output)?,
-        TopicsCommand::Create { name, partitions, retention_age, retention_bytes, sequence } => {
+        TopicsCommand::Create {
+            name,
+            partitions,
+            retention_age,
+            retention_bytes,
+            sequence,
+            require_schemas,
+        } => {
             let mut retention = Retention::default();
             retention.age = retention_age;
             retention.bytes = retention_bytes;
-            let config = TopicConfig::new(partitions).retention(retention).sequence(sequence);
+            let schemas = if require_schemas { SchemaPolicy::Required } else { SchemaPolicy::Off };
+            let config =
+                TopicConfig::new(partitions).retention(retention).sequence(sequence).schemas(schemas);
             access.tell(Request::CreateTopic { name: name.clone(), config })?;
             let numbers = if sequence { ", numbers the events of each key" } else { "" };
+            let requires = if require_schemas { ", requires schemas" } else { "" };
             output.line(format_args!(
-                "topic `{name}` has {partitions} partitions{numbers} and {}",
+                "topic `{name}` has {partitions} partitions{numbers}{requires} and {}",
                 kept(&retention)
             ))?;
         }
@@ -41,7 +51,8 @@ fn list(access: &mut Access, output: &mut Output) -> Result<(), CliError> {
     if output.is_json() {
         return topics.iter().try_for_each(|topic| output.json(topic));
     }
-    let mut table = Table::new(["TOPIC", ">PARTITIONS", ">EVENTS", ">SIZE", "CREATED", "KEYS", "RETENTION"]);
+    let mut table =
+        Table::new(["TOPIC", ">PARTITIONS", ">EVENTS", ">SIZE", "CREATED", "KEYS", "SCHEMAS", "RETENTION"]);
     for topic in &topics {
         table.push(row![
             topic.name,
@@ -50,6 +61,7 @@ fn list(access: &mut Access, output: &mut Output) -> Result<(), CliError> {
             size(topic.bytes()),
             moment(topic.created),
             if topic.config.sequence { "numbered" } else { "" },
+            if topic.config.schemas == SchemaPolicy::Required { "required" } else { "" },
             kept(&topic.config.retention),
         ]);
     }

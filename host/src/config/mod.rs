@@ -27,7 +27,7 @@ pub use program::ProgramConfig;
 pub(crate) use relay::shown_url;
 pub use relay::{ContentMode, HttpRelayConfig, NatsAuth, NatsRelayConfig, TlsConfig};
 pub use secret::{Secret, SecretError};
-pub use topic::{Dedup, Retention, TopicConfig};
+pub use topic::{Dedup, Retention, SchemaPolicy, TopicConfig};
 pub use units::{UnitError, format_bytes, format_duration, parse_bytes, parse_duration};
 
 #[cfg(test)]

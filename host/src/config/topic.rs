@@ -1,5 +1,6 @@
 //! Settings of a topic.
 
+use std::str::FromStr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -38,6 +39,43 @@ pub struct TopicConfig {
     /// published on condition that nobody was faster. It costs an index row for each key in each commit, and about 60
     /// bytes for each key for ever. By default it is off; it is fixed when the topic is created.
     pub sequence: bool,
+    /// Whether events are held against the schemas of their types. By default they are not.
+    pub schemas: SchemaPolicy,
+}
+
+/// Whether a topic holds events against the [schemas](crate::schema) of their types.
+///
+/// ```
+/// use tidegate::config::{SchemaPolicy, TopicConfig};
+///
+/// let config = TopicConfig::new(8).schemas(SchemaPolicy::Required);
+/// # #[cfg(feature = "schemas")]
+/// config.validate()?;
+/// # Ok::<(), tidegate::config::ConfigError>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum SchemaPolicy {
+    /// Events of any type are accepted, with any data.
+    #[default]
+    Off,
+    /// An event's type has to carry a version that is registered, as in `OrderPlaced.v1`, and its data to be valid by that
+    /// schema. Reading JSON and holding it against a schema is what it costs the publisher.
+    Required,
+}
+
+impl FromStr for SchemaPolicy {
+    type Err = &'static str;
+
+    /// Reads the word of the configuration file; the error says which words there are.
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        match word {
+            "off" => Ok(Self::Off),
+            "required" => Ok(Self::Required),
+            _ => Err("`off` or `required`"),
+        }
+    }
 }
 
 impl Default for TopicConfig {
@@ -50,7 +88,13 @@ impl TopicConfig {
     /// The default settings with so many partitions.
     #[must_use]
     pub fn new(partitions: u32) -> Self {
-        Self { partitions, retention: Retention::default(), dedup: Dedup::default(), sequence: false }
+        Self {
+            partitions,
+            retention: Retention::default(),
+            dedup: Dedup::default(),
+            sequence: false,
+            schemas: SchemaPolicy::Off,
+        }
     }
 
     /// Sets [`retention`](Self::retention).
@@ -74,17 +118,28 @@ impl TopicConfig {
         self
     }
 
+    /// Sets [`schemas`](Self::schemas).
+    #[must_use]
+    pub fn schemas(mut self, schemas: SchemaPolicy) -> Self {
+        self.schemas = schemas;
+        self
+    }
+
     /// Checks the settings against their bounds.
     ///
     /// # Errors
     ///
-    /// The first setting that is out of its bounds.
+    /// The first setting that is out of its bounds, or that this build can't do.
     pub fn validate(&self) -> Result<(), ConfigError> {
         self.validate_at(&Place::ROOT)
     }
 
     pub(super) fn validate_at(&self, place: &Place<'_>) -> Result<(), ConfigError> {
         place.at("partitions").check(self.partitions, 1..=PARTITIONS_MAX)?;
+        if self.schemas == SchemaPolicy::Required && cfg!(not(feature = "schemas")) {
+            let allowed = "`off`: this build of tidegate lacks the feature `schemas`";
+            return Err(ConfigError::invalid(place.at("schemas").path(), "required", allowed));
+        }
         let retention = place.at("retention");
         if let Some(age) = self.retention.age {
             retention.at("age").check_duration(age, RETENTION_AGE_MIN..=RETENTION_AGE_MAX)?;

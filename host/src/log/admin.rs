@@ -1,9 +1,24 @@
-//! Changes by hand: to topics, consumers and dead letters.
+//! Changes by hand: to topics, schemas, consumers and dead letters.
 
 use tokio::sync::oneshot;
 
 use super::error::{AdminError, StorageFault};
+use super::letters::{self, Fate};
+use super::registry::{self, Position};
+use super::retention::{self, Trimmed};
+use super::schema::ConsumerRow;
+use super::schemas;
+use super::store::Log;
 use super::txn::{Change, Txn, Verdict};
+use crate::clock::Timestamp;
+use crate::config::TopicConfig;
+use crate::handler::ProgramVersion;
+use crate::ids::{ConsumerId, TopicId};
+use crate::limits::LETTERS_MAX;
+use crate::schema::{Compatibility, Schema, SchemaVersion, SubjectStatus, VersionedType};
+
+/// What a change of bookkeeping weighs on the way to the committer, in bytes: about a row for each of many lanes.
+const ADMIN_BYTES: usize = 16 << 10;
 
 /// A change that a closure makes.
 ///
@@ -67,5 +82,205 @@ where
         };
         // Who doesn't wait any more gets no answer; the change is made all the same.
         drop(self.reply.send(answer));
+    }
+}
+
+/// Each is durable when it returns.
+impl Log {
+    async fn administer<T, F>(&self, bytes: usize, adds: bool, run: F) -> Result<T, AdminError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Txn<'_>) -> AdminResult<T> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let change = Box::new(Admin::new(run, bytes, adds, reply));
+        self.admit(change).await?;
+        answer.await.unwrap_or(Err(AdminError::Closed))
+    }
+
+    /// Creates a topic. One of the same name and partition count takes over the other settings.
+    ///
+    /// # Errors
+    ///
+    /// See [`AdminError`].
+    pub async fn create_topic(&self, name: &str, config: TopicConfig) -> Result<TopicId, AdminError> {
+        let name = name.to_owned();
+        self.administer(ADMIN_BYTES, true, move |txn| registry::create_topic(txn, &name, config)).await
+    }
+
+    /// Registers a version of a subject.
+    ///
+    /// # Errors
+    ///
+    /// See [`AdminError`].
+    pub async fn register_schema(
+        &self,
+        event_type: &VersionedType,
+        schema: &Schema,
+        compatibility: Option<Compatibility>,
+    ) -> Result<SchemaVersion, AdminError> {
+        loop {
+            let standing = self.shared.subjects().standing(event_type.subject());
+            let plan = standing.plan(event_type, schema.clone(), compatibility)?;
+            let is_done = plan.is_empty() || {
+                let bytes = ADMIN_BYTES + plan.bytes();
+                self.administer(bytes, true, move |txn| schemas::register(txn, plan)).await?
+            };
+            let subject = self.shared.subjects().named(event_type.subject()).cloned();
+            let there = subject.and_then(|subject| subject.version_status(event_type.version()));
+            // Where somebody else was faster, it is decided anew.
+            if let (true, Some(there)) = (is_done, there) {
+                return Ok(there);
+            }
+        }
+    }
+
+    /// All subjects, by name.
+    pub fn subjects(&self) -> Vec<SubjectStatus> {
+        self.shared.subjects().sorted().iter().map(|subject| subject.status()).collect()
+    }
+
+    /// Removes what the topics' retention says.
+    ///
+    /// # Errors
+    ///
+    /// See [`AdminError`].
+    pub async fn trim(&self) -> Result<Trimmed, AdminError> {
+        self.administer(ADMIN_BYTES, false, retention::trim).await
+    }
+
+    /// Registers a consumer, or brings one up to its configuration. See [`registry::register`].
+    ///
+    /// # Errors
+    ///
+    /// See [`AdminError`].
+    pub async fn register(
+        &self,
+        name: &str,
+        topics: &[String],
+        start: Position,
+    ) -> Result<(ConsumerId, ConsumerRow), AdminError> {
+        let topics = topics.iter().map(|topic| self.named(topic)).collect::<Result<Vec<_>, _>>()?;
+        let name = name.to_owned();
+        // One that is known needs no room, and a full disk is no reason to keep it from freeing some.
+        let is_new = self.shared.consumer(&name).is_none();
+        self.administer(ADMIN_BYTES, is_new, move |txn| registry::register(txn, &name, &topics, start)).await
+    }
+
+    /// Checks, as far as it can be known before, that [`register`](Self::register) would not refuse.
+    ///
+    /// # Errors
+    ///
+    /// See [`AdminError`].
+    pub fn check_registration(&self, name: &str, topics: &[String]) -> Result<(), AdminError> {
+        let topics = topics.iter().map(|topic| self.named(topic)).collect::<Result<Vec<_>, _>>()?;
+        registry::check(&self.shared, name, &topics)
+    }
+
+    /// Pauses a consumer, or lets it go on.
+    ///
+    /// # Errors
+    ///
+    /// See [`AdminError`].
+    pub async fn set_paused(&self, consumer: &str, paused: bool) -> Result<(), AdminError> {
+        self.change(consumer, move |row, _| row.paused = paused).await.map(drop)
+    }
+
+    /// Notes that no configuration names the consumer any more.
+    ///
+    /// # Errors
+    ///
+    /// See [`AdminError`].
+    pub async fn detach(&self, consumer: &str) -> Result<(), AdminError> {
+        self.change(consumer, |row, now| row.detached = row.detached.or(Some(now))).await.map(drop)
+    }
+
+    /// Accepts a version of what runs a consumer.
+    ///
+    /// # Errors
+    ///
+    /// See [`AdminError`].
+    pub async fn accept_program(
+        &self,
+        consumer: &str,
+        program: ProgramVersion,
+        state_version: u32,
+    ) -> Result<ConsumerRow, AdminError> {
+        let accept = move |row: &mut ConsumerRow, _| {
+            if row.state_version.is_some() && row.program != program {
+                row.reloads += 1;
+            }
+            row.program = program;
+            row.state_version = Some(state_version);
+        };
+        self.change(consumer, accept).await
+    }
+
+    async fn change(
+        &self,
+        consumer: &str,
+        change: impl FnOnce(&mut ConsumerRow, Timestamp) + Send + 'static,
+    ) -> Result<ConsumerRow, AdminError> {
+        let consumer = consumer.to_owned();
+        self.administer(ADMIN_BYTES, false, move |txn| registry::change(txn, &consumer, change)).await
+    }
+
+    /// Moves a consumer to another place, in all of its topics or in one, on all lanes or on one.
+    ///
+    /// # Errors
+    ///
+    /// See [`AdminError`].
+    pub async fn seek(
+        &self,
+        consumer: &str,
+        topic: Option<&str>,
+        partition: Option<u32>,
+        to: Position,
+    ) -> Result<(), AdminError> {
+        let topic = topic.map(|topic| self.named(topic)).transpose()?;
+        let consumer = consumer.to_owned();
+        self.administer(ADMIN_BYTES, false, move |txn| {
+            registry::seek(txn, &consumer, topic.as_ref(), partition, to)
+        })
+        .await
+    }
+
+    /// Removes a consumer with all that it has.
+    ///
+    /// # Errors
+    ///
+    /// See [`AdminError`].
+    pub async fn forget(&self, consumer: &str) -> Result<(), AdminError> {
+        let consumer = consumer.to_owned();
+        self.administer(ADMIN_BYTES, false, move |txn| registry::forget(txn, &consumer)).await
+    }
+
+    /// Puts dead letters back to work: all of them or none.
+    ///
+    /// # Errors
+    ///
+    /// See [`AdminError`].
+    pub async fn redrive(&self, consumer: &str, letters: Vec<u64>) -> Result<(), AdminError> {
+        self.settle(consumer, letters, Fate::Redrive).await
+    }
+
+    /// Discards dead letters: all of them or none.
+    ///
+    /// # Errors
+    ///
+    /// See [`AdminError`].
+    pub async fn discard(&self, consumer: &str, letters: Vec<u64>) -> Result<(), AdminError> {
+        self.settle(consumer, letters, Fate::Discard).await
+    }
+
+    async fn settle(&self, consumer: &str, letters: Vec<u64>, fate: Fate) -> Result<(), AdminError> {
+        if letters.len() > LETTERS_MAX {
+            return Err(AdminError::TooMany {
+                what: format!("{} dead letters", letters.len()),
+                max: LETTERS_MAX,
+            });
+        }
+        let consumer = consumer.to_owned();
+        self.administer(ADMIN_BYTES, false, move |txn| letters::settle(txn, &consumer, &letters, fate)).await
     }
 }

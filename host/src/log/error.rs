@@ -10,6 +10,7 @@ use super::admission::Refusal;
 use crate::config::{ConfigError, NameError};
 use crate::event::EventError;
 use crate::handler::FailureKind;
+use crate::schema::{Incompatible, SchemaError, SchemaRefusal};
 
 /// A fault of the database or of the disk below it.
 ///
@@ -152,6 +153,9 @@ pub enum PublishError {
     /// Nothing was written.
     #[error(transparent)]
     Invalid(#[from] EventError),
+    /// The topic requires schemas, and the event has none, or breaks it. Nothing was written.
+    #[error(transparent)]
+    Schema(#[from] SchemaRefusal),
     /// A number was expected or asked for in a topic that doesn't number its events. Nothing was written.
     #[error(
         "topic `{0}` doesn't number the events of its keys: only a topic that is created with `sequence = true` does"
@@ -359,6 +363,38 @@ pub enum AdminError {
         topic: String,
         /// Whether it numbers them.
         is_sequenced: bool,
+    },
+    /// The schema is none, or its event type has no version. Nothing was changed.
+    #[error(transparent)]
+    Schema(#[from] SchemaError),
+    /// The schema breaks the compatibility mode of its subject. Nothing was changed.
+    #[error(transparent)]
+    Incompatible(Box<Incompatible>),
+    /// The version has another schema. Nothing was changed.
+    #[error(
+        "`{event_type}` has another schema already, and a version never changes: register this one as version {next}"
+    )]
+    SchemaTaken {
+        /// The event type.
+        event_type: String,
+        /// The next version of its subject.
+        next: usize,
+    },
+    /// A version between is missing. Nothing was changed.
+    #[error("`{event_type}` can't be registered yet: the next version of its subject is {next}")]
+    SchemaGap {
+        /// The event type.
+        event_type: String,
+        /// The next version of its subject.
+        next: usize,
+    },
+    /// The bus has as many schemas as it can. Nothing was changed.
+    #[error("a bus has at most {max} {what}: none can be registered any more")]
+    TooManySchemas {
+        /// What there are too many of.
+        what: String,
+        /// The bound.
+        max: usize,
     },
     /// A consumer can't go over to topics with another number of partitions. Nothing was changed.
     #[error(
@@ -586,4 +622,10 @@ pub(crate) enum CommitError {
     /// The log is closed. Nothing was written.
     #[error("the log is closed")]
     Closed,
+}
+
+impl From<Incompatible> for AdminError {
+    fn from(incompatible: Incompatible) -> Self {
+        Self::Incompatible(Box::new(incompatible))
+    }
 }

@@ -22,7 +22,7 @@ fn change(disk: &MemoryMedium, change: impl FnOnce(&WriteTransaction)) {
 }
 
 /// As damage within a table does it, which changes no count.
-fn hide(disk: &MemoryMedium, hide: impl FnOnce(&mut Tables<'_>)) {
+pub(super) fn hide(disk: &MemoryMedium, hide: impl FnOnce(&mut Tables<'_>)) {
     change(disk, |transaction| {
         let redo = Redo::off();
         let mut tables = Tables::open(transaction, &redo).unwrap();

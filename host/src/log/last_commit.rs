@@ -4,7 +4,7 @@
 //! row := commit u64, time i64 (microseconds), offsets u64, TABLES * rows u64, crc u32      (integers little-endian)
 //! ```
 //!
-//! `crc` is the CRC-32 (IEEE) of all before it. Formats 1 to 3 had `commit` and `time` alone.
+//! `crc` is the CRC-32 (IEEE) of all before it. Formats 1 to 3 had `commit` and `time` alone, and 4 to 6 one table less.
 
 use super::error::ReadError;
 use super::schema::COUNTED;
@@ -12,6 +12,9 @@ use crate::clock::Timestamp;
 
 /// Bytes of the row before its checksum.
 const BYTES: usize = 8 * (3 + COUNTED);
+
+/// The tables that were counted first.
+const COUNTED_FIRST: usize = 10;
 
 /// The last commit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,7 +54,9 @@ impl LastCommit {
         let mut numbers = fields.iter().map(|field| u64::from_le_bytes(*field));
         let mut next = || numbers.next().unwrap_or_default();
         let (number, time) = (next(), Timestamp(next().cast_signed()));
-        if row.len() == BYTES + 4 && crc32fast::hash(&row[..BYTES]).to_le_bytes() == crc {
+        let is_counted = (COUNTED_FIRST..=COUNTED).any(|tables| row.len() == 8 * (3 + tables) + 4);
+        if is_counted && crc32fast::hash(&row[..row.len() - 4]).to_le_bytes() == crc {
+            // What a format doesn't have has no rows.
             Ok(Self { number, time, offsets: next(), rows: Some(std::array::from_fn(|_| next())) })
         } else if row.len() == 16 {
             Ok(Self { number, time, offsets: 0, rows: None })

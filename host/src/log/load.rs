@@ -23,9 +23,10 @@ use super::read;
 use super::redo::Redo;
 use super::rows::PartitionRows;
 use super::schema::{
-    self, BATCHES, CONSUMERS, ConsumerRow, DEAD_LETTERS, FLOORS, IDENTITIES, META, TOPICS, Tables, TopicRow,
-    decode, meta, number,
+    self, BATCHES, CONSUMERS, ConsumerRow, DEAD_LETTERS, FLOORS, IDENTITIES, META, SCHEMAS, TOPICS, Tables,
+    TopicRow, decode, meta, number,
 };
+use super::schemas;
 use super::shared::Shared;
 use super::topics::{Ends, Topic};
 use super::window::{self, Window, Windows};
@@ -64,6 +65,8 @@ pub(super) fn load(shared: &Shared, database: &Database) -> Result<Loaded, ReadE
     let (mut topics, mut lost) = find_topics(&read, &mut windows)?;
     let consumers = rows(&read.open_table(CONSUMERS)?, "consumer")?;
     check_counters(&read, &topics, &consumers)?;
+    let made = read.open_table(META)?.get(meta::NEXT_SUBJECT)?.map_or(1, |row| number(row.value()));
+    let subjects = schemas::load(&read.open_table(SCHEMAS)?, made.saturating_sub(1))?;
     // Nothing says whose they are that nothing else has told of, so they may be anybody's.
     let missing = last.offsets.saturating_sub(given(&topics));
     for topic in &mut topics {
@@ -77,6 +80,7 @@ pub(super) fn load(shared: &Shared, database: &Database) -> Result<Loaded, ReadE
     for topic in topics {
         put_topic(shared, topic);
     }
+    *shared.subjects_mut() = subjects;
     *shared.consumers_mut() = consumers.into_iter().map(|(id, row)| (ConsumerId(id), row)).collect();
     Ok(Loaded { windows, last })
 }

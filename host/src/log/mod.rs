@@ -42,6 +42,9 @@ mod registry;
 mod retention;
 mod rows;
 mod schema;
+mod schemas;
+#[cfg(test)]
+mod schemas_tests;
 mod shared;
 mod snapshot;
 mod steps;

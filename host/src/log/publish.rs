@@ -93,7 +93,7 @@ pub(super) fn check_event(shared: &Shared, topic: &Topic, event: &Event) -> Resu
     if topic.sequence {
         event.check_unnumbered(&topic.name)?;
     }
-    Ok(())
+    Ok(shared.check_schema(topic, event)?)
 }
 
 /// Checks that a topic numbers the events of its keys.

@@ -19,7 +19,7 @@ use crate::handler::ProgramVersion;
 use crate::ids::{ConsumerId, LaneId, TopicId};
 
 /// The newest format that this build reads, and the one that it writes.
-pub(super) const FORMAT: u32 = 6;
+pub(super) const FORMAT: u32 = 7;
 
 /// Single values, by name.
 pub(super) const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
@@ -46,9 +46,12 @@ pub(super) const DEAD_LETTERS: TableDefinition<(u32, u64), &[u8]> = TableDefinit
 /// Consumer (4 bytes, big-endian), partition (4 bytes, big-endian), key → value: a lane's state.
 pub(super) const STATE: TableDefinition<&[u8], &[u8]> = TableDefinition::new("state");
 
+/// Subject, version → a schema, see `schemas`.
+pub(super) const SCHEMAS: TableDefinition<(u32, u32), &[u8]> = TableDefinition::new("schemas");
+
 /// How many tables each commit counts the rows of, in the order of [`NAMES`]: all but [`META`] and [`SPILL`], whose rows count
 /// as those of [`BATCHES`] that they are.
-pub(super) const COUNTED: usize = 10;
+pub(super) const COUNTED: usize = 11;
 
 /// Where [`TOPICS`] is among them.
 pub(super) const TOPICS_COUNTED: usize = 0;
@@ -68,6 +71,7 @@ const NAMES: [&str; COUNTED] = [
     "held",
     "dead_letters",
     "state",
+    "schemas",
 ];
 
 /// The names of the tables that a database of this format has.
@@ -75,6 +79,7 @@ pub(super) fn names(format: u32) -> impl Iterator<Item = &'static str> {
     NAMES.into_iter().chain(["meta", "spill"]).filter(move |name| match *name {
         "keys" => format > 1,
         "spill" => format > 5,
+        "schemas" => format > 6,
         _ => true,
     })
 }
@@ -127,6 +132,8 @@ pub(super) mod meta {
     pub(in crate::log) const NEXT_TOPIC: &str = "next-topic";
     /// See [`NEXT_TOPIC`].
     pub(in crate::log) const NEXT_CONSUMER: &str = "next-consumer";
+    /// See [`NEXT_TOPIC`]: of a subject.
+    pub(in crate::log) const NEXT_SUBJECT: &str = "next-subject";
     /// See [`NEXT_TOPIC`].
     pub(in crate::log) const NEXT_LETTER: &str = "next-letter";
 }
@@ -180,6 +187,7 @@ pub(super) struct Tables<'t> {
     pub held: JournaledTable<'t, (u32, u32, u64), &'static [u8]>,
     pub dead_letters: JournaledTable<'t, (u32, u64), &'static [u8]>,
     pub state: JournaledTable<'t, &'static [u8], &'static [u8]>,
+    pub schemas: JournaledTable<'t, (u32, u32), &'static [u8]>,
 }
 
 impl<'t> Tables<'t> {
@@ -198,6 +206,7 @@ impl<'t> Tables<'t> {
             held: JournaledTable::new(transaction.open_table(HELD)?, 8, redo),
             dead_letters: JournaledTable::new(transaction.open_table(DEAD_LETTERS)?, 9, redo),
             state: JournaledTable::new(transaction.open_table(STATE)?, 10, redo),
+            schemas: JournaledTable::new(transaction.open_table(SCHEMAS)?, 11, redo),
         })
     }
 
@@ -215,6 +224,7 @@ impl<'t> Tables<'t> {
             8 => self.held.redo(change),
             9 => self.dead_letters.redo(change),
             10 => self.state.redo(change),
+            11 => self.schemas.redo(change),
             _ => Err(guard::journal("has a row of a table that isn't there")),
         }
     }
@@ -242,6 +252,7 @@ impl<'t> Tables<'t> {
             self.held.len()?,
             self.dead_letters.len()?,
             self.state.len()?,
+            self.schemas.len()?,
         ])
     }
 

@@ -13,13 +13,16 @@ use super::journal::JournalSize;
 use super::medium::Medium;
 use super::memtable::{MemRows, Memtable};
 use super::schema::{self, ConsumerRow};
+use super::schemas::Subjects;
 use super::topics::{Topic, Topics};
 use super::visibility::Visibility;
 use crate::clock::{Clock, Random};
 use crate::config::CommitMode;
 use crate::effects::TopicDirectory;
+use crate::event::Event;
 use crate::ids::{ConsumerId, LaneId, TopicId};
 use crate::limits::{MEMTABLE_BYTES_KEPT, MEMTABLE_JOURNALS};
+use crate::schema::SchemaRefusal;
 
 /// Settings of the log.
 #[derive(Clone, Debug)]
@@ -79,6 +82,7 @@ pub(super) struct Shared {
     /// A view of what is durable, while the database may have more than that.
     durable: RwLock<Option<Arc<ReadTransaction>>>,
     topics: RwLock<Topics>,
+    subjects: RwLock<Subjects>,
     consumers: RwLock<BTreeMap<ConsumerId, ConsumerRow>>,
     lanes: Mutex<Lanes>,
     /// The thread that runs a transaction's closure at this moment.
@@ -130,6 +134,7 @@ impl Shared {
             memtable: RwLock::default(),
             durable: RwLock::default(),
             topics: RwLock::default(),
+            subjects: RwLock::default(),
             consumers: RwLock::default(),
             lanes: Mutex::default(),
             closure_runs_on: Mutex::default(),
@@ -242,6 +247,23 @@ impl Shared {
         self.topics.write().unwrap_or_else(PoisonError::into_inner)
     }
 
+    pub fn subjects(&self) -> RwLockReadGuard<'_, Subjects> {
+        self.subjects.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn subjects_mut(&self) -> RwLockWriteGuard<'_, Subjects> {
+        self.subjects.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Holds an event against the schema of its type, where the topic requires that.
+    pub fn check_schema(&self, topic: &Topic, event: &Event) -> Result<(), SchemaRefusal> {
+        if topic.requires_schemas() {
+            crate::schema::check(&topic.name, event, |name| self.subjects().named(name).cloned())
+        } else {
+            Ok(())
+        }
+    }
+
     pub fn topic(&self, id: TopicId) -> Option<Arc<Topic>> {
         self.topics().get(id).cloned()
     }
@@ -315,5 +337,9 @@ impl TopicDirectory for Shared {
 
     fn event_bytes_max(&self) -> usize {
         self.options.event_bytes_max
+    }
+
+    fn check_schema(&self, topic: TopicId, event: &Event) -> Result<(), SchemaRefusal> {
+        self.topic(topic).map_or(Ok(()), |topic| Self::check_schema(self, &topic, event))
     }
 }

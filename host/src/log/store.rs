@@ -7,7 +7,6 @@ use std::thread::JoinHandle;
 use crossbeam_channel::Sender;
 use tokio::sync::oneshot;
 
-use super::admin::{Admin, AdminResult};
 use super::admission::{self, Admission, Refusal};
 use super::committer::{Closing, Committer, Never};
 use super::error::{AdminError, CommitError, OpenError, PublishError, ReadError, TransactionError};
@@ -15,7 +14,7 @@ use super::guard::reading;
 use super::hash;
 use super::lane_commit::CommitLane;
 use super::lane_rows::{DeadLetter, Lane, LaneCommit};
-use super::letters::{self, Fate};
+use super::letters;
 use super::load;
 use super::medium::Medium;
 #[cfg(test)]
@@ -24,26 +23,20 @@ use super::new_events::NewEvents;
 use super::open;
 use super::publish::{self, Expected, Publish, Published};
 use super::read::{self, Entry, Numbered, StateSnapshot};
-use super::registry::{self, Position};
-use super::retention::{self, Trimmed};
 use super::schema::ConsumerRow;
 use super::shared::{Health, LogOptions, Shared};
 use super::snapshot::LogSnapshot;
 use super::steps::Steps;
 use super::topics::Topic;
 use super::transaction::{Transaction, Work};
-use super::txn::{Change, Txn};
+use super::txn::Change;
 use super::watcher::Watcher;
 use crate::clock::{Clock, Random, Timestamp};
 use crate::config::TopicConfig;
 use crate::effects::{StateRead, TopicDirectory};
 use crate::event::Event;
-use crate::handler::ProgramVersion;
 use crate::ids::{ConsumerId, LaneId, TopicId};
 use crate::limits::{COMMIT_BYTES_MAX, LETTERS_MAX, PUBLISH_EVENTS_MAX};
-
-/// What a change of bookkeeping weighs on the way to the committer, in bytes: about a row for each of many lanes.
-const ADMIN_BYTES: usize = 16 << 10;
 
 /// A topic, for people.
 #[derive(Clone, Debug)]
@@ -67,7 +60,7 @@ pub(crate) struct PartitionInfo {
 
 /// The log. One for each database; it is shared by reference.
 pub(crate) struct Log {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     admission: Mutex<Option<Admission>>,
     /// Dropped to end the committer.
     end: Mutex<Option<Sender<Never>>>,
@@ -367,7 +360,7 @@ impl Log {
         answer.await.unwrap_or(Err(CommitError::Closed))
     }
 
-    async fn admit(&self, change: Box<dyn Change>) -> Result<(), Refusal> {
+    pub(super) async fn admit(&self, change: Box<dyn Change>) -> Result<(), Refusal> {
         self.admission()?.admit(change).await
     }
 
@@ -382,168 +375,6 @@ impl Log {
     /// Whether the calling thread runs a transaction's closure: what waits for others there waits for itself.
     pub fn is_in_closure(&self) -> bool {
         self.shared.is_in_closure()
-    }
-
-    async fn administer<T, F>(&self, adds: bool, run: F) -> Result<T, AdminError>
-    where
-        T: Send + 'static,
-        F: FnOnce(&mut Txn<'_>) -> AdminResult<T> + Send + 'static,
-    {
-        let (reply, answer) = oneshot::channel();
-        let change = Box::new(Admin::new(run, ADMIN_BYTES, adds, reply));
-        self.admit(change).await?;
-        answer.await.unwrap_or(Err(AdminError::Closed))
-    }
-
-    /// Creates a topic. One of the same name and partition count takes over the other settings.
-    ///
-    /// # Errors
-    ///
-    /// See [`AdminError`].
-    pub async fn create_topic(&self, name: &str, config: TopicConfig) -> Result<TopicId, AdminError> {
-        let name = name.to_owned();
-        self.administer(true, move |txn| registry::create_topic(txn, &name, config)).await
-    }
-
-    /// Removes what the topics' retention says.
-    ///
-    /// # Errors
-    ///
-    /// See [`AdminError`].
-    pub async fn trim(&self) -> Result<Trimmed, AdminError> {
-        self.administer(false, retention::trim).await
-    }
-
-    /// Registers a consumer, or brings one up to its configuration. See [`registry::register`].
-    ///
-    /// # Errors
-    ///
-    /// See [`AdminError`].
-    pub async fn register(
-        &self,
-        name: &str,
-        topics: &[String],
-        start: Position,
-    ) -> Result<(ConsumerId, ConsumerRow), AdminError> {
-        let topics = topics.iter().map(|topic| self.named(topic)).collect::<Result<Vec<_>, _>>()?;
-        let name = name.to_owned();
-        // One that is known needs no room, and a full disk is no reason to keep it from freeing some.
-        let is_new = self.shared.consumer(&name).is_none();
-        self.administer(is_new, move |txn| registry::register(txn, &name, &topics, start)).await
-    }
-
-    /// Checks, as far as it can be known before, that [`register`](Self::register) would not refuse.
-    ///
-    /// # Errors
-    ///
-    /// See [`AdminError`].
-    pub fn check_registration(&self, name: &str, topics: &[String]) -> Result<(), AdminError> {
-        let topics = topics.iter().map(|topic| self.named(topic)).collect::<Result<Vec<_>, _>>()?;
-        registry::check(&self.shared, name, &topics)
-    }
-
-    /// Pauses a consumer, or lets it go on.
-    ///
-    /// # Errors
-    ///
-    /// See [`AdminError`].
-    pub async fn set_paused(&self, consumer: &str, paused: bool) -> Result<(), AdminError> {
-        self.change(consumer, move |row, _| row.paused = paused).await.map(drop)
-    }
-
-    /// Notes that no configuration names the consumer any more.
-    ///
-    /// # Errors
-    ///
-    /// See [`AdminError`].
-    pub async fn detach(&self, consumer: &str) -> Result<(), AdminError> {
-        self.change(consumer, |row, now| row.detached = row.detached.or(Some(now))).await.map(drop)
-    }
-
-    /// Accepts a version of what runs a consumer.
-    ///
-    /// # Errors
-    ///
-    /// See [`AdminError`].
-    pub async fn accept_program(
-        &self,
-        consumer: &str,
-        program: ProgramVersion,
-        state_version: u32,
-    ) -> Result<ConsumerRow, AdminError> {
-        let accept = move |row: &mut ConsumerRow, _| {
-            if row.state_version.is_some() && row.program != program {
-                row.reloads += 1;
-            }
-            row.program = program;
-            row.state_version = Some(state_version);
-        };
-        self.change(consumer, accept).await
-    }
-
-    async fn change(
-        &self,
-        consumer: &str,
-        change: impl FnOnce(&mut ConsumerRow, Timestamp) + Send + 'static,
-    ) -> Result<ConsumerRow, AdminError> {
-        let consumer = consumer.to_owned();
-        self.administer(false, move |txn| registry::change(txn, &consumer, change)).await
-    }
-
-    /// Moves a consumer to another place, in all of its topics or in one, on all lanes or on one.
-    ///
-    /// # Errors
-    ///
-    /// See [`AdminError`].
-    pub async fn seek(
-        &self,
-        consumer: &str,
-        topic: Option<&str>,
-        partition: Option<u32>,
-        to: Position,
-    ) -> Result<(), AdminError> {
-        let topic = topic.map(|topic| self.named(topic)).transpose()?;
-        let consumer = consumer.to_owned();
-        self.administer(false, move |txn| registry::seek(txn, &consumer, topic.as_ref(), partition, to)).await
-    }
-
-    /// Removes a consumer with all that it has.
-    ///
-    /// # Errors
-    ///
-    /// See [`AdminError`].
-    pub async fn forget(&self, consumer: &str) -> Result<(), AdminError> {
-        let consumer = consumer.to_owned();
-        self.administer(false, move |txn| registry::forget(txn, &consumer)).await
-    }
-
-    /// Puts dead letters back to work: all of them or none.
-    ///
-    /// # Errors
-    ///
-    /// See [`AdminError`].
-    pub async fn redrive(&self, consumer: &str, letters: Vec<u64>) -> Result<(), AdminError> {
-        self.settle(consumer, letters, Fate::Redrive).await
-    }
-
-    /// Discards dead letters: all of them or none.
-    ///
-    /// # Errors
-    ///
-    /// See [`AdminError`].
-    pub async fn discard(&self, consumer: &str, letters: Vec<u64>) -> Result<(), AdminError> {
-        self.settle(consumer, letters, Fate::Discard).await
-    }
-
-    async fn settle(&self, consumer: &str, letters: Vec<u64>, fate: Fate) -> Result<(), AdminError> {
-        if letters.len() > LETTERS_MAX {
-            return Err(AdminError::TooMany {
-                what: format!("{} dead letters", letters.len()),
-                max: LETTERS_MAX,
-            });
-        }
-        let consumer = consumer.to_owned();
-        self.administer(false, move |txn| letters::settle(txn, &consumer, &letters, fate)).await
     }
 
     /// Dead letters of a consumer with ids above `after`, ascending, at most `limit` of them.
@@ -746,7 +577,7 @@ impl Log {
         self.shared.topics().named(name).cloned()
     }
 
-    fn named(&self, name: &str) -> Result<Arc<Topic>, AdminError> {
+    pub(super) fn named(&self, name: &str) -> Result<Arc<Topic>, AdminError> {
         self.topic(name).ok_or_else(|| AdminError::UnknownTopic(name.to_owned()))
     }
 }

@@ -1,14 +1,14 @@
 //! The topics as memory has them: names, settings, and how far each partition goes.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
 use tokio::sync::Notify;
 
 use super::record::bounded_u32;
 use crate::clock::Timestamp;
-use crate::config::TopicConfig;
+use crate::config::{SchemaPolicy, TopicConfig};
 use crate::ids::TopicId;
 
 /// A topic.
@@ -20,6 +20,8 @@ pub(super) struct Topic {
     pub partitions: Box<[Partition]>,
     /// Whether it numbers the events of each key: fixed when it is created.
     pub sequence: bool,
+    /// Whether its events are held against their schemas, see `config`.
+    requires_schemas: AtomicBool,
     config: RwLock<TopicConfig>,
 }
 
@@ -32,14 +34,21 @@ impl Topic {
         ends: Vec<Ends>,
     ) -> Self {
         let partitions = ends.into_iter().map(Partition::new).collect();
-        Self { id, name, created, partitions, sequence: config.sequence, config: RwLock::new(config) }
+        let requires_schemas = AtomicBool::new(config.schemas == SchemaPolicy::Required);
+        let (sequence, config) = (config.sequence, RwLock::new(config));
+        Self { id, name, created, partitions, sequence, requires_schemas, config }
     }
 
     pub fn config(&self) -> TopicConfig {
         self.config.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    pub fn requires_schemas(&self) -> bool {
+        self.requires_schemas.load(Ordering::Relaxed)
+    }
+
     pub fn set_config(&self, config: TopicConfig) {
+        self.requires_schemas.store(config.schemas == SchemaPolicy::Required, Ordering::Relaxed);
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = config;
     }
 

@@ -149,9 +149,11 @@ impl Ledger {
 /// Whether it is the row's fault or the bus's: the one is set aside, the other waits.
 fn refused(outbound: &Outbound, error: PublishError) -> Refused {
     match error {
-        PublishError::UnknownTopic(_) | PublishError::EventSize { .. } | PublishError::Invalid(_) => {
-            Refused::Row(Failure::new(outbound.position, error.to_string()))
-        }
+        PublishError::Schema(refusal) if !refusal.is_of_event() => Refused::Bus(refusal.into()),
+        PublishError::UnknownTopic(_)
+        | PublishError::EventSize { .. }
+        | PublishError::Invalid(_)
+        | PublishError::Schema(_) => Refused::Row(Failure::new(outbound.position, error.to_string())),
         other => Refused::Bus(other),
     }
 }

@@ -71,6 +71,11 @@ async fn carry_out(bus: &Bus, request: Request, outlet: &Outlet) -> Result<(), E
     match request {
         Request::Topics => outlet.answer(Answer::Topics(bus.topics())).await,
         Request::CreateTopic { name, config } => Ok(bus.create_topic(&name, config).await.map_err(Failed)?),
+        Request::Schemas => outlet.answer(Answer::Schemas(bus.schemas())).await,
+        Request::RegisterSchema { event_type, schema, compatibility } => {
+            let registered = bus.register_schema(&event_type, schema, compatibility).await.map_err(Failed)?;
+            outlet.answer(Answer::Schema(registered)).await
+        }
         Request::Publish { topic, events, expected } => {
             let events = events.into_iter().map(|event| owned(event.0));
             let published = match expected {

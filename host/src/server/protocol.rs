@@ -19,6 +19,7 @@ use crate::limits::EVENT_BYTES_CEILING;
 use crate::log::{AdminError, Attempt, DeadLetter, Position, PublishError, Published};
 #[cfg(any(feature = "outbox-sqlite", feature = "outbox-postgres"))]
 use crate::outbox::{FailedRow, FailedRows, OutboxStatus};
+use crate::schema::{Compatibility, Schema, SchemaVersion, SubjectStatus};
 
 /// The version of the protocol. Two sides of different versions don't talk.
 pub const PROTOCOL: u32 = 2;
@@ -98,6 +99,18 @@ pub enum Request {
         name: String,
         /// Its settings.
         config: TopicConfig,
+    },
+    /// All subjects with their schemas. Answered by [`Answer::Schemas`].
+    Schemas,
+    /// See [`Bus::register_schema`](crate::Bus::register_schema). Answered by [`Answer::Schema`].
+    RegisterSchema {
+        /// The event type with its version.
+        event_type: String,
+        /// Its schema.
+        schema: Schema,
+        /// What its subject is held to from now on; `None` leaves that as it is.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        compatibility: Option<Compatibility>,
     },
     /// Publishes events in one commit. Answered by [`Answer::Published`].
     Publish {
@@ -252,6 +265,10 @@ pub enum Request {
 pub enum Answer {
     /// All topics, by name.
     Topics(Vec<TopicStatus>),
+    /// All subjects, by name.
+    Schemas(Vec<SubjectStatus>),
+    /// A version that is registered.
+    Schema(SchemaVersion),
     /// Where the events are, in their order.
     Published(Vec<Published>),
     /// An event.
@@ -325,12 +342,15 @@ pub struct Refusal {
     /// Whether the same request will be taken once the bus has worked off what it has.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_busy: bool,
+    /// Whether an event is wrong that was to be published: the same request without it may be taken.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_of_event: bool,
 }
 
 impl Refusal {
     /// A refusal in these words.
     pub(super) fn new(message: String) -> Self {
-        Self { message, actual: None, is_busy: false }
+        Self { message, actual: None, is_busy: false, is_of_event: false }
     }
 
     /// A refusal in the words of an error and its causes.
@@ -349,7 +369,11 @@ impl Refusal {
             PublishError::VersionConflict { actual, .. } => Some(*actual),
             _ => None,
         };
-        Self { actual, ..Self::of(error) }
+        let is_of_event = match error {
+            PublishError::Schema(refusal) => refusal.is_of_event(),
+            other => matches!(other, PublishError::Invalid(_) | PublishError::EventSize { .. }),
+        };
+        Self { actual, is_of_event, ..Self::of(error) }
     }
 }
 

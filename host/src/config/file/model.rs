@@ -183,7 +183,7 @@ fn read_bus(entry: Entry<'_>) -> Result<BusConfig, ConfigFileError> {
 }
 
 fn read_topic(entry: Entry<'_>) -> Result<TopicConfig, ConfigFileError> {
-    let table = entry.table(&["partitions", "retention", "dedup", "sequence"])?;
+    let table = entry.table(&["partitions", "retention", "dedup", "sequence", "schemas"])?;
     let mut topic = TopicConfig::default();
     set(&mut topic.partitions, table.get("partitions"), Entry::number)?;
     if let Some(entry) = table.get("retention") {
@@ -193,6 +193,7 @@ fn read_topic(entry: Entry<'_>) -> Result<TopicConfig, ConfigFileError> {
         topic.dedup = read_dedup(entry)?;
     }
     set(&mut topic.sequence, table.get("sequence"), Entry::boolean)?;
+    set(&mut topic.schemas, table.get("schemas"), Entry::word)?;
     Ok(topic)
 }
 

@@ -39,6 +39,10 @@ impl From<EmitError> for Error {
             EmitError::Invalid(error) => {
                 Self::Invalid(Refusal { attribute: error.attribute().to_owned(), message: error.to_string() })
             }
+            EmitError::Schema(refusal) => {
+                let attribute = if refusal.is_of_data() { "data" } else { "type" };
+                Self::Invalid(Refusal { attribute: attribute.to_owned(), message: refusal.to_string() })
+            }
             EmitError::EventSize { max, .. } => Self::EventSize(bound(max)),
             EmitError::EffectsSize { events_max, bytes_max } => {
                 Self::EffectsSize((bound(events_max), bound(bytes_max)))

@@ -141,7 +141,7 @@ fn an_unknown_setting_is_refused_with_its_line_and_the_nearest_one() {
         ),
         (
             "[topics.\"a.b\"]\ncolour = 1",
-            "etc/tidegate.toml:2: there is no setting `topics.\"a.b\".colour`; known here are `partitions`, `retention`, `dedup`, `sequence`",
+            "etc/tidegate.toml:2: there is no setting `topics.\"a.b\".colour`; known here are `partitions`, `retention`, `dedup`, `sequence`, `schemas`",
         ),
     ] {
         assert_eq!(refusal(text), message);
