@@ -1,5 +1,6 @@
 //! A line of the report.
 
+use anyhow::Result;
 use std::fmt;
 
 use serde::{Serialize, Serializer};
@@ -74,6 +75,23 @@ impl Rounds {
     pub fn push(&mut self, ours: f64, beside: f64) {
         self.ours.push(ours);
         self.beside.push(beside);
+    }
+
+    /// Adds a round of two that are measured one after the other in the same place: each is the first one in turn.
+    pub fn push_in_turn(
+        &mut self,
+        round: usize,
+        ours: impl FnOnce() -> Result<f64>,
+        beside: impl FnOnce() -> Result<f64>,
+    ) -> Result<()> {
+        if round.is_multiple_of(2) {
+            let ours = ours()?;
+            self.push(ours, beside()?);
+        } else {
+            let beside = beside()?;
+            self.push(ours()?, beside);
+        }
+        Ok(())
     }
 
     /// The line.

@@ -47,7 +47,7 @@ pub const SCHEMA_NESTING_MAX: usize = 128;
 pub const SCHEMA_BREAKS_FOUND_MAX: usize = 100;
 /// What breaks compatibility, in one error.
 pub const SCHEMA_BREAKS_MAX: usize = 20;
-/// What an error says of a place where data breaks its schema, in characters.
+/// What an error about schemas says of a text from outside, in characters.
 pub const VIOLATION_CHARS_MAX: usize = 500;
 /// Largest event that a bus accepts unless told otherwise: 1 MiB. What is larger belongs elsewhere, named by `dataref`.
 pub const EVENT_BYTES_MAX: usize = 1 << 20;

@@ -230,14 +230,7 @@ fn allocated(file: &Path) -> Result<u64> {
 pub fn stalled(scale: &Scale) -> Result<Vec<Row>> {
     let mut rounds = Rounds::default();
     for round in 0..scale.rounds {
-        // Each is the first one in turn.
-        if round % 2 == 0 {
-            let ours = neighbour(scale, true)?;
-            rounds.push(ours, neighbour(scale, false)?);
-        } else {
-            let beside = neighbour(scale, false)?;
-            rounds.push(neighbour(scale, true)?, beside);
-        }
+        rounds.push_in_turn(round, || neighbour(scale, true), || neighbour(scale, false))?;
     }
     let beside = "the same without a stalled lane";
     Ok(vec![rounds.row("grow-stalled", "events/s", beside, Goal::AtLeast(0.9))])

@@ -55,14 +55,8 @@ pub fn sequence_cost(scale: &Scale) -> Result<Vec<Row>> {
                 let one = |number: usize| event(&format!("{topic}-{number}"), number * 7919 % keys);
                 publish_groups(&measured, topic, one, scale.group_events)
             };
-            // The second one finds a larger file: each is the first one in turn.
-            if round % 2 == 0 {
-                let ours = publish("numbered")?;
-                rounds.push(ours, publish("plain")?);
-            } else {
-                let beside = publish("plain")?;
-                rounds.push(publish("numbered")?, beside);
-            }
+            // The second one finds a larger file.
+            rounds.push_in_turn(round, || publish("numbered"), || publish("plain"))?;
         }
         rows.push(rounds.row(id, "events/s", "a topic that doesn't number its keys", Goal::AtLeast(0.8)));
     }
@@ -85,14 +79,8 @@ pub fn schema_cost(scale: &Scale) -> Result<Vec<Row>> {
             };
             publish_groups(&measured, topic, order, scale.group_events)
         };
-        // The second one finds a larger file: each is the first one in turn.
-        if round % 2 == 0 {
-            let ours = publish("strict")?;
-            rounds.push(ours, publish("plain")?);
-        } else {
-            let beside = publish("plain")?;
-            rounds.push(publish("strict")?, beside);
-        }
+        // The second one finds a larger file.
+        rounds.push_in_turn(round, || publish("strict"), || publish("plain"))?;
     }
     let beside = "a topic that doesn't require schemas";
     Ok(vec![rounds.row("schema-cost", "events/s", beside, Goal::AtLeast(0.5))])

@@ -101,15 +101,8 @@ impl Standing {
         let is = subject.map(|subject| subject.compatibility);
         let mode = compatibility.or(is).unwrap_or_default();
         let at = wanted.version() as usize;
-        let mut plan = Plan {
-            number: self.known.as_ref().map(|(number, _)| *number),
-            after: self.last,
-            name: wanted.subject().to_owned(),
-            versions: versions.to_vec(),
-            is,
-            mode,
-            schema: None,
-        };
+        let (known, name) = (self.known.clone(), wanted.subject().to_owned());
+        let mut plan = Plan { known, after: self.last, name, mode, schema: None };
         if let Some(there) = at.checked_sub(1).and_then(|index| versions.get(index)) {
             return if there.schema.says_the_same_as(&schema) {
                 Ok(plan)
@@ -141,13 +134,11 @@ impl Standing {
 
 /// What a subject gets. It was decided beside the committer, on what the subject had then.
 pub(super) struct Plan {
-    /// The subject's number, where there is one.
-    number: Option<u32>,
+    /// What the subject was, with its number, where there was one.
+    known: Option<(u32, Arc<Subject>)>,
     /// Subjects with a higher number are newer than this plan.
     after: u32,
     name: String,
-    versions: Vec<Arc<Version>>,
-    is: Option<Compatibility>,
     mode: Compatibility,
     /// The new version, where it is one.
     schema: Option<Schema>,
@@ -156,7 +147,7 @@ pub(super) struct Plan {
 impl Plan {
     /// Whether there is anything to do.
     pub fn is_empty(&self) -> bool {
-        self.schema.is_none() && self.is == Some(self.mode)
+        self.schema.is_none() && self.known.as_ref().is_some_and(|(_, is)| is.compatibility == self.mode)
     }
 
     /// Bytes that it writes.
@@ -174,11 +165,10 @@ pub(super) fn register(txn: &mut Txn<'_>, plan: Plan) -> AdminResult<bool> {
             return Ok(other);
         }
     }
-    let number = match plan.number {
-        Some(number) => number,
-        None => txn.tables.take_id(meta::NEXT_SUBJECT)?,
+    let (number, mut versions) = match plan.known {
+        Some((number, subject)) => (number, subject.versions.clone()),
+        None => (txn.tables.take_id(meta::NEXT_SUBJECT)?, Vec::new()),
     };
-    let mut versions = plan.versions;
     if let Some(schema) = plan.schema {
         let key = (number, bounded(versions.len() + 1));
         let row = VersionRow { schema, registered: txn.now };
@@ -197,11 +187,11 @@ pub(super) fn register(txn: &mut Txn<'_>, plan: Plan) -> AdminResult<bool> {
 /// Whether the subject has what the plan takes it to have: what came since, and earlier in this very commit, counts.
 fn is_as_planned(txn: &Txn<'_>, plan: &Plan) -> AdminResult<bool> {
     let what = || format!("the row of the schemas of `{}`", plan.name);
-    if let Some(number) = plan.number {
-        let key = (number, 0);
+    if let Some((number, subject)) = &plan.known {
+        let key = (*number, 0);
         let row = txn.tables.schemas.get(key)?;
         let row = row.map(|row| schema::decode::<SubjectRow>(key, row.value(), what)).transpose();
-        let planned = plan.is.map(|mode| (mode, plan.versions.len()));
+        let planned = Some((subject.compatibility, subject.versions.len()));
         return Ok(row
             .map(|row| row.map(|row| (row.compatibility, row.versions as usize)) == planned)
             .map_err(AdminError::from));

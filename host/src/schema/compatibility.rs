@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::{Schema, SchemaError, SchemaFormat, json};
-use crate::limits::SCHEMA_BREAKS_MAX;
+use crate::limits::{SCHEMA_BREAKS_MAX, VIOLATION_CHARS_MAX};
 
 pub use json::{Break, Rule};
 
@@ -149,7 +149,9 @@ impl FromStr for Compatibility {
 
     fn from_str(text: &str) -> Result<Self, UnknownCompatibility> {
         let found = Self::NAMES.iter().find(|(_, name)| *name == text);
-        found.map(|(mode, _)| *mode).ok_or_else(|| UnknownCompatibility(super::shown(text)))
+        found
+            .map(|(mode, _)| *mode)
+            .ok_or_else(|| UnknownCompatibility(super::cut(text, VIOLATION_CHARS_MAX)))
     }
 }
 

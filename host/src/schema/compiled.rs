@@ -5,7 +5,7 @@ use jsonschema::{PatternOptions, ValidationError, Validator};
 use serde_json::Value;
 
 use super::json::weight;
-use super::{Schema, SchemaError, SchemaFormat};
+use super::{Schema, SchemaError, SchemaFormat, cut};
 use crate::limits::{SCHEMA_PATTERN_BYTES_MAX, VIOLATION_CHARS_MAX};
 
 /// A schema that data can be held against.
@@ -32,10 +32,7 @@ impl Compiled {
                     .size_limit(SCHEMA_PATTERN_BYTES_MAX)
                     .dfa_size_limit(SCHEMA_PATTERN_BYTES_MAX);
                 let value = schema.value()?;
-                let heavy = |reason: &'static str| SchemaError::Invalid {
-                    path: String::new(),
-                    reason: reason.into(),
-                };
+                let heavy = |reason| SchemaError::Invalid { path: String::new(), reason };
                 weight::check(&value).map_err(heavy)?;
                 let validator = jsonschema::options()
                     .with_pattern_options(patterns)
@@ -57,7 +54,7 @@ impl Compiled {
                 reason: "it breaks the schema, whose alternatives are too many to find the place".to_owned(),
             }),
             Self::Json { validator, .. } => validator.validate(data).map_err(|error| Violation {
-                path: cut(&error.instance_path().to_string()),
+                path: cut(&error.instance_path().to_string(), VIOLATION_CHARS_MAX),
                 reason: reason(&error),
             }),
         }
@@ -70,21 +67,14 @@ fn reason(error: &ValidationError<'_>) -> String {
         ValidationErrorKind::PropertyNames { .. } => {
             "a property has a name that the schema doesn't allow".to_owned()
         }
-        _ => cut(&error.masked_with("what is there").to_string()),
+        _ => cut(&error.masked_with("what is there").to_string(), VIOLATION_CHARS_MAX),
     }
 }
 
 fn invalid(error: &ValidationError<'_>) -> SchemaError {
     SchemaError::Invalid {
-        path: cut(&error.instance_path().to_string()),
-        reason: cut(&error.to_string()).into(),
-    }
-}
-
-fn cut(text: &str) -> String {
-    match text.char_indices().nth(VIOLATION_CHARS_MAX) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
+        path: cut(&error.instance_path().to_string(), VIOLATION_CHARS_MAX),
+        reason: cut(&error.to_string(), VIOLATION_CHARS_MAX),
     }
 }
 

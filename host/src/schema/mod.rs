@@ -10,7 +10,6 @@ mod compiled;
 mod json;
 mod subject;
 
-use std::borrow::Cow;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -23,7 +22,7 @@ pub(crate) use compiled::Compiled;
 pub use subject::{SchemaRefusal, SchemaVersion, SubjectStatus};
 pub(crate) use subject::{Subject, Version, check};
 
-use crate::limits::{SCHEMA_BYTES_MAX, SUBJECT_BYTES_MAX};
+use crate::limits::{SCHEMA_BYTES_MAX, SUBJECT_BYTES_MAX, VIOLATION_CHARS_MAX};
 
 /// An event type with its version: `OrderPlaced.v2`.
 ///
@@ -64,7 +63,8 @@ impl std::str::FromStr for VersionedType {
     type Err = SchemaError;
 
     fn from_str(text: &str) -> Result<Self, SchemaError> {
-        let (subject, version) = split(text).ok_or_else(|| SchemaError::Unversioned(shown(text)))?;
+        let (subject, version) =
+            split(text).ok_or_else(|| SchemaError::Unversioned(cut(text, VIOLATION_CHARS_MAX)))?;
         if subject.len() > SUBJECT_BYTES_MAX {
             return Err(SchemaError::SubjectSize { bytes: subject.len(), max: SUBJECT_BYTES_MAX });
         }
@@ -80,9 +80,8 @@ pub(crate) fn split(event_type: &str) -> Option<(&str, u32)> {
 }
 
 /// As much of a text from outside as an error says.
-fn shown(text: &str) -> String {
-    const CHARS: usize = 100;
-    match text.char_indices().nth(CHARS) {
+fn cut(text: &str, chars_max: usize) -> String {
+    match text.char_indices().nth(chars_max) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),
     }
@@ -228,6 +227,6 @@ pub enum SchemaError {
         /// Where in the schema, as a JSON Pointer; empty for all of it.
         path: String,
         /// What is wrong there.
-        reason: Cow<'static, str>,
+        reason: String,
     },
 }

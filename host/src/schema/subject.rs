@@ -91,6 +91,10 @@ impl Version {
         }
     }
 
+    fn status(&self, version: u32) -> SchemaVersion {
+        SchemaVersion { version, schema: self.schema.clone(), registered: self.registered }
+    }
+
     /// Holds an event's data against it.
     #[cfg(feature = "schemas")]
     fn check(&self, event: &Event) -> Result<(), SchemaRefusal> {
@@ -145,13 +149,7 @@ impl Subject {
     }
 }
 
-impl Version {
-    fn status(&self, version: u32) -> SchemaVersion {
-        SchemaVersion { version, schema: self.schema.clone(), registered: self.registered }
-    }
-}
-
-/// Holds an event of a topic that requires schemas against that of its type. Returns where it stands.
+/// Holds an event of a topic that requires schemas against that of its type.
 pub(crate) fn check<S: AsRef<Subject>>(
     topic: &str,
     event: &Event,

@@ -30,9 +30,9 @@ const SINGLE_BELOW: [&str; 7] = [
 const NAMED_BELOW: [&str; 2] = ["properties", "patternProperties"];
 
 /// Says why a schema would take too long, if it would.
-pub(in crate::schema) fn check(schema: &Value) -> Result<(), &'static str> {
-    let document =
-        Document::new(schema).ok_or("drafts before 4 and several of them in one schema are not known")?;
+pub(in crate::schema) fn check(schema: &Value) -> Result<(), String> {
+    let document = Document::new(schema)
+        .ok_or_else(|| "drafts before 4 and several of them in one schema are not known".to_owned())?;
     let mut weigher = Weigher { document, weighed: HashMap::new(), under_way: HashSet::new(), patterns: 0 };
     weigher.walk(schema)
 }
@@ -108,13 +108,13 @@ struct Weigher<'a> {
 }
 
 impl<'a> Weigher<'a> {
-    fn walk(&mut self, value: &'a Value) -> Result<(), &'static str> {
+    fn walk(&mut self, value: &'a Value) -> Result<(), String> {
         match value {
             Value::Object(members) => {
                 let by_name = members.get("patternProperties").and_then(Value::as_object).map_or(0, Map::len);
                 self.patterns += by_name + usize::from(members.get("pattern").is_some_and(Value::is_string));
                 if self.patterns > SCHEMA_PATTERNS_MAX {
-                    return Err("it has more patterns than a schema may have: 100");
+                    return Err(format!("it has more than {SCHEMA_PATTERNS_MAX} patterns"));
                 }
                 self.weigh(value, 0)?;
                 members.values().try_for_each(|member| self.walk(member))
@@ -124,26 +124,29 @@ impl<'a> Weigher<'a> {
         }
     }
 
-    fn weigh(&mut self, schema: &'a Value, depth: usize) -> Result<(u64, usize), &'static str> {
+    fn weigh(&mut self, schema: &'a Value, depth: usize) -> Result<(u64, usize), String> {
         let Some(object) = schema.as_object() else { return Ok((1, 1)) };
         let at = std::ptr::from_ref(schema);
-        let deep =
-            "more than 128 schemas lie within one another at one place, by references and alternatives";
+        let deep = || {
+            format!(
+                "more than {SCHEMA_DEPTH_MAX} schemas lie within one another at one place, by references and alternatives"
+            )
+        };
         if let Some(&(weight, height)) = self.weighed.get(&at) {
-            return if depth + height > SCHEMA_DEPTH_MAX { Err(deep) } else { Ok((weight, height)) };
+            return if depth + height > SCHEMA_DEPTH_MAX { Err(deep()) } else { Ok((weight, height)) };
         }
         if depth >= SCHEMA_DEPTH_MAX {
-            return Err(deep);
+            return Err(deep());
         }
         if !self.under_way.insert(at) {
-            return Err("a schema leads back to itself at the same place in the data");
+            return Err("a schema leads back to itself at the same place in the data".to_owned());
         }
         let mut targets: Vec<&Value> = parts(object, &LISTS, &SINGLE, &NAMED).collect();
         for reference in references(object) {
             let target = self.document.resolve(reference);
-            targets.push(target.ok_or(
-                "a reference leads elsewhere than into the schema itself, by `#` or `#/$defs/NAME`",
-            )?);
+            targets.push(target.ok_or_else(|| {
+                "a reference leads elsewhere than into the schema itself, by `#` or `#/$defs/NAME`".to_owned()
+            })?);
         }
         let (mut weight, mut height) = (1_u64, 1);
         for target in targets {
@@ -152,7 +155,9 @@ impl<'a> Weigher<'a> {
             height = height.max(higher + 1);
         }
         if weight > SCHEMA_WEIGHT_MAX {
-            return Err("more than 10000 schemas apply at one place, by references and alternatives");
+            return Err(format!(
+                "more than {SCHEMA_WEIGHT_MAX} schemas apply at one place, by references and alternatives"
+            ));
         }
         self.under_way.remove(&at);
         self.weighed.insert(at, (weight, height));
