@@ -14,6 +14,8 @@ pub struct Scale {
     pub group_events: usize,
     /// Events of a log that has grown.
     pub grown_events: usize,
+    /// Timers that are set at one time.
+    pub timers: usize,
     /// Consumers that have nothing to do.
     pub idle_consumers: usize,
     /// How long they have had nothing to do before they are measured: lanes give up what they kept after ten seconds.
@@ -31,6 +33,7 @@ impl Scale {
             samples: 1000,
             group_events: 200_000,
             grown_events: 10_000_000,
+            timers: 1_000_000,
             idle_consumers: 1000,
             idle_before: Duration::from_secs(12),
             many_partitions: 1000,
@@ -45,6 +48,7 @@ impl Scale {
             samples: 30,
             group_events: 1000,
             grown_events: 20_000,
+            timers: 1000,
             idle_consumers: 20,
             idle_before: Duration::from_millis(100),
             many_partitions: 50,

@@ -18,6 +18,9 @@ use crate::limits::{
     STATE_SCAN_MAX, STATE_VALUE_BYTES_MAX,
 };
 use crate::schema::SchemaRefusal;
+use crate::timer::{NewTimer, TimerCounts, TimerName};
+
+mod timers;
 
 /// A key and its value.
 pub type StateEntry = (Vec<u8>, Vec<u8>);
@@ -232,6 +235,10 @@ pub struct Context {
     owner: ContextOwner,
     version: Arc<str>,
     state: Box<dyn StateRead>,
+    /// The lane's timers when the batch began.
+    timers: TimerCounts,
+    /// Before this none is due that the batch has set.
+    timers_due: Option<Timestamp>,
     kept: Effects,
     open: Effects,
     delivery: Option<Current>,
@@ -254,23 +261,49 @@ impl Current {
     fn origin(&self, owner: &ContextOwner) -> String {
         format!("{}/{}/{}/{}", owner.consumer, self.topic, self.partition, self.offset)
     }
+
+    /// Says in an event what caused it, as far as it doesn't say so itself. Its place among all that the delivery causes is
+    /// that of its origin, and a number.
+    fn add_causes(&self, event: &mut EventParts, origin: &str, index: usize) {
+        let cause = &self.cause;
+        event.add_extension("causationid", || Attribute::Text(cause.id().to_owned()));
+        event.add_extension("correlationid", || match cause.extension("correlationid") {
+            Some(correlation) => correlation.clone(),
+            None => Attribute::Text(cause.id().to_owned()),
+        });
+        if let Some(parent) = cause.extension("traceparent").and_then(Attribute::as_text)
+            && let Some(span) = child_span(parent, origin, index)
+        {
+            event.add_extension("traceparent", || Attribute::Text(span));
+        }
+    }
 }
 
-/// State writes and events, ready for a commit.
+/// State writes, events and timers, ready for a commit.
 #[derive(Debug, Default)]
 pub(crate) struct Effects {
     /// The last write to each key; `None` deletes.
     pub state: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
     /// Events in the order in which they were published.
     pub events: Vec<(TopicId, Event)>,
+    /// The last change of each timer; `None` cancels.
+    pub timers: BTreeMap<TimerName, Option<NewTimer>>,
+    /// How many were set, those that were set again and cancelled among them: so many numbers are used up.
+    pub timers_set: u64,
     /// What all of it weighs, in bytes: an upper bound that counts overwritten values too.
     pub bytes: usize,
 }
 
 impl Context {
     /// A context for one lane, on a moment of its durable state.
-    pub(crate) fn new(owner: ContextOwner, version: Arc<str>, state: Box<dyn StateRead>) -> Self {
-        Self { owner, version, state, kept: Effects::default(), open: Effects::default(), delivery: None }
+    pub(crate) fn new(
+        owner: ContextOwner,
+        version: Arc<str>,
+        state: Box<dyn StateRead>,
+        timers: TimerCounts,
+    ) -> Self {
+        let (kept, open) = (Effects::default(), Effects::default());
+        Self { owner, version, state, timers, timers_due: None, kept, open, delivery: None }
     }
 
     /// Starts a delivery.
@@ -294,6 +327,12 @@ impl Context {
             self.kept.state.extend(std::mem::take(&mut self.open.state));
         }
         self.kept.events.append(&mut self.open.events);
+        if !self.open.timers.is_empty() {
+            let due = self.open.timers.values().flatten().map(|timer| timer.place.due);
+            self.timers_due = due.chain(self.timers_due).min();
+            self.kept.timers.append(&mut self.open.timers);
+            self.kept.timers_set += std::mem::take(&mut self.open.timers_set);
+        }
         self.kept.bytes += std::mem::take(&mut self.open.bytes);
         self.delivery = None;
     }
@@ -463,18 +502,7 @@ impl Context {
             if event.time.is_none() {
                 event.time = Some(delivery.now.to_string());
             }
-            let cause = &delivery.cause;
-            event.add_extension("causationid", || Attribute::Text(cause.id().to_owned()));
-            event.add_extension("correlationid", || match cause.extension("correlationid") {
-                Some(correlation) => correlation.clone(),
-                None => Attribute::Text(cause.id().to_owned()),
-            });
-            if let Some(parent) = cause.extension("traceparent").and_then(Attribute::as_text) {
-                let span = child_span(parent, &origin, index);
-                if let Some(span) = span {
-                    event.add_extension("traceparent", || Attribute::Text(span));
-                }
-            }
+            delivery.add_causes(&mut event, &origin, index);
         }
         Event::try_from(event)
     }

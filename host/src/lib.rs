@@ -58,6 +58,7 @@ pub mod server;
 mod stepper;
 #[doc(hidden)]
 pub mod testing;
+mod timer;
 
 pub use bus::{
     Blocking, Bus, BusError, ConsumerError, ConsumerKind, ConsumerStatus, Drained, KeyReader, Options,
@@ -80,6 +81,7 @@ pub use relay::HttpRelay;
 #[cfg(feature = "relay-nats")]
 pub use relay::NatsRelay;
 pub use relay::RelayError;
+pub use timer::{TIMER_NAME, TIMER_TOPIC, TIMER_TYPE, TimerError, TimerStatus};
 
 pub use plugin::{LoadError, RuntimeError};
 

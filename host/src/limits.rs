@@ -16,6 +16,8 @@
 
 use std::time::Duration;
 
+use crate::clock::Timestamp;
+
 /// A schema's text: it is compiled by each process that holds events against it, and shown by tools.
 pub const SCHEMA_BYTES_MAX: usize = 256 << 10;
 /// All schemas of a bus: they are in memory, and written as JSON text in one frame of the control socket.
@@ -450,6 +452,18 @@ pub const NATS_SUBJECT_BYTES_MAX: usize = 1 << 10;
 pub const NATS_CLIENT_MESSAGES_MAX: usize = 256;
 /// Messages from a NATS server that may wait in the client: only acknowledgements come.
 pub const NATS_SUBSCRIPTION_MESSAGES_MAX: usize = 1024;
+
+/// Longest name of a timer: it is part of the id of the event that comes of it, which holds the names of consumer and topic too.
+pub const TIMER_NAME_BYTES_MAX: usize = 256;
+/// Largest data of a timer. It is copied into a row that stays until the timer is due, perhaps with a million others; what is
+/// larger belongs into the state.
+pub const TIMER_DATA_BYTES_MAX: usize = 64 << 10;
+/// Timers that a lane may have set at one time: with a hundred bytes of data each they take some 500 MB.
+pub const TIMERS_MAX: u64 = 1_000_000;
+/// The last moment that a timer may be set for: the end of the year 9999, the last that RFC 3339 can write.
+pub const TIMER_DUE_MAX: Timestamp = Timestamp(253_402_300_799_999_999);
+/// Timers that a list for people has at once.
+pub const TIMERS_LISTED_MAX: usize = 1000;
 
 /// Largest configuration file.
 pub const CONFIG_BYTES_MAX: u64 = 4 << 20;

@@ -1,4 +1,4 @@
-use crate::{Data, Delivery, Failure, Host};
+use crate::{Attribute, Data, Delivery, Failure, Host};
 
 /// A consumer of events. [`export!`](crate::export!) makes it a plugin.
 ///
@@ -57,6 +57,89 @@ pub trait Consumer: Default + 'static {
     ///
     /// A [`Failure`], which says whether another attempt makes sense.
     fn handle(&mut self, delivery: &Delivery<Self::Data>, host: &mut dyn Host) -> Result<(), Failure>;
+
+    /// Handles a timer that has come: `name` is what it was set under, and the event's key that of the delivery that has set
+    /// it. All that holds for [`handle`](Self::handle) holds here; `EVENT_TYPES` says nothing of timers. Unless it is written,
+    /// a timer is a permanent failure with code `unexpected-timer`: a plugin that sets none gets one only where the version
+    /// before it did.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tidegate_plugin::testing::{FakeHost, delivery};
+    /// use tidegate_plugin::{Consumer, Delivery, Failure, Host, Outgoing, Raw};
+    ///
+    /// /// Reminds of orders that aren't paid for a day.
+    /// #[derive(Default)]
+    /// struct Reminder;
+    ///
+    /// impl Consumer for Reminder {
+    ///     const NAME: &'static str = "reminder";
+    ///     const PUBLISHES: &'static [&'static str] = &["reminders"];
+    ///     const USES_STATE: bool = true;
+    ///     type Data = Raw;
+    ///
+    ///     fn handle(&mut self, delivery: &Delivery, host: &mut dyn Host) -> Result<(), Failure> {
+    ///         match delivery.event.event_type.as_str() {
+    ///             "OrderPlaced.v1" => {
+    ///                 let tomorrow = host.now().after(Duration::from_secs(24 * 60 * 60));
+    ///                 Ok(host.set_timer("unpaid", tomorrow, Raw::Empty)?)
+    ///             }
+    ///             _ => Ok(host.cancel_timer("unpaid")?),
+    ///         }
+    ///     }
+    ///
+    ///     fn timer(&mut self, _name: &str, delivery: &Delivery, host: &mut dyn Host) -> Result<(), Failure> {
+    ///         Ok(host.publish("reminders", Outgoing::new("Unpaid.v1").key(delivery.event.key()))?)
+    ///     }
+    /// }
+    ///
+    /// let mut host = FakeHost::new::<Reminder>();
+    /// for order in ["17", "18"] {
+    ///     host.deliver(&mut Reminder, delivery(Outgoing::new("OrderPlaced.v1").key(order)))?;
+    /// }
+    /// host.deliver(&mut Reminder, delivery(Outgoing::new("OrderPaid.v1").key("17")))?;
+    /// host.advance(&mut Reminder, Duration::from_secs(24 * 60 * 60))?;
+    /// assert_eq!(host.published.len(), 1, "order 18 isn't paid");
+    /// # Ok::<(), tidegate_plugin::Failure>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// A [`Failure`], which says whether another attempt makes sense.
+    fn timer(&mut self, name: &str, delivery: &Delivery, host: &mut dyn Host) -> Result<(), Failure> {
+        let _ = (delivery, host);
+        Err(Failure::permanent(
+            "unexpected-timer",
+            format_args!("this version sets no timers, and `{name}` has come"),
+        ))
+    }
+}
+
+/// The type of the event that a timer comes as.
+pub(crate) const TIMER_TYPE: &str = "tidegate.timer";
+/// What its topic is called.
+pub(crate) const TIMER_TOPIC: &str = "$timers";
+/// The attribute that has its name.
+pub(crate) const TIMER_NAME: &str = "timername";
+
+/// Whether a delivery is that of a timer. An event of a topic is none, whatever its type.
+pub(crate) fn is_timer<T>(delivery: &Delivery<T>) -> bool {
+    delivery.event.event_type == TIMER_TYPE && delivery.topic == TIMER_TOPIC
+}
+
+/// Handles a timer that has come, in a component and in a test alike.
+pub(crate) fn handle_timer<C: Consumer>(
+    consumer: &mut C,
+    delivery: &Delivery,
+    host: &mut dyn Host,
+) -> Result<(), Failure> {
+    let name = delivery.event.extension(TIMER_NAME).and_then(Attribute::as_str).unwrap_or_default();
+    let outcome = consumer.timer(name, delivery, host);
+    if outcome.is_err() {
+        // It may have remembered what never came to be.
+        *consumer = C::default();
+    }
+    outcome
 }
 
 type HandleFn<C> = fn(&mut C, &Delivery<<C as Consumer>::Data>, &mut dyn Host) -> Result<(), Failure>;

@@ -1,4 +1,4 @@
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{Failure, json_path::path_at};
 
@@ -31,6 +31,17 @@ pub enum Raw {
     Text(String),
     /// Bytes.
     Binary(Vec<u8>),
+}
+
+impl Raw {
+    /// Data that is written as JSON.
+    ///
+    /// # Errors
+    ///
+    /// What `serde_json` can't write, for example a map whose keys aren't text.
+    pub fn json<T: Serialize + ?Sized>(value: &T) -> Result<Self, serde_json::Error> {
+        Ok(Self::Json(serde_json::to_string(value)?))
+    }
 }
 
 /// What a [`Consumer`](crate::Consumer) can take an event's data as: every type that `serde` deserializes, read from

@@ -189,6 +189,100 @@ impl From<PublishError> for Failure {
     }
 }
 
+/// Why the host refused to set or cancel a timer.
+///
+/// ```
+/// use tidegate_plugin::{Failure, Host, Raw, TimerError};
+///
+/// /// Reminds where the host lets it, and goes on without where it doesn't.
+/// fn remind(host: &mut dyn Host) -> Result<(), Failure> {
+///     let due = host.now().after(std::time::Duration::from_secs(3600));
+///     match host.set_timer("unpaid", due, Raw::Empty) {
+///         Err(TimerError::TooMany { .. }) => Ok(()),
+///         other => Ok(other?),
+///     }
+/// }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TimerError {
+    /// The consumer has no grant for state, which timers are part of.
+    NotGranted,
+    /// The name is empty or longer than `max` bytes.
+    NameSize {
+        /// The host's bound in bytes.
+        max: u32,
+    },
+    /// The data is larger than `max` bytes.
+    DataSize {
+        /// The host's bound in bytes.
+        max: u32,
+    },
+    /// The moment is before the year 1970 or after the year 9999.
+    Due,
+    /// The partition has `max` timers.
+    TooMany {
+        /// The host's bound in timers.
+        max: u64,
+    },
+    /// The delivery sets and cancels more than the host allows.
+    EffectsSize {
+        /// The bound in timers.
+        max_timers: u32,
+        /// The bound in bytes.
+        max_bytes: u32,
+    },
+    /// The name or the data can't be part of an event.
+    Invalid {
+        /// What is wrong.
+        message: String,
+    },
+}
+
+impl TimerError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::NotGranted => "timers-not-granted",
+            Self::NameSize { .. } => "timer-name-size",
+            Self::DataSize { .. } => "timer-data-size",
+            Self::Due => "timer-due",
+            Self::TooMany { .. } => "too-many-timers",
+            Self::EffectsSize { .. } => "effects-size",
+            Self::Invalid { .. } => "invalid-timer",
+        }
+    }
+}
+
+impl fmt::Display for TimerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotGranted => f.write_str(
+                "timers are part of the consumer's state, which it is not granted: grant it in the consumer's configuration",
+            ),
+            Self::NameSize { max } => write!(f, "a timer's name has 1 to {max} bytes"),
+            Self::DataSize { max } => write!(f, "a timer's data has at most {max} bytes: keep it in the state"),
+            Self::Due => f.write_str("a timer is due between the years 1970 and 9999"),
+            Self::TooMany { max } => write!(f, "{max} timers are set on this partition, which is as many as there may be"),
+            Self::EffectsSize { max_timers, max_bytes } => {
+                write!(f, "a delivery sets and cancels at most {max_timers} timers, and writes {max_bytes} bytes")
+            }
+            Self::Invalid { message } => f.write_str(message),
+        }
+    }
+}
+
+impl std::error::Error for TimerError {}
+
+/// Permanent, as the next attempt would do the same; but timers of the partition come due.
+impl From<TimerError> for Failure {
+    fn from(error: TimerError) -> Self {
+        match error {
+            TimerError::TooMany { .. } => Self::transient(error.code(), error),
+            _ => Self::permanent(error.code(), error),
+        }
+    }
+}
+
 /// The consumer's settings aren't the type that was asked for.
 ///
 /// ```

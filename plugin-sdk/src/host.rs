@@ -1,13 +1,13 @@
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{Level, Outgoing, PublishError, SettingsError, StateError, Timestamp};
+use crate::{Level, Outgoing, PublishError, Raw, SettingsError, StateError, TimerError, Timestamp};
 
 /// A key and its value.
 pub type Entry = (Vec<u8>, Vec<u8>);
 
 /// What a delivery may ask of the bus: all that a plugin can reach.
 ///
-/// State and published events are the delivery's effects: they are kept if, and only if, the delivery succeeds, in one
+/// State, published events and timers are the delivery's effects: they are kept if, and only if, the delivery succeeds, in one
 /// transaction with its progress. A delivery reads its own writes.
 ///
 /// In a component the tidegate host is behind it, in a native test [`FakeHost`](crate::testing::FakeHost).
@@ -42,6 +42,15 @@ pub trait Host {
     /// Publishes an event to a granted topic when the delivery commits. The host adds `causationid`, `correlationid`
     /// and `traceparent` where they are missing.
     fn publish(&mut self, topic: &str, event: Outgoing) -> Result<(), PublishError>;
+
+    /// Sets a timer of the delivery's key, in place of the one of this name if there is one. When it is due it comes to
+    /// [`Consumer::timer`](crate::Consumer::timer), after what the log had accepted before and before what came later. A moment
+    /// that has passed is due at once. Timers are part of the state: they need its grant.
+    fn set_timer(&mut self, name: &str, due: Timestamp, data: Raw) -> Result<(), TimerError>;
+
+    /// Cancels the timer of this name and the delivery's key. Cancelling one that is not set, or that has come already, is no
+    /// error.
+    fn cancel_timer(&mut self, name: &str) -> Result<(), TimerError>;
 
     /// The delivery's time: when the log accepted the event at the first attempt, the recorded due time afterwards.
     fn now(&self) -> Timestamp;

@@ -30,7 +30,7 @@ pub mod wasm;
 pub use attribute::Attribute;
 pub use consumer::Consumer;
 pub use data::{Data, Raw};
-pub use error::{PublishError, SettingsError, StateError};
+pub use error::{PublishError, SettingsError, StateError, TimerError};
 pub use event::{Delivery, Event};
 pub use failure::{Failure, Reason};
 pub use host::{Entry, Host};

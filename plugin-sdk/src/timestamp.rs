@@ -1,4 +1,4 @@
-use std::fmt;
+use std::{fmt, time::Duration};
 
 const MICROS_PER_SECOND: i64 = 1_000_000;
 const SECONDS_PER_DAY: i64 = 86_400;
@@ -21,6 +21,12 @@ impl Timestamp {
     /// Microseconds since the start of 1970.
     pub const fn as_micros(self) -> i64 {
         self.0
+    }
+
+    /// The moment so much later; the last one there is, where that is later still.
+    #[must_use]
+    pub fn after(self, wait: Duration) -> Self {
+        Self(self.0.saturating_add(i64::try_from(wait.as_micros()).unwrap_or(i64::MAX)))
     }
 }
 

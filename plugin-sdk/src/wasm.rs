@@ -8,9 +8,9 @@ pub use crate::bindings::exports::tidegate::plugin::{
 };
 use crate::{
     Attribute, Consumer, Data, Delivery, Entry, Failure, Host, Level, Outgoing, PublishError, Raw,
-    StateError, Timestamp,
-    bindings::tidegate::plugin::{config, context, deliveries, logging, publisher, state, types},
-    consumer::{handle, wants},
+    StateError, TimerError, Timestamp,
+    bindings::tidegate::plugin::{config, context, deliveries, logging, publisher, state, timers, types},
+    consumer::{handle, handle_timer, is_timer, wants},
     record::{self, Malformed},
 };
 
@@ -50,6 +50,13 @@ struct Worker<C> {
 impl<C: Consumer> Worker<C> {
     fn work(&mut self, record: Vec<u8>) -> Result<Result<(), Failure>, Malformed> {
         let place = record::envelope(&record, &mut self.last)?;
+        if is_timer(&self.last) {
+            let data = record::data(record, place)?;
+            let delivery = mem::take(&mut self.last).with_data(data);
+            let outcome = handle_timer(&mut self.consumer, &delivery, &mut Bus);
+            self.last = delivery.with_data(());
+            return Ok(outcome);
+        }
         let event = &self.last.event;
         if !wants::<C>(&event.event_type) {
             return Ok(Ok(()));
@@ -94,6 +101,14 @@ impl Host for Bus {
 
     fn publish(&mut self, topic: &str, event: Outgoing) -> Result<(), PublishError> {
         publisher::publish(topic, &event.into()).map_err(PublishError::from)
+    }
+
+    fn set_timer(&mut self, name: &str, due: Timestamp, data: Raw) -> Result<(), TimerError> {
+        timers::set(name, due.as_micros(), contract_data(data).as_ref()).map_err(TimerError::from)
+    }
+
+    fn cancel_timer(&mut self, name: &str) -> Result<(), TimerError> {
+        timers::cancel(name).map_err(TimerError::from)
     }
 
     fn now(&self) -> Timestamp {
@@ -172,12 +187,32 @@ impl From<Outgoing> for publisher::Outgoing {
             datacontenttype: event.datacontenttype,
             dataschema: event.dataschema,
             extensions: event.extensions.into_iter().map(|(name, value)| (name, value.into())).collect(),
-            data: match event.data {
-                Raw::Empty => None,
-                Raw::Json(json) => Some(types::Data::Json(json)),
-                Raw::Text(text) => Some(types::Data::Text(text)),
-                Raw::Binary(bytes) => Some(types::Data::Binary(bytes)),
-            },
+            data: contract_data(event.data),
+        }
+    }
+}
+
+fn contract_data(data: Raw) -> Option<types::Data> {
+    match data {
+        Raw::Empty => None,
+        Raw::Json(json) => Some(types::Data::Json(json)),
+        Raw::Text(text) => Some(types::Data::Text(text)),
+        Raw::Binary(bytes) => Some(types::Data::Binary(bytes)),
+    }
+}
+
+impl From<timers::Error> for TimerError {
+    fn from(error: timers::Error) -> Self {
+        match error {
+            timers::Error::NotGranted => Self::NotGranted,
+            timers::Error::NameSize(max) => Self::NameSize { max },
+            timers::Error::DataSize(max) => Self::DataSize { max },
+            timers::Error::Due => Self::Due,
+            timers::Error::TooMany(max) => Self::TooMany { max },
+            timers::Error::EffectsSize((max_timers, max_bytes)) => {
+                Self::EffectsSize { max_timers, max_bytes }
+            }
+            timers::Error::Invalid(message) => Self::Invalid { message },
         }
     }
 }

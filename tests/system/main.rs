@@ -42,6 +42,7 @@ mod schemas;
 mod sequences;
 mod shutdown;
 mod tidy;
+mod timers;
 mod transactions;
 #[path = "../../host/src/plugin/tests/guest.rs"]
 mod written_guest;

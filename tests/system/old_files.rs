@@ -142,6 +142,13 @@ fn what_later_formats_have_is_there_in_their_files_and_can_be_begun_in_older_one
         assert_eq!(versions, if format > 6 { 2 } else { 0 }, "format {format}");
         let modes: Vec<_> = schemas.iter().map(|subject| subject.compatibility).collect();
         assert_eq!(modes, vec![Compatibility::FullTransitive; schemas.len()], "format {format}");
+        let timers = bus.bus().timers("timing", None, None, 10).unwrap_or_default();
+        let names: Vec<_> = timers.iter().map(|timer| timer.name.as_str()).collect();
+        assert_eq!(
+            names,
+            if format > 7 { &["early", "late", "journal"][..] } else { &[] },
+            "format {format}"
+        );
         let next = format!("Order.v{}", versions + 1);
         bus.register_schema(&next, Schema::json("{}").unwrap(), None).unwrap();
     }

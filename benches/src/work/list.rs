@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::{consume, flow, grow, hostile, publish, rates, waits};
+use super::{consume, flow, grow, hostile, publish, rates, timers, waits};
 use crate::row::Row;
 use crate::scale::Scale;
 
@@ -16,7 +16,7 @@ pub struct Bench {
 }
 
 /// All benchmarks, in the order in which they run.
-pub const BENCHES: [Bench; 20] = [
+pub const BENCHES: [Bench; 21] = [
     // First, while no memory is there that others have freed.
     Bench {
         id: "grow-window",
@@ -75,6 +75,11 @@ pub const BENCHES: [Bench; 20] = [
         id: "grow-stalled",
         about: "a consumer beside one that stands still at its bound of held events",
         run: grow::stalled,
+    },
+    Bench {
+        id: "timers",
+        about: "a million timers, set and come, beside as many events",
+        run: timers::timers,
     },
     Bench {
         id: "transaction-flood",

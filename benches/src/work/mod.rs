@@ -8,6 +8,7 @@ mod hostile;
 mod list;
 mod publish;
 mod rates;
+mod timers;
 mod waits;
 
 pub use list::BENCHES;

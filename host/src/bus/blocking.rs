@@ -253,6 +253,15 @@ impl Blocking {
         block_on(self.bus.discard(consumer, letters))
     }
 
+    /// See [`Bus::cancel_timer`].
+    ///
+    /// # Errors
+    ///
+    /// The same.
+    pub fn cancel_timer(&self, consumer: &str, key: &str, name: &str) -> Result<(), AdminError> {
+        block_on(self.bus.cancel_timer(consumer, key, name))
+    }
+
     /// See [`Bus::stop_outbox`].
     ///
     /// # Errors

@@ -19,6 +19,7 @@ mod schemas;
 mod snapshot;
 mod state;
 mod status;
+mod timers;
 mod transactions;
 
 pub use blocking::Blocking;

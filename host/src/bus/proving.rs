@@ -9,6 +9,7 @@ use crate::handler::{Handler, Program};
 use crate::ids::LaneId;
 use crate::limits::HANDLER_DEADLINE;
 use crate::log::{AdminError, ReadError, Wait};
+use crate::timer::{TIMER_TOPIC, TIMER_TOPIC_ID};
 
 /// What is durable of a lane.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,6 +27,8 @@ pub struct DurableHold {
     pub redriven: bool,
     /// Whether it is the place of a dead letter.
     pub is_letter: bool,
+    /// The hash of its key.
+    pub key: u64,
 }
 
 impl Bus {
@@ -35,10 +38,14 @@ impl Bus {
         let log = &self.inner.log;
         let Some((id, _)) = log.consumer(consumer) else { return Ok(DurableLane::default()) };
         let lane = log.lane(LaneId { consumer: id, partition })?;
-        let name = |topic| log.topic_name(topic).map_or_else(String::new, |name| name.to_string());
+        let name = |topic| match topic {
+            TIMER_TOPIC_ID => TIMER_TOPIC.to_owned(),
+            topic => log.topic_name(topic).map_or_else(String::new, |name| name.to_string()),
+        };
         let next = lane.progress.next.into_iter().map(|(topic, offset)| (name(topic), offset));
         let held = lane.held.into_values().map(|held| {
-            let hold = DurableHold { redriven: held.redriven, is_letter: held.wait == Wait::Operator };
+            let is_letter = held.wait == Wait::Operator;
+            let hold = DurableHold { redriven: held.redriven, is_letter, key: held.key };
             ((name(held.topic), held.offset), hold)
         });
         Ok(DurableLane { next: next.collect(), held: held.collect() })

@@ -63,6 +63,8 @@ pub enum Command {
     Schemas(Schemas),
     /// List consumers with progress, lag, held events and retries; pause, resume, move and forget them
     Consumers(Consumers),
+    /// List the timers of a consumer, or cancel one
+    Timers(Timers),
     /// List plugins, or reload one
     Plugins(Plugins),
     /// Dead letters: list, show, redrive, discard
@@ -315,6 +317,42 @@ pub enum ConsumersCommand {
         /// Do it, without which nothing is done
         #[arg(long)]
         yes: bool,
+    },
+}
+
+/// `tidegate timers`.
+#[derive(Debug, Args)]
+pub struct Timers {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: TimersCommand,
+}
+
+/// What to do with timers.
+#[derive(Debug, Subcommand)]
+pub enum TimersCommand {
+    /// List the timers of a consumer that are due first
+    List {
+        /// The consumer
+        consumer: String,
+        /// One partition; otherwise all
+        #[arg(long, value_name = "NUMBER")]
+        partition: Option<u32>,
+        /// One key; otherwise all
+        #[arg(long)]
+        key: Option<String>,
+        /// How many at most: up to 1000
+        #[arg(long, value_name = "COUNT", default_value_t = 100)]
+        limit: usize,
+    },
+    /// Cancel a timer
+    Cancel {
+        /// The consumer
+        consumer: String,
+        /// The timer's key
+        key: String,
+        /// Its name
+        name: String,
     },
 }
 

@@ -111,8 +111,17 @@ fn show(access: &mut Access, name: &str, output: &mut Output) -> Result<(), CliE
         consumer.counts.handled, consumer.counts.retries, consumer.counts.dead_letters, consumer.dead_letters
     ))?;
     notes(consumer, output)?;
-    let mut table =
-        Table::new([">LANE", "STATE", ">LAG", ">HELD", "NEXT RETRY", ">HANDLED", ">RETRIES", "NEXT OFFSETS"]);
+    let mut table = Table::new([
+        ">LANE",
+        "STATE",
+        ">LAG",
+        ">HELD",
+        "NEXT RETRY",
+        ">TIMERS",
+        ">HANDLED",
+        ">RETRIES",
+        "NEXT OFFSETS",
+    ]);
     for lane in &consumer.lanes {
         table.push(row![
             lane.partition,
@@ -120,6 +129,7 @@ fn show(access: &mut Access, name: &str, output: &mut Output) -> Result<(), CliE
             lane.lag_events,
             lane.held,
             lane.next_retry.map(moment).unwrap_or_default(),
+            lane.timers,
             lane.counts.handled,
             lane.counts.retries,
             offsets(lane),

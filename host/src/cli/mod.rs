@@ -17,6 +17,7 @@ mod schemas;
 mod signals;
 mod state;
 mod table;
+mod timers;
 mod topics;
 
 use std::process::ExitCode;
@@ -53,6 +54,7 @@ fn dispatch(arguments: Arguments, output: &mut Output) -> Result<Exit, CliError>
         Command::Topics(topics) => topics::topics(&global, topics.command, output),
         Command::Schemas(schemas) => schemas::schemas(&global, schemas.command, output),
         Command::Consumers(consumers) => consumers::consumers(&global, consumers.command, output),
+        Command::Timers(timers) => timers::timers(&global, timers.command, output),
         Command::Plugins(plugins) => plugins::plugins(&global, plugins.command, output),
         Command::Dlq(dlq) => dlq::dlq(&global, dlq.command, output),
         Command::Outbox(outbox) => outbox::outbox(&global, outbox.command, output),

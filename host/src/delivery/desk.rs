@@ -10,12 +10,15 @@ use super::interruption::Interruption;
 use super::lane::{Control, Shared, topic_name};
 use super::machine::{Machine, Missing, Rest, Step, Subject};
 use super::merge::{Item, Merge, Next};
+use super::timers::Timers;
 use crate::clock::Timestamp;
 use crate::effects::Context;
+use crate::event::Event;
 use crate::handler::{Batch, Delivery, Failure, FailureKind, panic_message};
 use crate::ids::{LaneId, TopicId};
 use crate::limits::{LANE_BATCH_BYTES, LANE_BATCH_DELIVERIES, LANE_BATCH_TIME, READ_BYTES_MAX};
-use crate::log::{Entry, Held, Lane, LaneCommit, Marked, Stored, Target};
+use crate::log::{DueTimer, Entry, Held, Lane, LaneCommit, Marked, Stored, Target, key_hash};
+use crate::timer::{TIMER_TOPIC, TIMER_TOPIC_ID, TimerPlace};
 
 /// See the module. Dropping it undoes all that was not committed.
 pub(super) struct Desk {
@@ -24,6 +27,7 @@ pub(super) struct Desk {
     lane: LaneId,
     epoch: u64,
     merge: Merge,
+    timers: Timers,
     context: Option<Context>,
     /// What the lane is told, as of the batch's begin.
     control: watch::Receiver<Control>,
@@ -57,8 +61,17 @@ pub(super) enum Ahead {
     Mark,
     /// The batch is at its bounds, or the lane was told something.
     Bound,
-    /// There is nothing to do, until more events come or this moment does.
-    Rest(Rest, Option<Timestamp>),
+    /// There is nothing to do, until more events come or one of these moments does.
+    Rest(Rest, Wake),
+}
+
+/// When there is something to do again, if no events come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Wake {
+    /// The next retry is due.
+    pub retry: Option<Timestamp>,
+    /// The next timer is.
+    pub timer: Option<Timestamp>,
 }
 
 /// What to do next, with the event that it is about.
@@ -67,8 +80,27 @@ enum Task {
     Deliver(Subject),
     /// Something was settled without a delivery.
     Settled,
+    /// Commit what there is first.
+    Commit,
     /// Nothing.
-    Rest(Rest, Option<Timestamp>),
+    Rest(Rest, Wake),
+}
+
+/// What could be delivered that is not held.
+enum Fresh {
+    Event,
+    /// One that the log has.
+    Timer,
+    /// One that the batch has set.
+    NewTimer(TimerPlace),
+}
+
+/// The timer that comes first, with the hash of its key.
+enum FirstTimer {
+    /// One that the log has. One whose row is damaged has no key.
+    Stored(Option<u64>),
+    /// One that the batch has set.
+    New(u64),
 }
 
 impl Desk {
@@ -80,7 +112,9 @@ impl Desk {
     ) -> Result<Self, Interruption> {
         let Lane { epoch, progress, held } = shared.log.lane(lane)?;
         let machine = Machine::new(Arc::clone(&shared.config), lane.partition, progress, held);
-        let names = shared.topics.iter().map(|(topic, name)| (*topic, Arc::from(&**name))).collect();
+        let topics = shared.topics.iter().map(|(topic, name)| (*topic, &**name));
+        let names = topics.chain([(TIMER_TOPIC_ID, TIMER_TOPIC)]);
+        let names = names.map(|(topic, name)| (topic, Arc::from(name))).collect();
         let (shared, merge) = (Arc::clone(shared), Merge::new([]));
         let mut desk = Self {
             machine,
@@ -88,6 +122,7 @@ impl Desk {
             lane,
             epoch,
             merge,
+            timers: Timers::default(),
             context: None,
             control,
             marks_each: false,
@@ -138,6 +173,10 @@ impl Desk {
                     _ => return Ok(()),
                 }
             }
+            Target::Timer(place) => match self.shared.log.timer(self.lane, place)? {
+                Some(DueTimer { event: Ok(timer), .. }) => self.timer_subject(place, timer.key, timer.event),
+                _ => return Ok(()),
+            },
         };
         self.machine.crashed(subject, mark, now, chance);
         self.rewind();
@@ -177,7 +216,8 @@ impl Desk {
                     return Ok(Ahead::Delivery);
                 }
                 Task::Settled => {}
-                Task::Rest(why, until) => return Ok(Ahead::Rest(why, until)),
+                Task::Commit => return Ok(Ahead::Bound),
+                Task::Rest(why, wake) => return Ok(Ahead::Rest(why, wake)),
             }
         }
     }
@@ -217,7 +257,8 @@ impl Desk {
             none => {
                 let state = self.shared.log.state(self.lane)?;
                 let version = self.machine.progress().version.version.as_str().into();
-                none.insert(Context::new(self.shared.owner.clone(), version, state))
+                let timers = self.machine.progress().timers;
+                none.insert(Context::new(self.shared.owner.clone(), version, state, timers))
             }
         };
         if let Some(UnderWay { delivery, .. }) = &self.under_way {
@@ -232,22 +273,34 @@ impl Desk {
     }
 
     /// The delivery under way has succeeded: what it did is kept for the batch's commit.
-    fn succeeded(&mut self) {
-        if let (Some(UnderWay { subject, .. }), Some(context)) = (&self.under_way, &mut self.context) {
+    fn succeeded(&mut self) -> Result<(), Interruption> {
+        if let (Some(UnderWay { subject, .. }), Some(context)) = (self.under_way.take(), &mut self.context) {
             context.keep();
             self.machine.succeeded(subject.target);
+            if let Target::Held(_) = subject.target {
+                self.free(subject.key)?;
+            }
         }
-        self.under_way = None;
+        Ok(())
     }
 
     /// The delivery under way has failed: what it did is undone.
-    pub(super) fn failed(&mut self, failure: Failure, now: Timestamp, chance: u64) {
+    pub(super) fn failed(
+        &mut self,
+        failure: Failure,
+        now: Timestamp,
+        chance: u64,
+    ) -> Result<(), Interruption> {
         if let (Some(UnderWay { subject, started, .. }), Some(context)) =
             (self.under_way.take(), &mut self.context)
         {
             context.discard();
+            let key = subject.key;
             self.machine.failed(subject, failure, started, now, chance);
+            // It may have been given up on.
+            self.free(key)?;
         }
+        Ok(())
     }
 
     /// What the batch weighs so far, in bytes.
@@ -257,11 +310,12 @@ impl Desk {
 
     /// Makes the batch durable: effects, progress, held events and dead letters at once.
     ///
-    /// The context goes with it, so that no lane that rests keeps an old view of the database alive.
-    pub(super) async fn commit(&mut self) -> Result<(), Interruption> {
+    /// The context goes with it, so that no lane that rests keeps an old view of the database alive. Returns whether timers
+    /// were set or cancelled, so that nobody knows yet when the next one is due.
+    pub(super) async fn commit(&mut self) -> Result<bool, Interruption> {
         let context = self.context.take();
         let Some(changes) = self.machine.take_changes() else {
-            return Ok(());
+            return Ok(false);
         };
         let commit = LaneCommit {
             lane: self.lane,
@@ -269,36 +323,153 @@ impl Desk {
             progress: changes.progress,
             held: changes.held,
             dead_letters: changes.dead_letters,
+            fired: changes.fired,
             effects: context.map(|mut context| context.take()).unwrap_or_default(),
         };
-        Ok(self.shared.log.commit(commit).await?)
+        let changed = commit.effects.timers.clone();
+        let changes_timers = !changed.is_empty();
+        self.machine.set_timers(self.shared.log.commit(commit).await?);
+        self.timers.changed(changed);
+        Ok(changes_timers)
     }
 
     /// What to do next; what needs no delivery is done here.
     fn next(&mut self, now: Timestamp) -> Result<Task, Interruption> {
         self.read_ahead()?;
-        let key = match self.merge.next() {
-            Next::Item(Item::Event(event)) => Some(event.key),
+        self.read_timers(now)?;
+        let event = match self.merge.next() {
+            Next::Item(Item::Event(event)) => Some(event),
             Next::Item(Item::Missing { .. }) => {
                 self.settle_missing(now);
                 return Ok(Task::Settled);
             }
             Next::Read(..) | Next::Nothing => None,
         };
-        match self.machine.step(now, key) {
-            Step::DeliverHeld(id) => self.next_held(id, now),
-            step @ (Step::DeliverFresh | Step::Hold) => {
-                let Some((topic, Item::Event(event))) = self.merge.take() else {
-                    unreachable!("the machine was shown an event");
-                };
-                let subject = self.fresh_subject(topic, &event);
+        let fresh = match (event, self.first_timer(now)) {
+            // A timer comes after what the log had accepted before it was due.
+            (Some(event), Some((place, _))) if place.due >= event.appended => Some((event.key, Fresh::Event)),
+            (_, Some((_, FirstTimer::Stored(None)))) => {
+                self.settle_damaged_timer(now);
+                return Ok(Task::Settled);
+            }
+            // A mark leads to what the log has, and so does a place to wait at.
+            (_, Some((_, FirstTimer::New(key)))) if self.marks_each || self.machine.is_held(key) => {
+                return Ok(Task::Commit);
+            }
+            (_, Some((place, FirstTimer::New(key)))) => Some((key, Fresh::NewTimer(place))),
+            (_, Some((_, FirstTimer::Stored(Some(key))))) if self.machine.is_held(key) => {
+                self.timers.wait();
+                return Ok(Task::Settled);
+            }
+            (_, Some((_, FirstTimer::Stored(Some(key))))) => Some((key, Fresh::Timer)),
+            (Some(event), None) => Some((event.key, Fresh::Event)),
+            (None, None) => None,
+        };
+        match (self.machine.step(now, fresh.as_ref().map(|(key, _)| *key)), fresh) {
+            (Step::DeliverHeld(id), _) => self.next_held(id, now),
+            (step @ (Step::DeliverFresh | Step::Hold), Some((_, fresh))) => {
+                let subject = self.take_fresh(&fresh);
                 if step == Step::DeliverFresh {
                     return Ok(Task::Deliver(subject));
                 }
                 self.machine.hold(&subject);
                 Ok(Task::Settled)
             }
-            Step::Rest(why, until) => Ok(Task::Rest(why, until)),
+            (Step::DeliverFresh | Step::Hold, None) => unreachable!("the machine was shown nothing"),
+            (Step::Rest(why, retry), _) => {
+                // Where something else keeps the lane from what is there, a timer would have to wait as well.
+                let timer = self.timers.next_due().filter(|_| why == Rest::Empty);
+                Ok(Task::Rest(why, Wake { retry, timer }))
+            }
+        }
+    }
+
+    /// Takes out what the machine was shown.
+    fn take_fresh(&mut self, fresh: &Fresh) -> Subject {
+        let taken = match fresh {
+            Fresh::Event => match self.merge.take() {
+                Some((topic, Item::Event(event))) => Some(self.fresh_subject(topic, &event)),
+                _ => None,
+            },
+            Fresh::Timer => match self.timers.take() {
+                Some(DueTimer { place, event: Ok(timer) }) => {
+                    Some(self.timer_subject(place, timer.key, timer.event))
+                }
+                _ => None,
+            },
+            Fresh::NewTimer(place) => {
+                let timer = self.context.as_mut().and_then(|context| context.take_timer(*place));
+                timer.map(|event| self.timer_subject(*place, key_hash(event.key()), event))
+            }
+        };
+        taken.unwrap_or_else(|| unreachable!("the machine was shown it"))
+    }
+
+    /// Reads until it is known which timer comes next, if one is due. What the batch has set or cancelled the log has as it was
+    /// before.
+    fn read_timers(&mut self, now: Timestamp) -> Result<(), Interruption> {
+        loop {
+            if let Some(after) = self.timers.wants(now, self.shared.config.held_max) {
+                let bounds = (LANE_BATCH_DELIVERIES, READ_BYTES_MAX);
+                self.timers.fill(self.shared.log.due_timers(self.lane, after, now, bounds)?);
+            }
+            match (self.timers.first(), &self.context) {
+                (Some((_, Ok(timer))), Some(context)) if context.has_changed_timer(&timer.name) => {
+                    self.timers.take();
+                }
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    /// An event of this key is not held any more: timers that have waited behind it may come, unless others are.
+    fn free(&mut self, key: u64) -> Result<(), Interruption> {
+        if self.machine.is_held(key) {
+            return Ok(());
+        }
+        for place in self.timers.free(key) {
+            if let Some(timer) = self.shared.log.timer(self.lane, place)? {
+                self.timers.add(timer);
+            }
+        }
+        Ok(())
+    }
+
+    /// The timer that comes first of those that are due, of the log's and of those that the batch has set.
+    fn first_timer(&self, now: Timestamp) -> Option<(TimerPlace, FirstTimer)> {
+        let stored = self
+            .timers
+            .first()
+            .map(|(place, event)| (place, FirstTimer::Stored(event.as_ref().ok().map(|timer| timer.key))));
+        let new = self.context.as_ref().and_then(|context| context.due_timer(now));
+        let new = new.map(|(place, event)| (place, FirstTimer::New(key_hash(event.key()))));
+        stored.into_iter().chain(new).min_by_key(|(place, _)| *place)
+    }
+
+    /// A timer whose row can't be read is given up on.
+    fn settle_damaged_timer(&mut self, now: Timestamp) {
+        if let Some(DueTimer { place, event: Err(reason) }) = self.timers.take() {
+            let missing = Missing {
+                target: Target::Timer(place),
+                topic: TIMER_TOPIC_ID,
+                topic_name: self.topic_name(TIMER_TOPIC_ID),
+                offset: place.number,
+                offset_last: place.number,
+            };
+            self.machine.missing(&missing, Failure::new(FailureKind::Damaged, "damaged", reason), now);
+        }
+    }
+
+    fn timer_subject(&self, place: TimerPlace, key: u64, event: Arc<Event>) -> Subject {
+        Subject {
+            target: Target::Timer(place),
+            topic: TIMER_TOPIC_ID,
+            topic_name: self.topic_name(TIMER_TOPIC_ID),
+            offset: place.number,
+            commit: 0,
+            appended: place.due,
+            key,
+            event: Some(event),
         }
     }
 
@@ -323,7 +494,9 @@ impl Desk {
         match unreadable {
             None => Ok(Task::Deliver(subject)),
             Some(failure) => {
+                let key = subject.key;
                 self.machine.unreadable(subject, failure, now);
+                self.free(key)?;
                 Ok(Task::Settled)
             }
         }
@@ -331,7 +504,8 @@ impl Desk {
 
     fn settle_missing(&mut self, now: Timestamp) {
         if let Some((topic, Item::Missing { offset, offset_last, failure })) = self.merge.take() {
-            let missing = Missing { topic, topic_name: self.topic_name(topic), offset, offset_last };
+            let target = Target::Fresh(topic, offset_last);
+            let missing = Missing { target, topic, topic_name: self.topic_name(topic), offset, offset_last };
             self.machine.missing(&missing, failure, now);
         }
     }
@@ -416,7 +590,7 @@ impl Batch for Desk {
     fn proceed(&mut self) -> bool {
         // A panic is our own fault, not that of the program which is called from here.
         let ahead = catch_unwind(AssertUnwindSafe(|| {
-            self.succeeded();
+            self.succeeded()?;
             self.advance()
         }))
         .unwrap_or_else(|panic| Err(Interruption::panicked(panic_message(&*panic))));

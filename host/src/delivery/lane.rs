@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::desk::{Ahead, Desk};
+use super::desk::{Ahead, Desk, Wake};
 use super::interruption::Interruption;
 use super::machine::Rest;
 use super::panics::caught;
@@ -65,15 +65,6 @@ pub(super) struct LaneTask {
     traps: u32,
     /// Until when it rests, after a trap.
     rests_until: Option<Timestamp>,
-}
-
-/// What a lane that has nothing to do waits for.
-#[derive(Clone, Copy)]
-enum Until {
-    /// New events, or changes of its rows.
-    Woken,
-    /// Those, or a moment.
-    WokenOr(Timestamp),
 }
 
 impl LaneTask {
@@ -160,7 +151,7 @@ impl LaneTask {
                 continue;
             }
             match rest {
-                Some((why, until)) => self.rest(&mut desk, why, until).await?,
+                Some((why, wake)) => self.rest(&mut desk, why, wake).await?,
                 None => tokio::task::yield_now().await,
             }
         }
@@ -194,7 +185,7 @@ impl LaneTask {
 
     /// Makes deliveries until a bound of the batch is reached or there is nothing to do, and commits them. Returns what
     /// to wait for if there was nothing more to do.
-    async fn batch(&mut self, desk: &mut Lent<Desk>) -> Result<Option<(Rest, Until)>, Interruption> {
+    async fn batch(&mut self, desk: &mut Lent<Desk>) -> Result<Option<(Rest, Wake)>, Interruption> {
         desk.begin(&self.control);
         desk.marks_each = self.to_mark > 0;
         let rest = loop {
@@ -208,31 +199,31 @@ impl LaneTask {
                     desk.start()?;
                 }
                 Ahead::Bound => break None,
-                Ahead::Rest(why, due) => break Some((why, due.map_or(Until::Woken, Until::WokenOr))),
+                Ahead::Rest(why, wake) => break Some((why, wake)),
             }
-            self.deliver(desk).await;
+            self.deliver(desk).await?;
             if self.rests_until.is_some() {
                 break None;
             }
         };
-        self.commit(desk).await?;
-        Ok(rest)
+        let changed_timers = self.commit(desk).await?;
+        Ok(rest.filter(|_| !changed_timers))
     }
 
-    async fn commit(&mut self, desk: &mut Desk) -> Result<(), Interruption> {
-        desk.commit().await?;
+    async fn commit(&mut self, desk: &mut Desk) -> Result<bool, Interruption> {
+        let changed_timers = desk.commit().await?;
         self.failures = 0;
-        Ok(())
+        Ok(changed_timers)
     }
 
     /// Makes the attempt that is under way, and those that can follow it at once.
-    async fn deliver(&mut self, desk: &mut Lent<Desk>) {
+    async fn deliver(&mut self, desk: &mut Lent<Desk>) -> Result<(), Interruption> {
         let handled = desk.machine.progress().counts.handled;
         let outcome = caught(self.call(desk), panicked).await;
         if desk.machine.progress().counts.handled != handled {
             self.traps = 0;
         }
-        let Err(failure) = outcome else { return };
+        let Err(failure) = outcome else { return Ok(()) };
         self.instance = None;
         if let Some(started) = desk.started() {
             let chance = self.shared.log.random().next_u64();
@@ -242,8 +233,9 @@ impl LaneTask {
                 self.rests_until = Some(now.after(rest.min(TRAP_REST_MAX)));
                 self.traps = self.traps.saturating_add(1);
             }
-            desk.failed(failure, now, chance);
+            desk.failed(failure, now, chance)?;
         }
+        Ok(())
     }
 
     async fn call(&mut self, lender: &mut dyn Lender) -> Result<(), Failure> {
@@ -266,14 +258,11 @@ impl LaneTask {
     }
 
     /// Waits until there may be something to do.
-    async fn rest(&mut self, desk: &mut Desk, why: Rest, until: Until) -> Result<(), Interruption> {
-        self.report(self.resting(desk, why, until), Some(desk));
+    async fn rest(&mut self, desk: &mut Desk, why: Rest, wake: Wake) -> Result<(), Interruption> {
+        self.report(self.resting(desk, why, wake), Some(desk));
         let mut idle_at = Some(self.clock().now().after(LANE_IDLE));
+        let due = wake.retry.into_iter().chain(wake.timer).min();
         loop {
-            let due = match until {
-                Until::Woken => None,
-                Until::WokenOr(due) => Some(due),
-            };
             let wake_at = due.into_iter().chain(idle_at).min();
             tokio::select! {
                 biased;
@@ -294,13 +283,13 @@ impl LaneTask {
         }
     }
 
-    fn resting(&self, desk: &Desk, why: Rest, until: Until) -> LaneState {
-        match (why, until) {
+    fn resting(&self, desk: &Desk, why: Rest, wake: Wake) -> LaneState {
+        match (why, wake.retry) {
             (Rest::Stalled, _) => LaneState::Stalled { held_max: self.shared.config.held_max },
-            (_, Until::WokenOr(until)) => LaneState::Waiting { until },
-            (Rest::Blocked, Until::Woken) => LaneState::Parked,
-            (Rest::Empty, Until::Woken) if desk.machine.holds().parked() > 0 => LaneState::Parked,
-            (Rest::Empty, Until::Woken) => LaneState::Idle,
+            (_, Some(until)) => LaneState::Waiting { until },
+            (Rest::Blocked, None) => LaneState::Parked,
+            (Rest::Empty, None) if desk.machine.holds().parked() > 0 => LaneState::Parked,
+            (Rest::Empty, None) => LaneState::Idle,
         }
     }
 
@@ -340,6 +329,7 @@ impl LaneTask {
                 report.held = desk.machine.holds().len();
                 report.parked = desk.machine.holds().parked();
                 report.next_retry = desk.machine.holds().next_due();
+                report.timers = progress.timers.set;
                 report.epoch = desk.epoch();
             }
         });

@@ -17,6 +17,7 @@ use crate::handler::{Failure, FailureKind, ProgramVersion};
 use crate::ids::TopicId;
 use crate::limits::HELD_IN_A_ROW;
 use crate::log::{Attempt, DeadLetter, Held, LaneCounts, Marked, Progress, REDRIVEN, Target, Wait};
+use crate::timer::{TimerCounts, TimerPlace};
 
 /// A lane's durable rows as they will be after the next commit, and what that commit has to write.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,6 +35,7 @@ struct Pending {
     progress: bool,
     held: BTreeSet<u64>,
     dead_letters: Vec<DeadLetter>,
+    fired: Vec<TimerPlace>,
     bytes: usize,
 }
 
@@ -43,6 +45,7 @@ pub(super) struct Changes {
     pub progress: Progress,
     pub held: BTreeMap<u64, Option<Held>>,
     pub dead_letters: Vec<DeadLetter>,
+    pub fired: Vec<TimerPlace>,
 }
 
 /// An event that a lane works on.
@@ -62,6 +65,8 @@ pub(super) struct Subject {
 /// Events that are not there to be delivered: damaged, or removed before the lane had them.
 #[derive(Clone, Debug)]
 pub(super) struct Missing {
+    /// The last of them.
+    pub target: Target,
     pub topic: TopicId,
     pub topic_name: Arc<str>,
     pub offset: u64,
@@ -231,7 +236,7 @@ impl Machine {
 
     /// Fresh events are not there to be delivered.
     pub(super) fn missing(&mut self, missing: &Missing, failure: Failure, now: Timestamp) {
-        self.pass(Target::Fresh(missing.topic, missing.offset_last));
+        self.pass(missing.target);
         self.add_dead_letter(DeadLetter {
             id: 0,
             at: now,
@@ -282,6 +287,16 @@ impl Machine {
         self.progress.next.get(&topic).copied()
     }
 
+    /// Whether what is fresh and of this key would be held.
+    pub(super) fn is_held(&self, key: u64) -> bool {
+        self.config.order == Order::Key && self.holds.is_ahead_of(key)
+    }
+
+    /// What the log says of its timers, after a commit.
+    pub(super) fn set_timers(&mut self, timers: TimerCounts) {
+        self.progress.timers = timers;
+    }
+
     pub(super) fn progress(&self) -> &Progress {
         &self.progress
     }
@@ -302,7 +317,8 @@ impl Machine {
         }
         let pending = mem::take(&mut self.pending);
         let held = pending.held.into_iter().map(|id| (id, self.holds.get(id).cloned())).collect();
-        Some(Changes { progress: self.progress.clone(), held, dead_letters: pending.dead_letters })
+        let Pending { dead_letters, fired, .. } = pending;
+        Some(Changes { progress: self.progress.clone(), held, dead_letters, fired })
     }
 
     /// Gives up on an event.
@@ -346,25 +362,29 @@ impl Machine {
 
     fn held_of(&self, target: Target) -> Option<&Held> {
         match target {
-            Target::Fresh(..) => None,
+            Target::Fresh(..) | Target::Timer(_) => None,
             Target::Held(id) => self.holds.get(id),
         }
     }
 
-    /// Moves the cursor over a fresh event, and forgets the mark of a delivery.
+    /// Moves the cursor over a fresh event, takes a timer from those that are set, and forgets the mark of a delivery.
     fn pass(&mut self, target: Target) {
         self.progress.marked = None;
         self.pending.progress = true;
-        if let Target::Fresh(topic, offset) = target {
-            let next = self.progress.next.entry(topic).or_default();
-            assert!(offset >= *next, "offset {offset} of topic {topic} was passed before");
-            *next = offset + 1;
+        match target {
+            Target::Fresh(topic, offset) => {
+                let next = self.progress.next.entry(topic).or_default();
+                assert!(offset >= *next, "offset {offset} of topic {topic} was passed before");
+                *next = offset + 1;
+            }
+            Target::Timer(place) => self.pending.fired.push(place),
+            Target::Held(_) => {}
         }
     }
 
     fn id_of(&mut self, target: Target) -> u64 {
         match target {
-            Target::Fresh(..) => self.next_id(),
+            Target::Fresh(..) | Target::Timer(_) => self.next_id(),
             Target::Held(id) => id,
         }
     }
@@ -402,7 +422,8 @@ impl Held {
             offset: fresh.offset,
             commit: fresh.commit,
             appended: fresh.appended,
-            event: None,
+            // The log keeps an event for as long as it is held, and a timer only until it comes.
+            event: fresh.event.clone().filter(|_| matches!(fresh.target, Target::Timer(_))),
             wait: Wait::Behind,
             attempts: Vec::new(),
             first_attempt: Timestamp::default(),

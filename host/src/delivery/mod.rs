@@ -1,7 +1,7 @@
 //! Delivery: lanes, held events, retries, dead letters and hot reload.
 //!
 //! `machine.rs` decides and does no I/O: order, holds, retries, dead letters. `merge.rs` puts a lane's topics into one
-//! sequence. `lane.rs` is the task that does what they say, `desk.rs` what it works on between two commits, and
+//! sequence, and `timers.rs` reads the timers that are due. `lane.rs` is the task that does what they say, `desk.rs` what it works on between two commits, and
 //! `consumer.rs` what others have of a running consumer.
 
 mod consumer;
@@ -18,6 +18,7 @@ mod retry;
 mod status;
 #[cfg(test)]
 mod tests;
+mod timers;
 
 pub(crate) use consumer::{Consumer, Lanes, Setup, Undone};
 pub(crate) use native::Native;

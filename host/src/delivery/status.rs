@@ -110,6 +110,9 @@ pub struct LaneStatus {
     pub parked: usize,
     /// When the next retry is due.
     pub next_retry: Option<Timestamp>,
+    /// Timers that are set.
+    #[serde(default)]
+    pub timers: u64,
     /// What it has done since its consumer was registered.
     pub counts: LaneCounts,
     /// The version that makes its deliveries.
@@ -124,6 +127,7 @@ pub(super) struct Report {
     pub held: usize,
     pub parked: usize,
     pub next_retry: Option<Timestamp>,
+    pub timers: u64,
     pub counts: LaneCounts,
     pub version: ProgramVersion,
     /// Which of its consumer's programs the lane runs, see `Control`.
@@ -145,6 +149,7 @@ impl Report {
             held: lane.held.len(),
             parked: lane.held.values().filter(|held| held.wait == Wait::Operator).count(),
             next_retry: lane.held.values().filter_map(|held| waiting(held.wait)).min(),
+            timers: lane.progress.timers.set,
             counts: lane.progress.counts,
             version: lane.progress.version,
             generation: 0,
@@ -178,6 +183,7 @@ impl Report {
             held: self.held,
             parked: self.parked,
             next_retry: self.next_retry,
+            timers: self.timers,
             counts: self.counts,
             version: self.version,
         }

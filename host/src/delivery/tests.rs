@@ -3,3 +3,4 @@
 mod disturbed;
 mod rig;
 mod steady;
+mod timers;

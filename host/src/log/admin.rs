@@ -9,6 +9,7 @@ use super::retention::{self, Trimmed};
 use super::schema::ConsumerRow;
 use super::schemas;
 use super::store::Log;
+use super::timers;
 use super::txn::{Change, Txn, Verdict};
 use crate::clock::Timestamp;
 use crate::config::TopicConfig;
@@ -16,6 +17,7 @@ use crate::handler::ProgramVersion;
 use crate::ids::{ConsumerId, TopicId};
 use crate::limits::LETTERS_MAX;
 use crate::schema::{Compatibility, Schema, SchemaVersion, SubjectStatus, VersionedType};
+use crate::timer::TimerName;
 
 /// What a change of bookkeeping weighs on the way to the committer, in bytes: about a row for each of many lanes.
 const ADMIN_BYTES: usize = 16 << 10;
@@ -253,6 +255,17 @@ impl Log {
     pub async fn forget(&self, consumer: &str) -> Result<(), AdminError> {
         let consumer = consumer.to_owned();
         self.administer(ADMIN_BYTES, false, move |txn| registry::forget(txn, &consumer)).await
+    }
+
+    /// Cancels a timer.
+    ///
+    /// # Errors
+    ///
+    /// See [`AdminError`].
+    pub async fn cancel_timer(&self, consumer: &str, key: &str, name: &str) -> Result<(), AdminError> {
+        let (consumer, name) =
+            (consumer.to_owned(), TimerName { key: key.to_owned(), name: name.to_owned() });
+        self.administer(ADMIN_BYTES, false, move |txn| timers::cancel_by_hand(txn, &consumer, &name)).await
     }
 
     /// Puts dead letters back to work: all of them or none.

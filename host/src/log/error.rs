@@ -443,6 +443,16 @@ pub enum AdminError {
         /// The letter's id.
         letter: u64,
     },
+    /// No such timer is set: it has come, was cancelled, or never was. Nothing was changed.
+    #[error("consumer `{consumer}` has no timer `{timer}` of key `{key}`")]
+    UnknownTimer {
+        /// The consumer.
+        consumer: String,
+        /// The timer's key.
+        key: String,
+        /// The timer's name.
+        timer: String,
+    },
     /// The dead letter is of what could not be read, so there is nothing to put back to work. Nothing was changed.
     #[error(
         "dead letter {letter} of consumer `{consumer}` has no event to redrive, it is {kind}: discard it"

@@ -9,6 +9,7 @@ use super::keys::KeyIdentity;
 use super::window::Identity;
 use crate::event::Event;
 use crate::ids::TopicId;
+use crate::timer::TimerName;
 
 /// The hash of a key: SipHash-2-4 with 64 bits of output under the key of sixteen zero bytes, over the key's UTF-8.
 ///
@@ -42,6 +43,16 @@ pub(super) fn key_identity(hash_key: [u8; 16], topic: TopicId, key: &str) -> Key
     let mut hasher = SipHasher24Wide::new_with_key(&hash_key);
     hasher.write(&topic.0.to_le_bytes());
     hasher.write(key.as_bytes());
+    hasher.finish128().as_u128()
+}
+
+/// What a timer is known by within its lane: SipHash-2-4 with 128 bits of output over its key and its name, under the bus's key.
+pub(super) fn timer_identity(hash_key: [u8; 16], timer: &TimerName) -> u128 {
+    let mut hasher = SipHasher24Wide::new_with_key(&hash_key);
+    // The length keeps ("ab", "c") apart from ("a", "bc").
+    hasher.write(&(timer.key.len() as u64).to_le_bytes());
+    hasher.write(timer.key.as_bytes());
+    hasher.write(timer.name.as_bytes());
     hasher.finish128().as_u128()
 }
 

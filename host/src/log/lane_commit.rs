@@ -8,14 +8,16 @@ use super::error::{CommitError, StorageFault};
 use super::lane_rows::LaneCommit;
 use super::new_events::NewEvents;
 use super::schema::{self, meta};
+use super::timers;
 use super::txn::{Change, Txn, Verdict};
 use crate::limits::{COMMIT_BYTES_MAX, LANE_COMMIT_LARGE};
+use crate::timer::TimerCounts;
 
 /// What a row of bookkeeping weighs, in bytes, beside what a delivery wrote: its key, its numbers, redb's own.
 const ROW_BYTES: usize = 64;
 
 /// The answer to a lane.
-pub(super) type CommitReply = oneshot::Sender<Result<(), CommitError>>;
+pub(super) type CommitReply = oneshot::Sender<Result<TimerCounts, CommitError>>;
 
 /// See the module.
 pub(super) struct CommitLane {
@@ -23,12 +25,15 @@ pub(super) struct CommitLane {
     /// What its deliveries have published.
     events: Arc<NewEvents>,
     stale: bool,
+    /// The timers that the lane had before it.
+    timers_before: TimerCounts,
     reply: CommitReply,
 }
 
 impl CommitLane {
     pub fn new(commit: LaneCommit, events: NewEvents, reply: CommitReply) -> Self {
-        Self { commit, events: Arc::new(events), stale: false, reply }
+        let timers_before = commit.progress.timers;
+        Self { commit, events: Arc::new(events), stale: false, timers_before, reply }
     }
 }
 
@@ -41,12 +46,12 @@ impl Change for CommitLane {
             .filter_map(|letter| letter.event.as_ref())
             .map(|event| event.size())
             .sum();
-        let rows = 1 + self.commit.held.len() + self.commit.dead_letters.len();
+        let rows = 1 + self.commit.held.len() + self.commit.dead_letters.len() + 2 * self.commit.fired.len();
         (self.commit.effects.bytes + letters + rows * ROW_BYTES).min(COMMIT_BYTES_MAX)
     }
 
     fn adds(&self) -> bool {
-        !self.events.is_empty()
+        !self.events.is_empty() || self.commit.effects.timers.values().any(Option::is_some)
     }
 
     /// A lane waits for its answer before it goes on, so no other commit of it is overtaken.
@@ -62,6 +67,9 @@ impl Change for CommitLane {
             txn.wrote_nothing();
             return Ok(());
         }
+        // From what it began with: a group that is built anew does this again.
+        let (fired, effects) = (&self.commit.fired, &self.commit.effects);
+        self.commit.progress.timers = timers::change(txn, lane, self.timers_before, fired, effects)?;
         txn.tables.lanes.insert(row_key, schema::encode(row_key, &self.commit.progress).as_slice())?;
         for (id, held) in &self.commit.held {
             let key = (lane.consumer.0, lane.partition, *id);
@@ -92,7 +100,7 @@ impl Change for CommitLane {
     fn finish(self: Box<Self>, verdict: &Verdict) {
         let answer = match verdict {
             Verdict::Durable if self.stale => Err(CommitError::Stale),
-            Verdict::Durable => Ok(()),
+            Verdict::Durable => Ok(self.commit.progress.timers),
             Verdict::InDoubt(fault) => Err(CommitError::Failed(fault.clone())),
             Verdict::DiskFull { free, min } => Err(CommitError::DiskFull { free: *free, min: *min }),
             Verdict::Reopening => Err(CommitError::Reopening),

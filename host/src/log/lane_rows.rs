@@ -10,6 +10,7 @@ use crate::effects::Effects;
 use crate::event::Event;
 use crate::handler::{Failure, ProgramVersion};
 use crate::ids::{LaneId, TopicId};
+use crate::timer::{TimerCounts, TimerPlace};
 
 /// A lane's progress. Every event below `next` is finished, held or a dead letter.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -20,6 +21,9 @@ pub(crate) struct Progress {
     pub held_next: u64,
     /// Counts since the consumer was registered.
     pub counts: LaneCounts,
+    /// The timers that it has set. Given by the log when it commits.
+    #[serde(default, skip_serializing_if = "TimerCounts::are_none")]
+    pub timers: TimerCounts,
     /// The version that ran last.
     pub version: ProgramVersion,
     /// The delivery in progress, while the lane marks them one by one.
@@ -71,6 +75,8 @@ pub(crate) struct Marked {
 pub(crate) enum Target {
     /// The event at this place in the log, not held.
     Fresh(TopicId, u64),
+    /// The timer that is due, not held.
+    Timer(TimerPlace),
     /// The held event with this id.
     Held(u64),
 }
@@ -117,7 +123,7 @@ pub(crate) struct Held {
     pub commit: u64,
     /// When the log accepted the event.
     pub appended: Timestamp,
-    /// The event itself, where the log need not have it any more: for redriven events.
+    /// The event itself, where the log need not have it any more: for redriven events, and for timers.
     #[serde(default, with = "super::record::optional_event", skip_serializing_if = "Option::is_none")]
     pub event: Option<Arc<Event>>,
     /// What waits.
@@ -211,7 +217,9 @@ pub(crate) struct LaneCommit {
     pub held: BTreeMap<u64, Option<Held>>,
     /// Dead letters to add. Their ids are given by the log.
     pub dead_letters: Vec<DeadLetter>,
-    /// State and events.
+    /// Timers that have come: they are removed.
+    pub fired: Vec<TimerPlace>,
+    /// State, events and timers.
     pub effects: Effects,
 }
 

@@ -51,6 +51,9 @@ mod steps;
 mod store;
 #[cfg(test)]
 mod tests;
+mod timers;
+#[cfg(test)]
+mod timers_tests;
 mod topics;
 mod transaction;
 mod turns;
@@ -70,6 +73,7 @@ pub(crate) use committer::Closing;
 pub use committer::Step;
 pub(crate) use error::CommitError;
 pub use error::{AdminError, OpenError, PublishError, ReadError, StorageFault, TransactionError};
+pub(crate) use hash::key_hash;
 pub use lane_rows::{Attempt, DeadLetter, LaneCounts};
 pub(crate) use lane_rows::{Held, Lane, LaneCommit, Marked, Progress, REDRIVEN, Target, Wait};
 pub(crate) use medium::FileMedium;
@@ -84,6 +88,7 @@ pub(crate) use shared::LogOptions;
 pub(crate) use snapshot::LogSnapshot;
 pub use steps::Steps;
 pub(crate) use store::{Log, TopicInfo};
+pub(crate) use timers::{DueTimer, DueTimers, TimerEvent};
 pub(crate) use transaction::APPLICATION;
 pub use transaction::Transaction;
 pub(crate) use watcher::Watcher;

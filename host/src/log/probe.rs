@@ -14,6 +14,7 @@ use crate::config::TopicConfig;
 use crate::event::Event;
 use crate::handler::{Failure, ProgramVersion};
 use crate::ids::TopicId;
+use crate::timer::TimerCounts;
 
 /// The format that is written.
 pub const FORMAT: u32 = schema::FORMAT;
@@ -144,6 +145,7 @@ pub fn sample_rows(event: &Event) -> Vec<Vec<u8>> {
                 next: [(TopicId(1), 18)].into(),
                 held_next: 4,
                 counts: LaneCounts { handled: 9, retries: 2, dead_letters: 1 },
+                timers: TimerCounts { next: 5, set: 2 },
                 version: version.clone(),
                 marked: Some(Marked { target: Target::Fresh(TopicId(1), 18), at, crashes: 1 }),
             },

@@ -12,6 +12,7 @@ use super::lane_rows::{Held, Progress, Wait};
 use super::read;
 use super::schema::{self, ConsumerRow, TopicRow, meta};
 use super::shared::Shared;
+use super::timers;
 use super::topics::{Ends, Topic};
 use super::txn::Txn;
 use crate::clock::Timestamp;
@@ -280,6 +281,7 @@ pub(super) fn forget(txn: &mut Txn<'_>, name: &str) -> AdminResult<()> {
     txn.tables.lanes.remove_in((consumer, 0)..=(consumer, u32::MAX))?;
     txn.tables.held.remove_in((consumer, 0, 0)..=(consumer, u32::MAX, u64::MAX))?;
     txn.tables.dead_letters.remove_in((consumer, 0)..=(consumer, u64::MAX))?;
+    timers::forget(txn, id)?;
     let first = schema::state_prefix(id, 0);
     let after = schema::state_prefix(ConsumerId(consumer + 1), 0);
     txn.tables.state.remove_in(first.as_slice()..after.as_slice())?;
@@ -345,7 +347,7 @@ fn put_consumer(txn: &mut Txn<'_>, id: ConsumerId, row: ConsumerRow) -> Result<(
     Ok(())
 }
 
-fn stored_progress(txn: &Txn<'_>, lane: LaneId) -> AdminResult<Option<Progress>> {
+pub(super) fn stored_progress(txn: &Txn<'_>, lane: LaneId) -> AdminResult<Option<Progress>> {
     let key = (lane.consumer.0, lane.partition);
     let Some(row) = txn.tables.lanes.get(key)? else {
         return Ok(Ok(None));
@@ -353,7 +355,7 @@ fn stored_progress(txn: &Txn<'_>, lane: LaneId) -> AdminResult<Option<Progress>>
     Ok(schema::decode(key, row.value(), || schema::lane_row(lane)).map(Some).map_err(AdminError::from))
 }
 
-fn put_progress(txn: &mut Txn<'_>, lane: LaneId, progress: &Progress) -> Result<(), StorageFault> {
+pub(super) fn put_progress(txn: &mut Txn<'_>, lane: LaneId, progress: &Progress) -> Result<(), StorageFault> {
     let key = (lane.consumer.0, lane.partition);
     txn.tables.lanes.insert(key, schema::encode(key, progress).as_slice())?;
     Ok(())

@@ -19,7 +19,7 @@ use crate::handler::ProgramVersion;
 use crate::ids::{ConsumerId, LaneId, TopicId};
 
 /// The newest format that this build reads, and the one that it writes.
-pub(super) const FORMAT: u32 = 7;
+pub(super) const FORMAT: u32 = 8;
 
 /// Single values, by name.
 pub(super) const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
@@ -48,10 +48,19 @@ pub(super) const STATE: TableDefinition<&[u8], &[u8]> = TableDefinition::new("st
 
 /// Subject, version → a schema, see `schemas`.
 pub(super) const SCHEMAS: TableDefinition<(u32, u32), &[u8]> = TableDefinition::new("schemas");
+/// Consumer, partition, when it is due (microseconds), number → a timer, see `timers`.
+pub(super) const TIMERS: TableDefinition<TimerKey, &[u8]> = TableDefinition::new("timers");
+/// Consumer, partition, hash of key and name → where the timer is in [`TIMERS`].
+pub(super) const TIMER_NAMES: TableDefinition<TimerNameKey, &[u8]> = TableDefinition::new("timer_names");
+
+/// The key of [`TIMERS`].
+pub(super) type TimerKey = (u32, u32, i64, u64);
+/// The key of [`TIMER_NAMES`].
+pub(super) type TimerNameKey = (u32, u32, u128);
 
 /// How many tables each commit counts the rows of, in the order of [`NAMES`]: all but [`META`] and [`SPILL`], whose rows count
 /// as those of [`BATCHES`] that they are.
-pub(super) const COUNTED: usize = 11;
+pub(super) const COUNTED: usize = 13;
 
 /// Where [`TOPICS`] is among them.
 pub(super) const TOPICS_COUNTED: usize = 0;
@@ -72,6 +81,8 @@ const NAMES: [&str; COUNTED] = [
     "dead_letters",
     "state",
     "schemas",
+    "timers",
+    "timer_names",
 ];
 
 /// The names of the tables that a database of this format has.
@@ -80,6 +91,7 @@ pub(super) fn names(format: u32) -> impl Iterator<Item = &'static str> {
         "keys" => format > 1,
         "spill" => format > 5,
         "schemas" => format > 6,
+        "timers" | "timer_names" => format > 7,
         _ => true,
     })
 }
@@ -188,6 +200,8 @@ pub(super) struct Tables<'t> {
     pub dead_letters: JournaledTable<'t, (u32, u64), &'static [u8]>,
     pub state: JournaledTable<'t, &'static [u8], &'static [u8]>,
     pub schemas: JournaledTable<'t, (u32, u32), &'static [u8]>,
+    pub timers: JournaledTable<'t, TimerKey, &'static [u8]>,
+    pub timer_names: JournaledTable<'t, TimerNameKey, &'static [u8]>,
 }
 
 impl<'t> Tables<'t> {
@@ -207,6 +221,8 @@ impl<'t> Tables<'t> {
             dead_letters: JournaledTable::new(transaction.open_table(DEAD_LETTERS)?, 9, redo),
             state: JournaledTable::new(transaction.open_table(STATE)?, 10, redo),
             schemas: JournaledTable::new(transaction.open_table(SCHEMAS)?, 11, redo),
+            timers: JournaledTable::new(transaction.open_table(TIMERS)?, 12, redo),
+            timer_names: JournaledTable::new(transaction.open_table(TIMER_NAMES)?, 13, redo),
         })
     }
 
@@ -225,6 +241,8 @@ impl<'t> Tables<'t> {
             9 => self.dead_letters.redo(change),
             10 => self.state.redo(change),
             11 => self.schemas.redo(change),
+            12 => self.timers.redo(change),
+            13 => self.timer_names.redo(change),
             _ => Err(guard::journal("has a row of a table that isn't there")),
         }
     }
@@ -253,6 +271,8 @@ impl<'t> Tables<'t> {
             self.dead_letters.len()?,
             self.state.len()?,
             self.schemas.len()?,
+            self.timers.len()?,
+            self.timer_names.len()?,
         ])
     }
 
@@ -312,6 +332,21 @@ impl RowKey for (u32, u64) {
 }
 
 impl RowKey for (u32, u32, u64) {
+    fn add_to(&self, crc: &mut crc32fast::Hasher) {
+        (self.0, self.1).add_to(crc);
+        crc.update(&self.2.to_le_bytes());
+    }
+}
+
+impl RowKey for TimerKey {
+    fn add_to(&self, crc: &mut crc32fast::Hasher) {
+        (self.0, self.1).add_to(crc);
+        crc.update(&self.2.to_le_bytes());
+        crc.update(&self.3.to_le_bytes());
+    }
+}
+
+impl RowKey for TimerNameKey {
     fn add_to(&self, crc: &mut crc32fast::Hasher) {
         (self.0, self.1).add_to(crc);
         crc.update(&self.2.to_le_bytes());

@@ -37,6 +37,7 @@ use crate::effects::{StateRead, TopicDirectory};
 use crate::event::Event;
 use crate::ids::{ConsumerId, LaneId, TopicId};
 use crate::limits::{COMMIT_BYTES_MAX, LETTERS_MAX, PUBLISH_EVENTS_MAX};
+use crate::timer::TimerCounts;
 
 /// A topic, for people.
 #[derive(Clone, Debug)]
@@ -337,12 +338,12 @@ impl Log {
         Ok(checked)
     }
 
-    /// Makes a lane's batch durable: all of it or nothing.
+    /// Makes a lane's batch durable: all of it or nothing. Returns how many timers the lane has then.
     ///
     /// # Errors
     ///
     /// See [`CommitError`].
-    pub async fn commit(&self, mut commit: LaneCommit) -> Result<(), CommitError> {
+    pub async fn commit(&self, mut commit: LaneCommit) -> Result<TimerCounts, CommitError> {
         let published = std::mem::take(&mut commit.effects.events);
         let mut events =
             NewEvents::with_capacity(published.len(), published.iter().map(|(_, event)| event.size()).sum());

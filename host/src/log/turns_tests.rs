@@ -82,9 +82,10 @@ impl Rig {
             progress: now.progress,
             held: <_>::default(),
             dead_letters: Vec::new(),
+            fired: Vec::new(),
             effects,
         };
-        begun(Box::pin(async move { self.log.commit(commit).await.unwrap() }))
+        begun(Box::pin(async move { _ = self.log.commit(commit).await.unwrap() }))
     }
 }
 

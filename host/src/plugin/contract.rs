@@ -12,7 +12,8 @@ pub(crate) const VERSION: &str = "@0.1.0";
 /// What a plugin has to export: one interface of each of these.
 const EXPORTS: [&[&str]; 2] = [&["plugin"], &["worker", "handler"]];
 /// What the contract offers for import.
-const IMPORTS: [&str; 7] = ["types", "deliveries", "state", "publisher", "context", "config", "logging"];
+const IMPORTS: [&str; 8] =
+    ["types", "deliveries", "state", "publisher", "timers", "context", "config", "logging"];
 /// The packages of WASI 0.2 that are offered.
 const WASI: [&str; 6] =
     ["wasi:cli/", "wasi:clocks/", "wasi:filesystem/", "wasi:io/", "wasi:random/", "wasi:sockets/"];

@@ -101,6 +101,13 @@ async fn carry_out(bus: &Bus, request: Request, outlet: &Outlet) -> Result<(), E
         Request::State { consumer, partition, prefix } => {
             state(bus, &consumer, partition, prefix.as_bytes(), outlet).await
         }
+        Request::Timers { consumer, partition, key, limit } => {
+            let timers = bus.timers(&consumer, partition, key.as_deref(), limit).map_err(Failed)?;
+            outlet.answer(Answer::Timers(timers)).await
+        }
+        Request::CancelTimer { consumer, key, name } => {
+            Ok(bus.cancel_timer(&consumer, &key, &name).await.map_err(Failed)?)
+        }
         Request::Plugins => outlet.answer(Answer::Plugins(bus.plugins())).await,
         Request::Reload { consumer } => {
             outlet.answer(Answer::Reloaded(bus.reload(&consumer).await.map_err(Failed)?)).await

@@ -20,6 +20,7 @@ use crate::log::{AdminError, Attempt, DeadLetter, Position, PublishError, Publis
 #[cfg(any(feature = "outbox-sqlite", feature = "outbox-postgres"))]
 use crate::outbox::{FailedRow, FailedRows, OutboxStatus};
 use crate::schema::{Compatibility, Schema, SchemaVersion, SubjectStatus};
+use crate::timer::TimerStatus;
 
 /// The version of the protocol. Two sides of different versions don't talk.
 pub const PROTOCOL: u32 = 2;
@@ -187,6 +188,26 @@ pub enum Request {
         /// What the keys begin with.
         prefix: String,
     },
+    /// See [`Bus::timers`](crate::Bus::timers). Answered by [`Answer::Timers`].
+    Timers {
+        /// The consumer.
+        consumer: String,
+        /// One of its partitions, or all.
+        partition: Option<u32>,
+        /// One key, or all.
+        key: Option<String>,
+        /// How many at most.
+        limit: usize,
+    },
+    /// See [`Bus::cancel_timer`](crate::Bus::cancel_timer).
+    CancelTimer {
+        /// The consumer.
+        consumer: String,
+        /// The timer's key.
+        key: String,
+        /// Its name.
+        name: String,
+    },
     /// The plugins that run. Answered by [`Answer::Plugins`].
     Plugins,
     /// See [`Bus::reload`](crate::Bus::reload). Answered by [`Answer::Reloaded`].
@@ -282,6 +303,8 @@ pub enum Answer {
     Consumers(Vec<ConsumerStatus>),
     /// An entry of a consumer's state.
     State(StateLine),
+    /// Timers, by when they are due.
+    Timers(Vec<TimerStatus>),
     /// The plugins that run, by their consumer.
     Plugins(Vec<PluginStatus>),
     /// What became of a reload.

@@ -1,10 +1,12 @@
-use std::{cell::RefCell, collections::BTreeMap, ops::Bound};
+use std::{cell::RefCell, collections::BTreeMap, ops::Bound, time::Duration};
 
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    Consumer, Delivery, Entry, Failure, Host, Level, Outgoing, PublishError, Raw, StateError, Timestamp,
-    consumer::{handle, wants},
+    Attribute, Consumer, Delivery, Entry, Failure, Host, Level, Outgoing, PublishError, Raw, StateError,
+    TimerError, Timestamp,
+    consumer::{TIMER_NAME, TIMER_TOPIC, TIMER_TYPE, handle, handle_timer, is_timer, wants},
+    testing::delivery,
 };
 
 // The bounds of a tidegate host in its default configuration.
@@ -12,6 +14,9 @@ const KEY_BYTES_MAX: u32 = 1 << 10;
 const VALUE_BYTES_MAX: u32 = 1 << 20;
 const SCAN_MAX: u32 = 1000;
 const RANDOM_BYTES_MAX: u32 = 64 << 10;
+const TIMER_NAME_BYTES_MAX: u32 = 256;
+const TIMER_DATA_BYTES_MAX: u32 = 64 << 10;
+const TIMER_DUE_MAX: i64 = 253_402_300_799_999_999;
 
 /// An event that a consumer published.
 ///
@@ -63,6 +68,28 @@ impl Published {
     }
 }
 
+/// A timer that a consumer has set, and that hasn't come.
+///
+/// ```
+/// use tidegate_plugin::testing::FakeHost;
+///
+/// /// The names of the timers that a test has left, by when they are due.
+/// fn names(host: &FakeHost) -> Vec<&str> {
+///     host.timers.iter().map(|timer| timer.name.as_str()).collect()
+/// }
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct SetTimer {
+    /// The key of the delivery that has set it.
+    pub key: String,
+    /// Its name.
+    pub name: String,
+    /// When it is due.
+    pub due: Timestamp,
+    /// What it comes with.
+    pub data: Raw,
+}
+
 /// A line that a consumer logged.
 ///
 /// ```
@@ -96,7 +123,7 @@ pub struct Logged {
 
 /// A [`Host`] in memory that grants its consumer what it declares, and nothing else.
 ///
-/// [`deliver`](Self::deliver) does what the bus does with a delivery. A direct call of [`Consumer::handle`] works as
+/// [`deliver`](Self::deliver) does what the bus does with a delivery, and [`advance`](Self::advance) lets time pass for timers. A direct call of [`Consumer::handle`] works as
 /// well, and keeps the effects whatever comes of it.
 ///
 /// ```
@@ -128,6 +155,8 @@ pub struct FakeHost {
     pub state: BTreeMap<Vec<u8>, Vec<u8>>,
     /// The published events, in order.
     pub published: Vec<Published>,
+    /// The timers that are set: what is due first comes first, and at the same moment what was set first.
+    pub timers: Vec<SetTimer>,
     /// The logged lines, in order. Those of a failed delivery stay, as they do in the bus.
     pub logged: Vec<Logged>,
     /// The delivery's time. At first 2026-01-01T00:00:00Z.
@@ -144,6 +173,10 @@ pub struct FakeHost {
     pub topics_granted: Vec<String>,
     settings: String,
     drawn: u64,
+    /// The key of the delivery that is made.
+    key: String,
+    /// How many timers have come.
+    came: u64,
     state_error: RefCell<Option<StateError>>,
     publish_error: Option<PublishError>,
 }
@@ -154,6 +187,7 @@ impl FakeHost {
         Self {
             state: BTreeMap::new(),
             published: Vec::new(),
+            timers: Vec::new(),
             logged: Vec::new(),
             now: Timestamp::from_micros(1_767_225_600_000_000),
             seed: 0,
@@ -163,6 +197,8 @@ impl FakeHost {
             topics_granted: C::PUBLISHES.iter().map(|&topic| topic.to_owned()).collect(),
             settings: "{}".to_owned(),
             drawn: 0,
+            key: String::new(),
+            came: 0,
             state_error: RefCell::new(None),
             publish_error: None,
         }
@@ -216,18 +252,68 @@ impl FakeHost {
     /// The consumer's failure, or a permanent one with code `bad-data` if the data has another shape.
     pub fn deliver<C: Consumer>(&mut self, consumer: &mut C, delivery: Delivery) -> Result<(), Failure> {
         self.drawn = 0;
-        let state = self.state.clone();
+        self.key = delivery.event.key().to_owned();
+        let (state, timers) = (self.state.clone(), self.timers.clone());
         let published = self.published.len();
-        if !wants::<C>(&delivery.event.event_type) {
-            return Ok(());
-        }
-        let decoded = delivery.decode();
-        let outcome = handle(consumer, decoded.as_ref().map_err(Failure::clone), self);
+        let outcome = if is_timer(&delivery) {
+            handle_timer(consumer, &delivery, self)
+        } else if wants::<C>(&delivery.event.event_type) {
+            let decoded = delivery.decode();
+            handle(consumer, decoded.as_ref().map_err(Failure::clone), self)
+        } else {
+            Ok(())
+        };
         if outcome.is_err() {
-            self.state = state;
+            (self.state, self.timers) = (state, timers);
             self.published.truncate(published);
         }
         outcome
+    }
+
+    /// Lets time pass: delivers the timers that come due, each at its moment, and ends with [`now`](Self::now) so much later. A
+    /// timer whose delivery fails stays set, and time stands there.
+    ///
+    /// # Errors
+    ///
+    /// The consumer's failure.
+    pub fn advance<C: Consumer>(&mut self, consumer: &mut C, time: Duration) -> Result<(), Failure> {
+        let end = self.now.after(time);
+        while let Some(timer) = self.timers.first().filter(|timer| timer.due <= end).cloned() {
+            self.now = self.now.max(timer.due);
+            self.timers.remove(0);
+            let delivered = self.deliver(consumer, self.timer_delivery(&timer));
+            if let Err(failure) = delivered {
+                self.timers.insert(0, timer);
+                return Err(failure);
+            }
+            self.came += 1;
+        }
+        self.now = end;
+        Ok(())
+    }
+
+    fn timer_delivery(&self, timer: &SetTimer) -> Delivery {
+        let mut delivery = delivery(Outgoing::new(TIMER_TYPE).subject(&timer.key));
+        delivery.topic = TIMER_TOPIC.to_owned();
+        delivery.offset = self.came;
+        (delivery.appended, delivery.first_attempt) = (timer.due, timer.due);
+        let event = &mut delivery.event;
+        event.id = format!("{}/timers/{}", self.consumer, timer.name);
+        event.source = format!("/tidegate/consumers/{}", self.consumer);
+        event.time = Some(timer.due.to_string());
+        event.extensions.push((TIMER_NAME.to_owned(), Attribute::Text(timer.name.clone())));
+        event.data = timer.data.clone();
+        delivery
+    }
+
+    fn allow_timer(&self, name: &str) -> Result<(), TimerError> {
+        if !self.state_granted {
+            return Err(TimerError::NotGranted);
+        }
+        if name.is_empty() || name.len() > TIMER_NAME_BYTES_MAX as usize {
+            return Err(TimerError::NameSize { max: TIMER_NAME_BYTES_MAX });
+        }
+        Ok(())
     }
 
     fn allow_state(&self, key: Option<&[u8]>) -> Result<(), StateError> {
@@ -278,6 +364,31 @@ impl Host for FakeHost {
         }
         self.publish_error.take().map_or(Ok(()), Err)?;
         self.published.push(Published { topic: topic.to_owned(), event });
+        Ok(())
+    }
+
+    fn set_timer(&mut self, name: &str, due: Timestamp, data: Raw) -> Result<(), TimerError> {
+        self.allow_timer(name)?;
+        if !(0..=TIMER_DUE_MAX).contains(&due.as_micros()) {
+            return Err(TimerError::Due);
+        }
+        let len = match &data {
+            Raw::Empty => 0,
+            Raw::Json(text) | Raw::Text(text) => text.len(),
+            Raw::Binary(bytes) => bytes.len(),
+        };
+        if len > TIMER_DATA_BYTES_MAX as usize {
+            return Err(TimerError::DataSize { max: TIMER_DATA_BYTES_MAX });
+        }
+        self.cancel_timer(name)?;
+        let at = self.timers.partition_point(|other| other.due <= due);
+        self.timers.insert(at, SetTimer { key: self.key.clone(), name: name.to_owned(), due, data });
+        Ok(())
+    }
+
+    fn cancel_timer(&mut self, name: &str) -> Result<(), TimerError> {
+        self.allow_timer(name)?;
+        self.timers.retain(|timer| (timer.key.as_str(), timer.name.as_str()) != (self.key.as_str(), name));
         Ok(())
     }
 

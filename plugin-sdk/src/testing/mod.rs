@@ -3,5 +3,5 @@
 mod fake_host;
 mod sample;
 
-pub use fake_host::{FakeHost, Logged, Published};
+pub use fake_host::{FakeHost, Logged, Published, SetTimer};
 pub use sample::{delivery, delivery_of_json};

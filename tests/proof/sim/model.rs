@@ -8,9 +8,13 @@ use std::time::Duration;
 use tidegate::config::OnDeadLetter;
 use tidegate::redb::{ReadableTable, TableDefinition};
 use tidegate::testing::DurableLane;
-use tidegate::{Bus, DeadLetter, Event, FailureKind, Position, Published, Timestamp};
+use tidegate::{
+    Bus, DeadLetter, Event, FailureKind, Position, Published, TIMER_TOPIC, TimerStatus, Timestamp,
+};
 
 use super::script::{ALL, Call, Fate, PLANS, Plan, key_list};
+
+mod timers;
 
 /// The application's own table: a row for each event of a transaction.
 pub const ROWS: TableDefinition<&str, u64> = TableDefinition::new("rows");
@@ -73,6 +77,7 @@ struct Standing {
     letters: Vec<DeadLetter>,
     /// For each lane the lists of effects: of all keys, and of each.
     lists: Vec<BTreeMap<Vec<u8>, Vec<String>>>,
+    timers: Vec<TimerStatus>,
 }
 
 impl Model {
@@ -179,7 +184,7 @@ impl Model {
     /// An event is another one than it was, or is gone and nothing was told.
     pub fn check_rotten(&self, bus: &Bus, calls: &[Call]) -> Result<u64, String> {
         let mut told = 0;
-        for call in calls {
+        for call in calls.iter().filter(|call| call.topic != TIMER_TOPIC) {
             self.check_same(&call.topic, (call.partition, call.offset), &call.event)?;
         }
         let names: Vec<_> = bus.topics().into_iter().map(|topic| topic.name).collect();
@@ -248,18 +253,9 @@ impl Model {
                     last.is_some_and(|((_, offset), _)| *offset >= next)
                 };
                 // What waits behind a dead letter that parks its key waits for an operator.
-                let key = |(topic, offset): &(String, u64)| {
-                    let known =
-                        self.known.get(topic.as_str()).and_then(|known| known.get(&(partition, *offset)));
-                    known.map(|known| known.event.key())
-                };
-                let parked: Vec<_> = lane
-                    .held
-                    .iter()
-                    .filter(|(_, held)| held.is_letter)
-                    .map(|(place, _)| key(place))
-                    .collect();
-                let waits = lane.held.keys().any(|place| !parked.contains(&key(place)));
+                let parked: Vec<_> =
+                    lane.held.values().filter(|held| held.is_letter).map(|held| held.key).collect();
+                let waits = lane.held.values().any(|held| !parked.contains(&held.key));
                 // A lane that is full of them waits for one, too.
                 let is_stalled = !parked.is_empty() && lane.held.len() >= held_max;
                 if waits || (plan.topics.iter().any(behind) && !is_stalled) {
@@ -428,6 +424,9 @@ impl Model {
 
     /// What a consumer was handed is in the log.
     fn check_call(&self, call: &Call) -> Result<(), String> {
+        if call.topic == TIMER_TOPIC {
+            return Ok(());
+        }
         let place = (call.partition, call.offset);
         let known = self.known.get(call.topic.as_str()).and_then(|known| known.get(&place));
         match known {
@@ -437,9 +436,11 @@ impl Model {
     }
 
     fn check_consumer(&self, standing: &Standing) -> Result<(), String> {
+        let is_timer = |(plan, id): &(&str, String)| *plan == standing.plan.name && id.contains("/timers/");
+        timers::check(standing, self.redriven.iter().any(is_timer))?;
         let mut letters: BTreeMap<(&str, u32, u64), &DeadLetter> = BTreeMap::new();
         let mut gaps = Vec::new();
-        for letter in &standing.letters {
+        for letter in standing.letters.iter().filter(|letter| letter.topic != TIMER_TOPIC) {
             if letter.reason.kind == FailureKind::Gap {
                 gaps.push((letter.topic.as_str(), letter.partition, letter.offset..=letter.offset_last));
             } else if letters
@@ -468,7 +469,8 @@ impl Model {
         if let Some(((topic, partition, offset), _)) = letters.first_key_value() {
             return Err(format!("a dead letter of {topic}/{partition} {offset}, which isn't in the log"));
         }
-        let listed: usize = standing.lists.iter().filter_map(|lists| lists.get(ALL)).map(Vec::len).sum();
+        let of_events = |list: &Vec<String>| list.iter().filter(|id| !id.contains("/timers/")).count();
+        let listed: usize = standing.lists.iter().filter_map(|lists| lists.get(ALL)).map(of_events).sum();
         if listed != effects {
             return Err(format!("{listed} effects are listed, and {effects} events had some"));
         }
@@ -611,7 +613,8 @@ fn standing(bus: &Bus, plan: &'static Plan) -> Result<Option<Standing>, String> 
         let list = |bytes: &[u8]| String::from_utf8_lossy(bytes).lines().map(ToOwned::to_owned).collect();
         lists.push(entries.into_iter().map(|entry| (entry.0, list(&entry.1))).collect());
     }
-    Ok(Some(Standing { plan, lanes, letters, lists }))
+    let timers = bus.timers(plan.name, None, None, usize::MAX).map_err(text)?;
+    Ok(Some(Standing { plan, lanes, letters, lists, timers }))
 }
 
 fn text(error: impl std::fmt::Display) -> String {

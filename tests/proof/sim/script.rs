@@ -7,7 +7,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tidegate::config::{ConsumerConfig, OnDeadLetter, Order, RetryPolicy};
-use tidegate::{Clock, Context, Delivery, Event, Failure, Handler, Outgoing, Timestamp};
+use tidegate::{
+    Attribute, Clock, Context, Delivery, Event, Failure, Handler, Outgoing, TIMER_NAME, TIMER_TOPIC,
+    Timestamp,
+};
 
 /// What panics say that are part of the script.
 pub const ON_PURPOSE: &str = "on purpose";
@@ -92,10 +95,27 @@ impl Plan {
             .retry(retry)
     }
 
+    /// The timer that an event sets, to so long after it, or cancels.
+    fn timer(&self, id: &str) -> Option<(&'static str, Option<Duration>)> {
+        let chance = hash(self.name, &format!("{id}/timer"));
+        let name = ["x", "y", "z"][usize::try_from(chance % 3).unwrap_or(0)];
+        match chance / 3 % 8 {
+            _ if !self.is_scripted => None,
+            0..3 => Some((name, Some(Duration::from_millis(chance / 24 % 120_000)))),
+            3 => Some((name, None)),
+            _ => None,
+        }
+    }
+
     /// What becomes of an event, as long as it isn't redriven.
     pub fn fate(&self, id: &str) -> Fate {
         if !self.is_scripted {
             return Fate::Good;
+        }
+        // So that whether a timer comes doesn't depend on an operator. Only crashes make dead letters of it.
+        if id.contains("/timers/") {
+            return [Fate::Good, Fate::Good, Fate::Flaky(1), Fate::TrapsOnce]
+                [usize::try_from(hash(self.name, id) % 4).unwrap_or(0)];
         }
         match hash(self.name, id) % 100 {
             0..60 => Fate::Good,
@@ -192,6 +212,7 @@ struct Seen {
     /// The newest version that a lane ran in this life.
     versions: BTreeMap<(&'static str, u32), u32>,
     failures: u64,
+    timers: u64,
     crashes: u32,
     broken: Option<String>,
 }
@@ -213,6 +234,11 @@ impl Calls {
     /// How many deliveries failed, as their script has it.
     pub fn failures(&self) -> u64 {
         self.seen().failures
+    }
+
+    /// How many deliveries were of timers.
+    pub fn timers(&self) -> u64 {
+        self.seen().timers
     }
 
     /// The bus is opened again, after so many crashes altogether.
@@ -243,6 +269,7 @@ impl Seen {
             return Err(format!("{}: version {version} after {newest}", what()));
         }
         *newest = version;
+        self.timers += u64::from(delivery.topic.as_ref() == TIMER_TOPIC);
         if delivery.redriven {
             return Ok(());
         }
@@ -332,11 +359,37 @@ impl Script {
             list.push(b'\n');
             context.set(key, &list)?;
         }
+        self.change_timers(delivery, context)?;
         if self.plan.is_scripted {
             let subject = Some(format!("{}|{id}", self.plan.name));
             context.publish("out", Outgoing { kind: "Handled.v1".into(), subject, ..Outgoing::default() })?;
         }
         Ok(())
+    }
+
+    /// Sets or cancels timers of the key, and lists what it does and which have come.
+    fn change_timers(&self, delivery: &Delivery, context: &mut Context) -> Result<(), Failure> {
+        let of_key = timer_list(delivery.event.key());
+        let line = if delivery.topic.as_ref() == TIMER_TOPIC {
+            let name = delivery.event.extension(TIMER_NAME).and_then(Attribute::as_text).unwrap_or_default();
+            format!("came {name} {}\n", delivery.appended.0)
+        } else {
+            match self.plan.timer(delivery.event.id()) {
+                Some((name, Some(wait))) => {
+                    let due = context.now().after(wait);
+                    context.set_timer(name, due, None)?;
+                    format!("set {name} {}\n", due.0)
+                }
+                Some((name, None)) => {
+                    context.cancel_timer(name)?;
+                    format!("cancel {name} 0\n")
+                }
+                None => return Ok(()),
+            }
+        };
+        let mut list = context.get(&of_key)?.unwrap_or_default();
+        list.extend_from_slice(line.as_bytes());
+        Ok(context.set(&of_key, &list)?)
     }
 
     async fn outcome(&self, delivery: &Delivery) -> Result<(), Failure> {
@@ -367,6 +420,14 @@ impl Script {
         std::panic::panic_any(ON_PURPOSE);
     }
 }
+
+/// Where what happened to a key's timers is listed.
+pub fn timer_list(key: &str) -> Vec<u8> {
+    [TIMER_LISTS, key.as_bytes()].concat()
+}
+
+/// What the keys of those lists begin with.
+pub const TIMER_LISTS: &[u8] = b"timers/";
 
 /// Where the effects on a key are listed.
 pub fn key_list(key: &str) -> Vec<u8> {

@@ -203,6 +203,7 @@ impl World {
     fn finish(&mut self) -> u64 {
         self.counts.add("events", self.model.events());
         self.counts.add("failed deliveries", self.calls.failures());
+        self.counts.add("deliveries of timers", self.calls.timers());
         self.disk.operations().hash(&mut self.trace);
         self.trace.finish()
     }

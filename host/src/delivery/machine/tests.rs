@@ -252,7 +252,8 @@ fn a_delivery_that_ends_the_process_is_found_out_by_its_mark() {
 #[test]
 fn what_cannot_be_read_becomes_a_dead_letter_and_the_lane_goes_on() {
     let mut machine = machine(config());
-    let missing = Missing { topic: TOPIC, topic_name: "orders".into(), offset: 0, offset_last: 9 };
+    let target = Target::Fresh(TOPIC, 9);
+    let missing = Missing { target, topic: TOPIC, topic_name: "orders".into(), offset: 0, offset_last: 9 };
     machine.missing(&missing, Failure::new(FailureKind::Damaged, "damaged", "checksum"), NOW);
     machine.failed(fresh(10, 1), busy(), NOW, NOW, 0);
     machine.unreadable(held(&machine, 0), Failure::new(FailureKind::Damaged, "damaged", "checksum"), NOW);

@@ -5,6 +5,7 @@ mod context;
 mod logging;
 mod publisher;
 mod state;
+mod timers;
 pub(super) mod types;
 
 /// A bound as the contract tells it to a guest.

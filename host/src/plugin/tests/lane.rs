@@ -17,6 +17,7 @@ use crate::ids::TopicId;
 use crate::limits::EVENT_BYTES_MAX;
 use crate::plugin::{LoadError, LoadOptions, Plugin, Runtime, RuntimeOptions};
 use crate::schema::SchemaRefusal;
+use crate::timer::TimerCounts;
 
 /// A clock that stands still until it is moved.
 #[derive(Default)]
@@ -194,7 +195,7 @@ fn context(grants: Grants, state: State) -> Context {
         topics: Arc::new(Topics),
         seed: 7,
     };
-    Context::new(owner, "1.2.3".into(), Box::new(state))
+    Context::new(owner, "1.2.3".into(), Box::new(state), TimerCounts::default())
 }
 
 pub fn delivery(attempt: u32) -> Delivery {

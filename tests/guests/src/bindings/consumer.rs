@@ -1256,6 +1256,328 @@ pub mod tidegate {
                 }
             }
         }
+        /// Deliveries at a later moment. A timer is known by its name and the key of the delivery that sets it, and is part of the lane's
+        /// state: what a delivery sets or cancels takes effect if, and only if, the delivery succeeds.
+        ///
+        /// When it is due, the plugin is handed an event of type `tidegate.timer` of that key, from the topic `$timers`, with the name in
+        /// the attribute `timername`: after what the log had accepted before it was due and before what came later, in the key's order,
+        /// with retries and dead letters as any event. `time` is when it was due.
+        #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
+        pub mod timers {
+            #[used]
+            #[doc(hidden)]
+            static __FORCE_SECTION_REF: fn() = super::super::super::__link_custom_section_describing_imports;
+            use super::super::super::_rt;
+            pub type Timestamp = super::super::super::tidegate::plugin::types::Timestamp;
+            pub type Data = super::super::super::tidegate::plugin::types::Data;
+            #[derive(Clone)]
+            pub enum Error {
+                /// The consumer has no grant for state.
+                NotGranted,
+                /// The name is empty or longer than the host allows; the bound in bytes.
+                NameSize(u32),
+                /// The data is larger than the host allows; the bound in bytes.
+                DataSize(u32),
+                /// The moment is before the year 1970 or after the year 9999.
+                Due,
+                /// The lane has as many timers as the host allows.
+                TooMany(u64),
+                /// This delivery sets and cancels more than the host allows; the bounds in timers and in bytes.
+                EffectsSize((u32, u32)),
+                /// The name or the data can't be part of an event; why.
+                Invalid(_rt::String),
+            }
+            impl ::core::fmt::Debug for Error {
+                fn fmt(
+                    &self,
+                    f: &mut ::core::fmt::Formatter<'_>,
+                ) -> ::core::fmt::Result {
+                    match self {
+                        Error::NotGranted => f.debug_tuple("Error::NotGranted").finish(),
+                        Error::NameSize(e) => {
+                            f.debug_tuple("Error::NameSize").field(e).finish()
+                        }
+                        Error::DataSize(e) => {
+                            f.debug_tuple("Error::DataSize").field(e).finish()
+                        }
+                        Error::Due => f.debug_tuple("Error::Due").finish(),
+                        Error::TooMany(e) => {
+                            f.debug_tuple("Error::TooMany").field(e).finish()
+                        }
+                        Error::EffectsSize(e) => {
+                            f.debug_tuple("Error::EffectsSize").field(e).finish()
+                        }
+                        Error::Invalid(e) => {
+                            f.debug_tuple("Error::Invalid").field(e).finish()
+                        }
+                    }
+                }
+            }
+            impl ::core::fmt::Display for Error {
+                fn fmt(
+                    &self,
+                    f: &mut ::core::fmt::Formatter<'_>,
+                ) -> ::core::fmt::Result {
+                    write!(f, "{:?}", self)
+                }
+            }
+            impl ::core::error::Error for Error {}
+            #[allow(unused_unsafe, clippy::all)]
+            /// Sets a timer of the delivery's key, in place of the one of this name if there is one. A moment that has passed is due at
+            /// once.
+            #[allow(async_fn_in_trait)]
+            pub fn set(
+                name: &str,
+                due: Timestamp,
+                data: Option<&Data>,
+            ) -> Result<(), Error> {
+                unsafe {
+                    #[repr(align(8))]
+                    struct RetArea(
+                        [::core::mem::MaybeUninit<
+                            u8,
+                        >; 16 + 2 * ::core::mem::size_of::<*const u8>()],
+                    );
+                    let mut ret_area = RetArea(
+                        [::core::mem::MaybeUninit::uninit(); 16
+                            + 2 * ::core::mem::size_of::<*const u8>()],
+                    );
+                    let vec0 = name;
+                    let ptr0 = vec0.as_ptr().cast::<u8>();
+                    let len0 = vec0.len();
+                    let (result6_0, result6_1, result6_2, result6_3) = match data {
+                        Some(e) => {
+                            use super::super::super::tidegate::plugin::types::Data as V4;
+                            let (result5_0, result5_1, result5_2) = match e {
+                                V4::Json(e) => {
+                                    let vec1 = e;
+                                    let ptr1 = vec1.as_ptr().cast::<u8>();
+                                    let len1 = vec1.len();
+                                    (0i32, ptr1.cast_mut(), len1)
+                                }
+                                V4::Text(e) => {
+                                    let vec2 = e;
+                                    let ptr2 = vec2.as_ptr().cast::<u8>();
+                                    let len2 = vec2.len();
+                                    (1i32, ptr2.cast_mut(), len2)
+                                }
+                                V4::Binary(e) => {
+                                    let vec3 = e;
+                                    let ptr3 = vec3.as_ptr().cast::<u8>();
+                                    let len3 = vec3.len();
+                                    (2i32, ptr3.cast_mut(), len3)
+                                }
+                            };
+                            (1i32, result5_0, result5_1, result5_2)
+                        }
+                        None => (0i32, 0i32, ::core::ptr::null_mut(), 0usize),
+                    };
+                    let ptr7 = ret_area.0.as_mut_ptr().cast::<u8>();
+                    #[cfg(target_arch = "wasm32")]
+                    #[link(wasm_import_module = "tidegate:plugin/timers@0.1.0")]
+                    unsafe extern "C" {
+                        #[link_name = "set"]
+                        fn wit_import8(
+                            _: *mut u8,
+                            _: usize,
+                            _: i64,
+                            _: i32,
+                            _: i32,
+                            _: *mut u8,
+                            _: usize,
+                            _: *mut u8,
+                        );
+                    }
+                    #[cfg(not(target_arch = "wasm32"))]
+                    unsafe extern "C" fn wit_import8(
+                        _: *mut u8,
+                        _: usize,
+                        _: i64,
+                        _: i32,
+                        _: i32,
+                        _: *mut u8,
+                        _: usize,
+                        _: *mut u8,
+                    ) {
+                        unreachable!()
+                    }
+                    wit_import8(
+                        ptr0.cast_mut(),
+                        len0,
+                        _rt::as_i64(due),
+                        result6_0,
+                        result6_1,
+                        result6_2,
+                        result6_3,
+                        ptr7,
+                    );
+                    let l9 = i32::from(*ptr7.add(0).cast::<u8>());
+                    let result20 = match l9 {
+                        0 => {
+                            let e = ();
+                            Ok(e)
+                        }
+                        1 => {
+                            let e = {
+                                let l10 = i32::from(*ptr7.add(8).cast::<u8>());
+                                let v19 = match l10 {
+                                    0 => Error::NotGranted,
+                                    1 => {
+                                        let e19 = {
+                                            let l11 = *ptr7.add(16).cast::<i32>();
+                                            l11 as u32
+                                        };
+                                        Error::NameSize(e19)
+                                    }
+                                    2 => {
+                                        let e19 = {
+                                            let l12 = *ptr7.add(16).cast::<i32>();
+                                            l12 as u32
+                                        };
+                                        Error::DataSize(e19)
+                                    }
+                                    3 => Error::Due,
+                                    4 => {
+                                        let e19 = {
+                                            let l13 = *ptr7.add(16).cast::<i64>();
+                                            l13 as u64
+                                        };
+                                        Error::TooMany(e19)
+                                    }
+                                    5 => {
+                                        let e19 = {
+                                            let l14 = *ptr7.add(16).cast::<i32>();
+                                            let l15 = *ptr7.add(20).cast::<i32>();
+                                            (l14 as u32, l15 as u32)
+                                        };
+                                        Error::EffectsSize(e19)
+                                    }
+                                    n => {
+                                        debug_assert_eq!(n, 6, "invalid enum discriminant");
+                                        let e19 = {
+                                            let l16 = *ptr7.add(16).cast::<*mut u8>();
+                                            let l17 = *ptr7
+                                                .add(16 + 1 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len18 = l17;
+                                            let bytes18 = _rt::Vec::from_raw_parts(
+                                                l16.cast(),
+                                                len18,
+                                                len18,
+                                            );
+                                            _rt::string_lift(bytes18)
+                                        };
+                                        Error::Invalid(e19)
+                                    }
+                                };
+                                v19
+                            };
+                            Err(e)
+                        }
+                        _ => _rt::invalid_enum_discriminant(),
+                    };
+                    result20
+                }
+            }
+            #[allow(unused_unsafe, clippy::all)]
+            /// Cancels the timer of this name. Cancelling one that is not set, or that has come already, is no error.
+            #[allow(async_fn_in_trait)]
+            pub fn cancel(name: &str) -> Result<(), Error> {
+                unsafe {
+                    #[repr(align(8))]
+                    struct RetArea(
+                        [::core::mem::MaybeUninit<
+                            u8,
+                        >; 16 + 2 * ::core::mem::size_of::<*const u8>()],
+                    );
+                    let mut ret_area = RetArea(
+                        [::core::mem::MaybeUninit::uninit(); 16
+                            + 2 * ::core::mem::size_of::<*const u8>()],
+                    );
+                    let vec0 = name;
+                    let ptr0 = vec0.as_ptr().cast::<u8>();
+                    let len0 = vec0.len();
+                    let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
+                    #[cfg(target_arch = "wasm32")]
+                    #[link(wasm_import_module = "tidegate:plugin/timers@0.1.0")]
+                    unsafe extern "C" {
+                        #[link_name = "cancel"]
+                        fn wit_import2(_: *mut u8, _: usize, _: *mut u8);
+                    }
+                    #[cfg(not(target_arch = "wasm32"))]
+                    unsafe extern "C" fn wit_import2(_: *mut u8, _: usize, _: *mut u8) {
+                        unreachable!()
+                    }
+                    wit_import2(ptr0.cast_mut(), len0, ptr1);
+                    let l3 = i32::from(*ptr1.add(0).cast::<u8>());
+                    let result14 = match l3 {
+                        0 => {
+                            let e = ();
+                            Ok(e)
+                        }
+                        1 => {
+                            let e = {
+                                let l4 = i32::from(*ptr1.add(8).cast::<u8>());
+                                let v13 = match l4 {
+                                    0 => Error::NotGranted,
+                                    1 => {
+                                        let e13 = {
+                                            let l5 = *ptr1.add(16).cast::<i32>();
+                                            l5 as u32
+                                        };
+                                        Error::NameSize(e13)
+                                    }
+                                    2 => {
+                                        let e13 = {
+                                            let l6 = *ptr1.add(16).cast::<i32>();
+                                            l6 as u32
+                                        };
+                                        Error::DataSize(e13)
+                                    }
+                                    3 => Error::Due,
+                                    4 => {
+                                        let e13 = {
+                                            let l7 = *ptr1.add(16).cast::<i64>();
+                                            l7 as u64
+                                        };
+                                        Error::TooMany(e13)
+                                    }
+                                    5 => {
+                                        let e13 = {
+                                            let l8 = *ptr1.add(16).cast::<i32>();
+                                            let l9 = *ptr1.add(20).cast::<i32>();
+                                            (l8 as u32, l9 as u32)
+                                        };
+                                        Error::EffectsSize(e13)
+                                    }
+                                    n => {
+                                        debug_assert_eq!(n, 6, "invalid enum discriminant");
+                                        let e13 = {
+                                            let l10 = *ptr1.add(16).cast::<*mut u8>();
+                                            let l11 = *ptr1
+                                                .add(16 + 1 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len12 = l11;
+                                            let bytes12 = _rt::Vec::from_raw_parts(
+                                                l10.cast(),
+                                                len12,
+                                                len12,
+                                            );
+                                            _rt::string_lift(bytes12)
+                                        };
+                                        Error::Invalid(e13)
+                                    }
+                                };
+                                v13
+                            };
+                            Err(e)
+                        }
+                        _ => _rt::invalid_enum_discriminant(),
+                    };
+                    result14
+                }
+            }
+        }
         /// What surrounds the delivery. The same on every run of the same attempt.
         #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
         pub mod context {
@@ -2393,21 +2715,6 @@ mod _rt {
             unsafe { String::from_utf8_unchecked(bytes) }
         }
     }
-    #[cfg(target_arch = "wasm32")]
-    pub fn run_ctors_once() {
-        wit_bindgen::rt::run_ctors_once();
-    }
-    pub unsafe fn bool_lift(val: u8) -> bool {
-        if cfg!(debug_assertions) {
-            match val {
-                0 => false,
-                1 => true,
-                _ => panic!("invalid bool discriminant"),
-            }
-        } else {
-            val != 0
-        }
-    }
     pub fn as_i64<T: AsI64>(t: T) -> i64 {
         t.as_i64()
     }
@@ -2429,6 +2736,21 @@ mod _rt {
         #[inline]
         fn as_i64(self) -> i64 {
             self as i64
+        }
+    }
+    #[cfg(target_arch = "wasm32")]
+    pub fn run_ctors_once() {
+        wit_bindgen::rt::run_ctors_once();
+    }
+    pub unsafe fn bool_lift(val: u8) -> bool {
+        if cfg!(debug_assertions) {
+            match val {
+                0 => false,
+                1 => true,
+                _ => panic!("invalid bool discriminant"),
+            }
+        } else {
+            val != 0
         }
     }
     extern crate alloc as alloc_crate;
@@ -2467,10 +2789,10 @@ macro_rules! __export_consumer_impl {
         (link_section =
         "component-type:wit-bindgen:0.60.0:tidegate:plugin@0.1.0:consumer:imports and exports")]
         #[doc(hidden)] #[allow(clippy::octal_escapes)] pub static
-        __WIT_BINDGEN_COMPONENT_TYPE : [u8; 1822] = *
+        __WIT_BINDGEN_COMPONENT_TYPE : [u8; 2057] = *
         b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\x9f\x0d\x01A\x02\x01\
-A\x15\x01B\x14\x01x\x04\0\x09timestamp\x03\0\0\x01p}\x01q\x07\x07boolean\x01\x7f\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\x8a\x0f\x01A\x02\x01\
+A\x17\x01B\x14\x01x\x04\0\x09timestamp\x03\0\0\x01p}\x01q\x07\x07boolean\x01\x7f\
 \0\x07integer\x01z\0\x04text\x01s\0\x06binary\x01\x02\0\x03uri\x01s\0\x0duri-ref\
 erence\x01s\0\x09timestamp\x01s\0\x04\0\x09attribute\x03\0\x03\x01q\x03\x04json\x01\
 s\0\x04text\x01s\0\x06binary\x01\x02\0\x04\0\x04data\x03\0\x05\x01ks\x01o\x02s\x04\
@@ -2495,22 +2817,28 @@ ime\x04\x0fdatacontenttype\x04\x0adataschema\x04\x0aextensions\x06\x04data\x07\x
 \0\x0a\x01o\x02yy\x01q\x05\x0bnot-granted\x01s\0\x0dunknown-topic\x01s\0\x07inva\
 lid\x01\x0b\0\x0aevent-size\x01y\0\x0ceffects-size\x01\x0c\0\x04\0\x05error\x03\0\
 \x0d\x01j\0\x01\x0e\x01@\x02\x05topics\x05event\x09\0\x0f\x04\0\x07publish\x01\x10\
-\x03\0\x1ftidegate:plugin/publisher@0.1.0\x05\x04\x02\x03\0\0\x09timestamp\x01B\x0a\
-\x02\x03\x02\x01\x05\x04\0\x09timestamp\x03\0\0\x01@\0\0\x01\x04\0\x03now\x01\x02\
-\x01p}\x01@\x01\x03leny\0\x03\x04\0\x06random\x01\x04\x01@\0\0s\x04\0\x08consume\
-r\x01\x05\x04\0\x07version\x01\x05\x03\0\x1dtidegate:plugin/context@0.1.0\x05\x06\
-\x01B\x02\x01@\0\0s\x04\0\x08settings\x01\0\x03\0\x1ctidegate:plugin/config@0.1.\
-0\x05\x07\x01B\x04\x01m\x05\x05trace\x05debug\x04info\x04warn\x05error\x04\0\x05\
-level\x03\0\0\x01@\x02\x05level\x01\x07messages\x01\0\x04\0\x03log\x01\x02\x03\0\
-\x1dtidegate:plugin/logging@0.1.0\x05\x08\x01B\x05\x01ps\x01r\x05\x04names\x07ve\
-rsions\x09publishes\0\x0auses-state\x7f\x0dstate-versiony\x04\0\x0bdescription\x03\
-\0\x01\x01@\0\0\x02\x04\0\x08describe\x01\x03\x04\0\x1ctidegate:plugin/plugin@0.\
-1.0\x05\x09\x02\x03\0\0\x08delivery\x02\x03\0\0\x07failure\x01B\x07\x02\x03\x02\x01\
-\x0a\x04\0\x08delivery\x03\0\0\x02\x03\x02\x01\x0b\x04\0\x07failure\x03\0\x02\x01\
-j\0\x01\x03\x01@\x01\x01d\x01\0\x04\x04\0\x06handle\x01\x05\x04\0\x1dtidegate:pl\
-ugin/handler@0.1.0\x05\x0c\x04\0\x1etidegate:plugin/consumer@0.1.0\x04\0\x0b\x0e\
-\x01\0\x08consumer\x03\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0dwit-compon\
-ent\x070.254.2\x10wit-bindgen-rust\x060.60.0";
+\x03\0\x1ftidegate:plugin/publisher@0.1.0\x05\x04\x02\x03\0\0\x09timestamp\x01B\x0d\
+\x02\x03\x02\x01\x05\x04\0\x09timestamp\x03\0\0\x02\x03\x02\x01\x03\x04\0\x04dat\
+a\x03\0\x02\x01o\x02yy\x01q\x07\x0bnot-granted\0\0\x09name-size\x01y\0\x09data-s\
+ize\x01y\0\x03due\0\0\x08too-many\x01w\0\x0ceffects-size\x01\x04\0\x07invalid\x01\
+s\0\x04\0\x05error\x03\0\x05\x01k\x03\x01j\0\x01\x06\x01@\x03\x04names\x03due\x01\
+\x04data\x07\0\x08\x04\0\x03set\x01\x09\x01@\x01\x04names\0\x08\x04\0\x06cancel\x01\
+\x0a\x03\0\x1ctidegate:plugin/timers@0.1.0\x05\x06\x01B\x0a\x02\x03\x02\x01\x05\x04\
+\0\x09timestamp\x03\0\0\x01@\0\0\x01\x04\0\x03now\x01\x02\x01p}\x01@\x01\x03leny\
+\0\x03\x04\0\x06random\x01\x04\x01@\0\0s\x04\0\x08consumer\x01\x05\x04\0\x07vers\
+ion\x01\x05\x03\0\x1dtidegate:plugin/context@0.1.0\x05\x07\x01B\x02\x01@\0\0s\x04\
+\0\x08settings\x01\0\x03\0\x1ctidegate:plugin/config@0.1.0\x05\x08\x01B\x04\x01m\
+\x05\x05trace\x05debug\x04info\x04warn\x05error\x04\0\x05level\x03\0\0\x01@\x02\x05\
+level\x01\x07messages\x01\0\x04\0\x03log\x01\x02\x03\0\x1dtidegate:plugin/loggin\
+g@0.1.0\x05\x09\x01B\x05\x01ps\x01r\x05\x04names\x07versions\x09publishes\0\x0au\
+ses-state\x7f\x0dstate-versiony\x04\0\x0bdescription\x03\0\x01\x01@\0\0\x02\x04\0\
+\x08describe\x01\x03\x04\0\x1ctidegate:plugin/plugin@0.1.0\x05\x0a\x02\x03\0\0\x08\
+delivery\x02\x03\0\0\x07failure\x01B\x07\x02\x03\x02\x01\x0b\x04\0\x08delivery\x03\
+\0\0\x02\x03\x02\x01\x0c\x04\0\x07failure\x03\0\x02\x01j\0\x01\x03\x01@\x01\x01d\
+\x01\0\x04\x04\0\x06handle\x01\x05\x04\0\x1dtidegate:plugin/handler@0.1.0\x05\x0d\
+\x04\0\x1etidegate:plugin/consumer@0.1.0\x04\0\x0b\x0e\x01\0\x08consumer\x03\0\0\
+\0G\x09producers\x01\x0cprocessed-by\x02\x0dwit-component\x070.254.2\x10wit-bind\
+gen-rust\x060.60.0";
         };
     };
 }
@@ -2523,9 +2851,9 @@ pub use __export_consumer_impl as export_consumer;
 )]
 #[doc(hidden)]
 #[allow(clippy::octal_escapes)]
-pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 1633] = *b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xc2\x0b\x01A\x02\x01\
-A\x0f\x01B\x14\x01x\x04\0\x09timestamp\x03\0\0\x01p}\x01q\x07\x07boolean\x01\x7f\
+pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 1868] = *b"\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xad\x0d\x01A\x02\x01\
+A\x11\x01B\x14\x01x\x04\0\x09timestamp\x03\0\0\x01p}\x01q\x07\x07boolean\x01\x7f\
 \0\x07integer\x01z\0\x04text\x01s\0\x06binary\x01\x02\0\x03uri\x01s\0\x0duri-ref\
 erence\x01s\0\x09timestamp\x01s\0\x04\0\x09attribute\x03\0\x03\x01q\x03\x04json\x01\
 s\0\x04text\x01s\0\x06binary\x01\x02\0\x04\0\x04data\x03\0\x05\x01ks\x01o\x02s\x04\
@@ -2550,17 +2878,23 @@ ime\x04\x0fdatacontenttype\x04\x0adataschema\x04\x0aextensions\x06\x04data\x07\x
 \0\x0a\x01o\x02yy\x01q\x05\x0bnot-granted\x01s\0\x0dunknown-topic\x01s\0\x07inva\
 lid\x01\x0b\0\x0aevent-size\x01y\0\x0ceffects-size\x01\x0c\0\x04\0\x05error\x03\0\
 \x0d\x01j\0\x01\x0e\x01@\x02\x05topics\x05event\x09\0\x0f\x04\0\x07publish\x01\x10\
-\x03\0\x1ftidegate:plugin/publisher@0.1.0\x05\x04\x02\x03\0\0\x09timestamp\x01B\x0a\
-\x02\x03\x02\x01\x05\x04\0\x09timestamp\x03\0\0\x01@\0\0\x01\x04\0\x03now\x01\x02\
-\x01p}\x01@\x01\x03leny\0\x03\x04\0\x06random\x01\x04\x01@\0\0s\x04\0\x08consume\
-r\x01\x05\x04\0\x07version\x01\x05\x03\0\x1dtidegate:plugin/context@0.1.0\x05\x06\
-\x01B\x02\x01@\0\0s\x04\0\x08settings\x01\0\x03\0\x1ctidegate:plugin/config@0.1.\
-0\x05\x07\x01B\x04\x01m\x05\x05trace\x05debug\x04info\x04warn\x05error\x04\0\x05\
-level\x03\0\0\x01@\x02\x05level\x01\x07messages\x01\0\x04\0\x03log\x01\x02\x03\0\
-\x1dtidegate:plugin/logging@0.1.0\x05\x08\x04\0>tidegate:plugin/consumer-with-al\
-l-of-its-exports-removed@0.1.0\x04\0\x0b.\x01\0(consumer-with-all-of-its-exports\
--removed\x03\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0dwit-component\x070.2\
-54.2\x10wit-bindgen-rust\x060.60.0";
+\x03\0\x1ftidegate:plugin/publisher@0.1.0\x05\x04\x02\x03\0\0\x09timestamp\x01B\x0d\
+\x02\x03\x02\x01\x05\x04\0\x09timestamp\x03\0\0\x02\x03\x02\x01\x03\x04\0\x04dat\
+a\x03\0\x02\x01o\x02yy\x01q\x07\x0bnot-granted\0\0\x09name-size\x01y\0\x09data-s\
+ize\x01y\0\x03due\0\0\x08too-many\x01w\0\x0ceffects-size\x01\x04\0\x07invalid\x01\
+s\0\x04\0\x05error\x03\0\x05\x01k\x03\x01j\0\x01\x06\x01@\x03\x04names\x03due\x01\
+\x04data\x07\0\x08\x04\0\x03set\x01\x09\x01@\x01\x04names\0\x08\x04\0\x06cancel\x01\
+\x0a\x03\0\x1ctidegate:plugin/timers@0.1.0\x05\x06\x01B\x0a\x02\x03\x02\x01\x05\x04\
+\0\x09timestamp\x03\0\0\x01@\0\0\x01\x04\0\x03now\x01\x02\x01p}\x01@\x01\x03leny\
+\0\x03\x04\0\x06random\x01\x04\x01@\0\0s\x04\0\x08consumer\x01\x05\x04\0\x07vers\
+ion\x01\x05\x03\0\x1dtidegate:plugin/context@0.1.0\x05\x07\x01B\x02\x01@\0\0s\x04\
+\0\x08settings\x01\0\x03\0\x1ctidegate:plugin/config@0.1.0\x05\x08\x01B\x04\x01m\
+\x05\x05trace\x05debug\x04info\x04warn\x05error\x04\0\x05level\x03\0\0\x01@\x02\x05\
+level\x01\x07messages\x01\0\x04\0\x03log\x01\x02\x03\0\x1dtidegate:plugin/loggin\
+g@0.1.0\x05\x09\x04\0>tidegate:plugin/consumer-with-all-of-its-exports-removed@0\
+.1.0\x04\0\x0b.\x01\0(consumer-with-all-of-its-exports-removed\x03\0\0\0G\x09pro\
+ducers\x01\x0cprocessed-by\x02\x0dwit-component\x070.254.2\x10wit-bindgen-rust\x06\
+0.60.0";
 #[inline(never)]
 #[doc(hidden)]
 pub fn __link_custom_section_describing_imports() {

@@ -1,0 +1,54 @@
+//! The timers of consumers, for people.
+
+use super::Bus;
+use crate::log::{AdminError, ReadError};
+use crate::timer::TimerStatus;
+
+impl Bus {
+    /// The timers of a consumer that are due first: of one partition or of all, of one key or of all, at most `limit` of
+    /// them and at most 1000.
+    ///
+    /// ```
+    /// # let directory = tempfile::tempdir()?;
+    /// # let bus = tidegate::Bus::open(directory.path())?;
+    /// match bus.timers("reminder", None, Some("customer-4"), 10) {
+    ///     Ok(timers) => println!("{} of this customer", timers.len()),
+    ///     Err(error) => println!("{error}"), // there is no such consumer
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// There is no such consumer or partition, or the log can't be read.
+    pub fn timers(
+        &self,
+        consumer: &str,
+        partition: Option<u32>,
+        key: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<TimerStatus>, ReadError> {
+        self.inner.log.timers(consumer, partition, key, limit)
+    }
+
+    /// Cancels a timer of a consumer, whether it runs or not: it doesn't come any more. One that has come already, and waits
+    /// for a retry, is held as any event is, and no timer.
+    ///
+    /// ```
+    /// # let directory = tempfile::tempdir()?;
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// # let bus = tidegate::Bus::open(directory.path())?;
+    /// let cancelled = bus.cancel_timer("reminder", "customer-4", "unpaid").await;
+    /// assert!(matches!(cancelled, Err(tidegate::AdminError::UnknownConsumer(_))));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// There is no such consumer or timer, or the log refuses: see [`AdminError`].
+    pub async fn cancel_timer(&self, consumer: &str, key: &str, name: &str) -> Result<(), AdminError> {
+        self.inner.log.cancel_timer(consumer, key, name).await
+    }
+}

@@ -1,0 +1,114 @@
+//! The timers of a lane that are due, as far as they were read ahead, and when there are more.
+//!
+//! One that is due stays in the log until it comes: while an event of its key is held it waits here, and what that event does
+//! when it is delivered at last may still cancel it.
+
+use std::collections::BTreeMap;
+use std::mem;
+
+use crate::clock::Timestamp;
+use crate::log::{DueTimer, DueTimers, TimerEvent, key_hash};
+use crate::timer::{NewTimer, TimerName, TimerPlace};
+
+/// What a batch has changed of its lane's timers, see `Effects`.
+pub(super) type Changes = BTreeMap<TimerName, Option<NewTimer>>;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Timers {
+    /// In the order in which they come.
+    due: BTreeMap<TimerPlace, Result<TimerEvent, String>>,
+    /// Those that wait for their key, by its hash.
+    waiting: BTreeMap<u64, Vec<TimerPlace>>,
+    /// How many those are.
+    waiting_count: usize,
+    /// The last one that was read: those up to it are here, or have come.
+    read_to: Option<TimerPlace>,
+    next: Next,
+}
+
+/// When there are more than were read.
+#[derive(Clone, Copy, Debug, Default)]
+enum Next {
+    /// Nobody has looked.
+    #[default]
+    Unknown,
+    At(Timestamp),
+    Never,
+}
+
+impl Timers {
+    /// From where on to read those that are due, where there may be some, none are left here to come, and fewer wait than may.
+    pub fn wants(&self, now: Timestamp, waiting_max: usize) -> Option<Option<TimerPlace>> {
+        let may_be_due = match self.next {
+            Next::Unknown => true,
+            Next::At(due) => due <= now,
+            Next::Never => false,
+        };
+        (may_be_due && self.due.is_empty() && self.waiting_count < waiting_max).then_some(self.read_to)
+    }
+
+    /// Adds what a read has found.
+    pub fn fill(&mut self, found: DueTimers) {
+        self.next = found.next.map_or(Next::Never, Next::At);
+        self.read_to = found.due.last().map(|timer| timer.place).or(self.read_to);
+        found.due.into_iter().for_each(|timer| self.add(timer));
+    }
+
+    /// Adds one that waited.
+    pub fn add(&mut self, timer: DueTimer) {
+        self.due.insert(timer.place, timer.event);
+    }
+
+    /// The one that comes next.
+    pub fn first(&self) -> Option<(TimerPlace, &Result<TimerEvent, String>)> {
+        self.due.first_key_value().map(|(place, event)| (*place, event))
+    }
+
+    /// Takes it out.
+    pub fn take(&mut self) -> Option<DueTimer> {
+        self.due.pop_first().map(|(place, event)| DueTimer { place, event })
+    }
+
+    /// Has it wait until its key is [free](Self::free).
+    pub fn wait(&mut self) {
+        if let Some(DueTimer { place, event: Ok(timer) }) = self.take() {
+            self.waiting.entry(timer.key).or_default().push(place);
+            self.waiting_count += 1;
+        }
+    }
+
+    /// Those that wait for no other event of this key any more. They are to be read anew, and [added](Self::add): they may have
+    /// been cancelled meanwhile.
+    pub fn free(&mut self, key: u64) -> Vec<TimerPlace> {
+        let freed = self.waiting.remove(&key).unwrap_or_default();
+        self.waiting_count -= freed.len();
+        freed
+    }
+
+    /// Takes note of changes that were committed.
+    pub fn changed(&mut self, changes: Changes) {
+        self.due.retain(|_, event| event.as_ref().map_or(true, |timer| !changes.contains_key(&timer.name)));
+        for (name, timer) in changes {
+            let Some(NewTimer { place, event }) = timer else { continue };
+            if self.read_to.is_some_and(|read_to| place <= read_to) {
+                let key = key_hash(&name.key);
+                self.add(DueTimer { place, event: Ok(TimerEvent { name, key, event }) });
+                continue;
+            }
+            self.next = match mem::take(&mut self.next) {
+                Next::Unknown => Next::Unknown,
+                Next::At(due) => Next::At(due.min(place.due)),
+                Next::Never => Next::At(place.due),
+            };
+        }
+    }
+
+    /// When the next one is due that is not here.
+    pub fn next_due(&self) -> Option<Timestamp> {
+        match self.next {
+            Next::At(due) => Some(due),
+            Next::Unknown | Next::Never => None,
+        }
+    }
+}

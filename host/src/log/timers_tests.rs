@@ -1,0 +1,176 @@
+//! The timers of a lane against a model, and what people do to them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::admission::block_on;
+use super::error::{AdminError, ReadError};
+use super::hash;
+use super::lane_rows::LaneCommit;
+use super::memory_medium::MemoryMedium;
+use super::registry::Position;
+use super::store::Log;
+use super::tests::{consumer, lane_commit, open, topic};
+use crate::clock::Timestamp;
+use crate::config::TopicConfig;
+use crate::event::Event;
+use crate::ids::LaneId;
+use crate::limits::READ_BYTES_MAX;
+use crate::timer::{NewTimer, TIMER_NAME, TIMER_TYPE, TimerCounts, TimerName, TimerPlace};
+
+fn name(key: &str, name: &str) -> TimerName {
+    TimerName { key: key.to_owned(), name: name.to_owned() }
+}
+
+fn event(name: &TimerName) -> Event {
+    let event = Event::new("id", "/tests", TIMER_TYPE).subject(&name.key);
+    event.extension(TIMER_NAME, name.name.as_str()).build().unwrap()
+}
+
+/// The number of a timer counts from the first of its commit.
+fn timer(of: &TimerName, due: i64, nth: u64) -> Option<NewTimer> {
+    let place = TimerPlace { due: Timestamp(due), number: nth };
+    Some(NewTimer { place, event: Arc::new(event(of)) })
+}
+
+/// What a commit does to a lane's timers.
+fn commit(
+    log: &Log,
+    lane: LaneId,
+    fired: Vec<TimerPlace>,
+    changes: impl IntoIterator<Item = (TimerName, Option<NewTimer>)>,
+) -> TimerCounts {
+    let topic = log.topic_id("t").unwrap();
+    let mut commit: LaneCommit = lane_commit(log, lane, 0, topic);
+    commit.fired = fired;
+    for (name, mut timer) in changes {
+        if let Some(timer) = &mut timer {
+            timer.place.number += commit.progress.timers.next;
+            commit.effects.timers_set += 1;
+        }
+        commit.effects.timers.insert(name, timer);
+    }
+    block_on(log.commit(commit)).unwrap()
+}
+
+/// The lane's timers by when they are due, with their names, read in pages of this size.
+fn all(log: &Log, lane: LaneId, page: usize) -> Vec<(TimerPlace, TimerName)> {
+    let (mut found, mut after) = (Vec::new(), None);
+    loop {
+        let read = log.due_timers(lane, after, Timestamp(i64::MAX), (page, READ_BYTES_MAX)).unwrap();
+        after = read.due.last().map(|timer| timer.place).or(after);
+        found.extend(read.due.into_iter().map(|timer| (timer.place, timer.event.unwrap().name)));
+        if read.next.is_none() {
+            return found;
+        }
+    }
+}
+
+/// What each of some commits does: timers by the number of their name that are set for a moment, or cancelled; and how many of
+/// those that are due first have come.
+fn runs() -> impl Strategy<Value = Vec<(Vec<(u8, Option<i64>)>, usize)>> {
+    let change = (0_u8..6, proptest::option::of(0_i64..20));
+    proptest::collection::vec((proptest::collection::vec(change, 0..5), 0_usize..3), 1..20)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn a_lane_has_each_timer_once_where_it_was_set_last(runs in runs(), page in 1_usize..4) {
+        let log = open(&MemoryMedium::new());
+        let (_, lane) = consumer(&log);
+        let mut model: BTreeMap<TimerName, TimerPlace> = BTreeMap::new();
+        let mut number = 0;
+        for (changes, come) in runs {
+            let mut places: Vec<_> = model.values().copied().collect();
+            places.sort();
+            let fired: Vec<_> = places.into_iter().take(come).collect();
+            model.retain(|_, place| !fired.contains(place));
+            let (mut last, mut nth) = (BTreeMap::new(), 0);
+            for (of, due) in changes {
+                let of = name(&format!("key {}", of % 2), &format!("name {}", of / 2));
+                // The change of a timer counts that came last; one of its numbers is used up with each.
+                if last.contains_key(&of) {
+                    continue;
+                }
+                model.remove(&of);
+                if let Some(due) = due {
+                    model.insert(of.clone(), TimerPlace { due: Timestamp(due), number: number + nth });
+                }
+                last.insert(of.clone(), due.and_then(|due| timer(&of, due, nth)));
+                nth += u64::from(due.is_some());
+            }
+            number += nth;
+            let counts = commit(&log, lane, fired, last);
+            prop_assert_eq!(counts, TimerCounts { next: number, set: model.len() as u64 });
+            let mut expected: Vec<_> = model.iter().map(|(of, place)| (*place, of.clone())).collect();
+            expected.sort();
+            prop_assert_eq!(all(&log, lane, page), expected);
+        }
+    }
+}
+
+#[test]
+fn a_timer_is_due_at_its_moment_and_not_before() {
+    let log = open(&MemoryMedium::new());
+    let (_, lane) = consumer(&log);
+    let (a, b) = (name("k", "a"), name("k", "b"));
+    commit(&log, lane, Vec::new(), [(a.clone(), timer(&a, 10, 0)), (b.clone(), timer(&b, 20, 1))]);
+    let due = |now| {
+        let read = log.due_timers(lane, None, Timestamp(now), (9, READ_BYTES_MAX)).unwrap();
+        (read.due.len(), read.next.map(|next| next.0))
+    };
+    assert_eq!([due(9), due(10), due(19), due(20)], [(0, Some(10)), (1, Some(20)), (1, Some(20)), (2, None)]);
+    let at = |due, number| log.timer(lane, TimerPlace { due: Timestamp(due), number }).unwrap();
+    assert_eq!(at(20, 1).unwrap().event.unwrap().name, b);
+    commit(&log, lane, Vec::new(), [(name("k", "c"), timer(&name("k", "c"), 5, 0))]);
+    assert_eq!(at(10, 0).unwrap().event.unwrap().name, a);
+    assert!(at(20, 0).is_none() && at(21, 1).is_none());
+}
+
+#[test]
+fn people_see_what_is_due_first_of_all_lanes_and_can_cancel_it() {
+    let log = open(&MemoryMedium::new());
+    topic(&log, "t", TopicConfig::new(2));
+    let (id, _) = block_on(log.register("c", &["t".to_owned()], Position::Earliest)).unwrap();
+    let partition = |key: &str| hash::partition_of(hash::key_hash(key), 2);
+    let of = |wanted: u32| (0..).map(|at| format!("key{at}")).find(|key| partition(key) == wanted).unwrap();
+    let keys = [of(0), of(1)];
+    for (lane, key) in (0..).zip(&keys) {
+        let lane = LaneId { consumer: id, partition: lane };
+        let names = [name(key, "late"), name(key, "early")];
+        let due = i64::from(lane.partition);
+        let [late, early] = [timer(&names[0], 100 + due, 0), timer(&names[1], 10 + due, 1)];
+        commit(&log, lane, Vec::new(), names.into_iter().zip([late, early]));
+    }
+    let list = |partition, key: Option<&str>, count| -> Vec<(i64, String)> {
+        let found = log.timers("c", partition, key, count).unwrap();
+        found.into_iter().map(|timer| (timer.due.0, timer.name)).collect()
+    };
+    let expected = [(10, "early"), (11, "early"), (100, "late"), (101, "late")];
+    let expected: Vec<_> = expected.into_iter().map(|(due, name)| (due, name.to_owned())).collect();
+    assert_eq!(list(None, None, 9), expected);
+    assert_eq!(list(None, None, 3), expected[..3]);
+    assert_eq!(list(Some(1), None, 9), [expected[1].clone(), expected[3].clone()]);
+    assert_eq!(list(None, Some(&keys[0]), 1), expected[..1]);
+    assert_eq!(list(Some(1), Some(&keys[0]), 9), []);
+    assert!(matches!(log.timers("c", Some(2), None, 9), Err(ReadError::UnknownLane { .. })));
+    assert!(matches!(log.timers("d", None, None, 9), Err(ReadError::UnknownConsumer(_))));
+
+    let lane = LaneId { consumer: id, partition: 0 };
+    let before = log.lane(lane).unwrap();
+    block_on(log.cancel_timer("c", &keys[0], "early")).unwrap();
+    assert_eq!(list(Some(0), None, 9), [expected[2].clone()]);
+    let after = log.lane(lane).unwrap();
+    assert_eq!((before.progress.timers.set, after.progress.timers.set), (2, 1));
+    assert!(after.epoch > before.epoch, "the lane has to hear of it");
+    let again = block_on(log.cancel_timer("c", &keys[0], "early"));
+    assert!(matches!(again, Err(AdminError::UnknownTimer { .. })), "{again:?}");
+
+    block_on(log.forget("c")).unwrap();
+    let (id, _) = block_on(log.register("c", &["t".to_owned()], Position::Earliest)).unwrap();
+    assert_eq!(all(&log, LaneId { consumer: id, partition: 0 }, 9), []);
+    assert_eq!(list(None, None, 9), []);
+}
