@@ -29,7 +29,8 @@
 //! - `relay-http`: `HttpRelay`, a handler that posts each event to an HTTP endpoint.
 //! - `relay-nats`: `NatsRelay`, a handler that publishes each event into NATS `JetStream`.
 //! - `relays`: both relays.
-//! - `schemas`: events are held against the schemas of their types. Without it, topics that require them accept nothing.
+//! - `schemas-json`, `schemas-protobuf`, and `schemas` for both: events are held against the schemas of their types. Without the
+//!   one of a schema's language, topics that require schemas accept no events of that type.
 //!
 //! Without any, the library is all there is: the bus, native handlers and plugins.
 //!

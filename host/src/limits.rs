@@ -6,6 +6,7 @@
 #![cfg_attr(
     not(all(
         feature = "server",
+        feature = "schemas",
         feature = "outbox-sqlite",
         feature = "outbox-postgres",
         feature = "relay-http",
@@ -22,6 +23,8 @@ use crate::clock::Timestamp;
 pub const SCHEMA_BYTES_MAX: usize = 256 << 10;
 /// All schemas of a bus: they are in memory, and written as JSON text in one frame of the control socket.
 pub const SCHEMAS_BYTES_MAX: usize = 16 << 20;
+/// Files of schemas in one folder: their names are in memory, and looked at now and then while a bus runs.
+pub const SCHEMA_FILES_MAX: usize = 65_536;
 /// Subjects of a bus: event types without their versions.
 pub const SUBJECTS_MAX: usize = 4096;
 /// Versions of a subject: a transitive mode holds a new one against all of them.
@@ -37,7 +40,7 @@ pub const SCHEMA_PATTERNS_MAX: usize = 100;
 pub const SCHEMA_WEIGHT_MAX: u64 = 10_000;
 /// Schemas that a validator may look at to find the place where data breaks one: it takes a moment.
 pub const VIOLATION_STEPS_MAX: u64 = 10_000_000;
-/// Most steps of a comparison of two schemas, each a schema looked at or a value compared. Nested alternatives multiply, so two small
+/// Most steps of a comparison of two schemas, each a schema looked at, a field or a value compared. Nested alternatives multiply, so two small
 /// schemas can ask for any number. A union of a hundred events stays below it, and it is a fraction of a second.
 pub const SCHEMA_STEPS_MAX: usize = 250_000;
 /// Deepest recursion of a comparison, each level a step into the document, a reference or an alternative. A level takes
@@ -45,6 +48,16 @@ pub const SCHEMA_STEPS_MAX: usize = 250_000;
 pub const SCHEMA_DEPTH_MAX: usize = 128;
 /// Deepest nesting of a schema: what `serde_json` reads from text. Plain recursion over values is safe below it.
 pub const SCHEMA_NESTING_MAX: usize = 128;
+/// Brackets of a `.proto` that are open at once: the compiler recurses into each. `protoc` takes messages within one another 32
+/// deep, and some options of a field lie in brackets below.
+pub const PROTOBUF_NESTING_MAX: usize = 64;
+/// Messages, fields, enums and their values, and whatever else a `.proto` defines or reserves: some things are looked for among
+/// others of their kind one by one, and all of them are in memory.
+pub const PROTOBUF_DEFINITIONS_MAX: usize = 10_000;
+/// The full names of all that: each repeats the names of what is around it, so that a few long names could fill the memory.
+pub const PROTOBUF_NAMES_BYTES_MAX: usize = 2 << 20;
+/// Messages within one another in data, as Protobuf's own libraries have it: they and the check recurse.
+pub const PROTOBUF_DEPTH_MAX: usize = 100;
 /// Most breaks that a comparison finds: whoever reads them has seen enough by then.
 pub const SCHEMA_BREAKS_FOUND_MAX: usize = 100;
 /// What breaks compatibility, in one error.

@@ -2,7 +2,7 @@
 
 use super::Bus;
 use crate::log::AdminError;
-use crate::schema::{Compatibility, Schema, SchemaError, SchemaVersion, SubjectStatus, VersionedType};
+use crate::schema::{Compatibility, Schema, SchemaVersion, SubjectStatus, VersionedType};
 
 impl Bus {
     /// Registers the schema of an event type with its version, such as `OrderPlaced.v2`. The versions of a subject follow one
@@ -40,8 +40,8 @@ impl Bus {
         schema: Schema,
         compatibility: Option<Compatibility>,
     ) -> Result<SchemaVersion, AdminError> {
-        if cfg!(not(feature = "schemas")) {
-            return Err(SchemaError::NotBuilt.into());
+        if !schema.format().is_built() {
+            return Err(schema.format().not_built().into());
         }
         let event_type: VersionedType = event_type.parse()?;
         schema.check()?;

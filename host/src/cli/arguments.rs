@@ -214,8 +214,8 @@ pub enum TopicsCommand {
 /// `tidegate schemas`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The file of a schema is named by its event type with the version, as in OrderPlaced.v2.json. A folder stands for all files in
-it that are named so.
+The file of a schema is named by its event type with the version: OrderPlaced.v2.json has a JSON Schema, and OrderPlaced.v2.proto
+has Protobuf. A folder stands for all files in it that are named so.
 
 What a new version may change is its subject's compatibility mode, by default backward: who knows the new version reads what
 was written by the one before. The others are none, forward (who knows the one before reads the new one), full (both), and
@@ -248,8 +248,8 @@ pub enum SchemasCommand {
     },
     /// Check files by themselves, with no bus: each is a schema, and each version goes with those before it
     Check {
-        /// Files or folders
-        #[arg(value_name = "PATH", required = true)]
+        /// Files or folders [default: the folder that the configuration names, and its modes]
+        #[arg(value_name = "PATH")]
         paths: Vec<PathBuf>,
         /// What they are held to [default: backward]
         #[arg(long, value_name = "MODE")]

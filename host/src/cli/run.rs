@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
 use tidegate::config::Config;
-use tidegate::server::{Applied, serve_control, watch};
+use tidegate::server::{Applied, apply_schemas, serve_control, watch};
 use tidegate::{Bus, BusError, Clock, ConsumerKind, Drained, OpenError, Options, SystemClock};
 use tracing_subscriber::EnvFilter;
 
@@ -34,6 +34,13 @@ pub fn run(global: &Global, run: &Run) -> Result<Exit, CliError> {
         .map_err(|error| CliError::Failed(format!("a runtime can't be started: {error}")))?;
     runtime.block_on(async {
         let bus = open(global, &config).await?;
+        let schemas = apply_schemas(&bus, &config).await;
+        if !schemas.refused.is_empty() {
+            bus.shutdown(Duration::ZERO).await;
+            let reasons: Vec<_> = schemas.refused.iter().map(ToString::to_string).collect();
+            return Err(CliError::Failed(reasons.join("\n")));
+        }
+        tell(&schemas);
         let control = serve_control(&bus)?;
         let (applied, watcher) = watch(&bus, file, config).await;
         tell(&applied);

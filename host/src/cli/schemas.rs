@@ -1,21 +1,18 @@
 //! `tidegate schemas`.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde_json::json;
+use tidegate::config::{SchemaFile, SchemasConfig};
 use tidegate::schema::{Compatibility, Schema, SubjectStatus, VersionedType};
 use tidegate::server::{Answer, ClientError, Request};
 
-use super::access::Access;
+use super::access::{self, Access};
 use super::arguments::{Global, SchemasCommand};
 use super::error::{CliError, Exit};
 use super::output::{Output, moment, size};
 use super::table::{Table, row};
-
-/// What a file's name ends in, behind the event type.
-const ENDINGS: [&str; 2] = [".schema.json", ".json"];
 
 /// Lists schemas, shows or registers them, or checks files.
 pub fn schemas(
@@ -24,9 +21,7 @@ pub fn schemas(
     output: &mut Output,
 ) -> Result<Exit, CliError> {
     match command.unwrap_or(SchemasCommand::List) {
-        SchemasCommand::Check { paths, compatibility } => {
-            check(&paths, compatibility.unwrap_or_default(), output)
-        }
+        SchemasCommand::Check { paths, compatibility } => check(global, &paths, compatibility, output),
         SchemasCommand::List => with_bus(global, |access| list(access, output)),
         SchemasCommand::Show { name } => with_bus(global, |access| show(access, &name, output)),
         SchemasCommand::Register { paths, compatibility } => {
@@ -115,9 +110,10 @@ fn register(
     output: &mut Output,
 ) -> Result<Exit, CliError> {
     let mut exit = Exit::Done;
-    for (event_type, file) in files(paths)? {
-        let outcome = read(&file).and_then(|schema| {
-            let event_type = event_type.to_string();
+    for file in files(paths)?.values() {
+        let schema = file.read().map_err(|error| CliError::Failed(error.to_string()));
+        let outcome = schema.and_then(|schema| {
+            let event_type = file.event_type.to_string();
             access.one(Request::RegisterSchema { event_type, schema, compatibility }, |answer| match answer {
                 Answer::Schema(version) => Some(version),
                 _ => None,
@@ -125,125 +121,102 @@ fn register(
         });
         let outcome = match outcome {
             Ok(version) => Ok(format!("registered {}", moment(version.registered))),
-            Err(
-                error @ (CliError::Failed(_)
-                | CliError::File { .. }
-                | CliError::Client(ClientError::Refused(_))),
-            ) => Err(error.to_string()),
+            Err(CliError::Failed(error)) => Err(error),
+            Err(CliError::Client(ClientError::Refused(error))) => {
+                Err(format!("{}: {error}", file.path.display()))
+            }
             Err(error) => return Err(error),
         };
-        exit = told(&event_type, &file, &outcome, exit, output)?;
+        exit = told(file, &outcome, exit, output)?;
     }
     Ok(exit)
 }
 
-/// Checks files by themselves: each is a schema, and each version goes with those before it.
-fn check(paths: &[PathBuf], mode: Compatibility, output: &mut Output) -> Result<Exit, CliError> {
-    let mut exit = Exit::Done;
-    let mut subjects: BTreeMap<String, Vec<(u32, Schema)>> = BTreeMap::new();
-    for (event_type, file) in files(paths)? {
-        let earlier = subjects.entry(event_type.subject().to_owned()).or_default();
-        let outcome = read(&file).map_err(|error| error.to_string()).and_then(|schema| {
-            let before = earlier.iter().map(|(version, schema)| (*version, schema)).collect::<Vec<_>>();
-            let (subject, version) = (event_type.subject(), event_type.version());
-            let checked = mode.check(subject, version, &schema, before).map_err(|error| error.to_string());
-            earlier.push((version, schema));
-            checked.map(|()| "ok".to_owned())
-        });
-        exit = told(&event_type, &file, &outcome, exit, output)?;
-    }
-    Ok(exit)
-}
-
-/// Says what became of a file.
-fn told(
-    event_type: &VersionedType,
-    file: &Path,
-    outcome: &Result<String, String>,
-    exit: Exit,
+/// Checks files by themselves: each is a schema, and each version goes with those before it. Without paths, they are those of the
+/// configuration's folder, under its modes.
+fn check(
+    global: &Global,
+    paths: &[PathBuf],
+    mode: Option<Compatibility>,
     output: &mut Output,
 ) -> Result<Exit, CliError> {
-    if output.is_json() {
-        output.json(&json!({
-            "type": event_type.to_string(), "file": file, "ok": outcome.is_ok(), "error": outcome.as_ref().err(),
-        }))?;
-    } else {
-        match outcome {
-            Ok(done) => output.line(format_args!("{event_type}: {done}"))?,
-            Err(error) => output.line(format_args!("{event_type}: {}: {error}", file.display()))?,
-        }
-    }
-    Ok(if outcome.is_ok() { exit } else { Exit::Refused })
-}
-
-fn read(file: &Path) -> Result<Schema, CliError> {
-    let text = fs::read_to_string(file);
-    let text = text.map_err(|source| CliError::File { path: file.to_owned(), source })?;
-    Schema::json(text).map_err(|error| CliError::Failed(error.to_string()))
-}
-
-/// The files of these paths with their event types, in ascending order of them. Of a folder, those whose names are event types
-/// with a version; a file that was named has to have such a name.
-fn files(paths: &[PathBuf]) -> Result<BTreeMap<VersionedType, PathBuf>, CliError> {
-    let mut found = BTreeMap::new();
-    let mut add = |event_type: VersionedType, file: PathBuf| match found.insert(event_type, file.clone()) {
-        Some(other) if other != file => {
-            let (one, other) = (file.display(), other.display());
-            Err(CliError::Usage(format!("{one} and {other} are of the same event type: name one of them")))
-        }
-        _ => Ok(()),
+    let configured = if paths.is_empty() { Some(configured(global)?) } else { None };
+    let files = match &configured {
+        None => files(paths)?.into_values().collect(),
+        Some(schemas) => schemas.files().map_err(|error| CliError::Failed(error.to_string()))?,
     };
-    for path in paths {
-        let failed = |source| CliError::File { path: path.clone(), source };
-        if !path.is_dir() {
-            add(event_type(path)?, path.clone())?;
-            continue;
-        }
-        let mut is_empty = true;
-        for entry in fs::read_dir(path).map_err(failed)? {
-            let file = entry.map_err(failed)?.path();
-            if let Ok(event_type) = event_type(&file)
-                && file.is_file()
-            {
-                add(event_type, file)?;
-                is_empty = false;
+    let mode_of = |subject: &str| {
+        mode.or_else(|| configured.as_ref().and_then(|schemas| schemas.mode(subject))).unwrap_or_default()
+    };
+    let mut exit = Exit::Done;
+    let mut subjects: BTreeMap<String, Vec<(u32, Schema)>> = BTreeMap::new();
+    for file in files {
+        let (subject, version) = (file.event_type.subject(), file.event_type.version());
+        let earlier = subjects.entry(subject.to_owned()).or_default();
+        let outcome = file.read().map_err(|error| error.to_string()).and_then(|schema| {
+            let before = earlier.iter().map(|(version, schema)| (*version, schema)).collect::<Vec<_>>();
+            let checked = mode_of(subject).check(subject, version, &schema, before);
+            earlier.push((version, schema));
+            match checked {
+                Ok(()) => Ok("ok".to_owned()),
+                Err(error) => Err(format!("{}: {error}", file.path.display())),
             }
-        }
-        if is_empty {
-            let folder = path.display();
-            return Err(CliError::Failed(format!(
-                "{folder} has no schemas: their files are named by their event types, as OrderPlaced.v1.json"
-            )));
-        }
+        });
+        exit = told(&file, &outcome, exit, output)?;
     }
-    Ok(found)
+    Ok(exit)
 }
 
-/// The event type that a file is named by.
-fn event_type(file: &Path) -> Result<VersionedType, CliError> {
-    let name = file.file_name().unwrap_or_default().to_string_lossy();
-    let stem = ENDINGS.iter().find_map(|ending| name.strip_suffix(ending));
-    stem.and_then(|stem| stem.parse().ok()).ok_or_else(|| {
+/// What the configuration says of schemas.
+fn configured(global: &Global) -> Result<SchemasConfig, CliError> {
+    access::config(global)?.schemas.ok_or_else(|| {
         CliError::Usage(format!(
-            "{}: the file of a schema is named by its event type, as OrderPlaced.v1.json",
-            file.display()
+            "{} names no folder of schemas: name files or folders, or set `folder` in `[schemas]`",
+            access::config_file(global).display()
         ))
     })
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// Says what became of a file. What went wrong names it.
+fn told(
+    file: &SchemaFile,
+    outcome: &Result<String, String>,
+    exit: Exit,
+    output: &mut Output,
+) -> Result<Exit, CliError> {
+    let SchemaFile { event_type, path, .. } = file;
+    if output.is_json() {
+        output.json(&json!({
+            "type": event_type.to_string(), "file": path, "ok": outcome.is_ok(), "error": outcome.as_ref().err(),
+        }))?;
+    } else {
+        let (Ok(words) | Err(words)) = outcome;
+        output.line(format_args!("{event_type}: {words}"))?;
+    }
+    Ok(if outcome.is_ok() { exit } else { Exit::Refused })
+}
 
-    #[test]
-    fn a_file_is_named_by_its_event_type() {
-        let named = |name: &str| event_type(Path::new(name)).map(|event_type| event_type.to_string()).ok();
-        for name in ["a/OrderPlaced.v1.json", "OrderPlaced.v1.schema.json"] {
-            assert_eq!(named(name).as_deref(), Some("OrderPlaced.v1"), "{name}");
-        }
-        assert_eq!(named("shop.order.v12.json").as_deref(), Some("shop.order.v12"));
-        for name in ["OrderPlaced.json", "OrderPlaced.v1", "v1.json", "README.md", "OrderPlaced.v1.proto"] {
-            assert_eq!(named(name), None, "{name}");
+/// The files of these paths, in ascending order of their event types. Of a folder, those whose names are event types with a
+/// version; a file that was named has to have such a name.
+fn files(paths: &[PathBuf]) -> Result<BTreeMap<VersionedType, SchemaFile>, CliError> {
+    let mut found: BTreeMap<VersionedType, SchemaFile> = BTreeMap::new();
+    for path in paths {
+        let files = if path.is_dir() {
+            SchemaFile::in_folder(path).map_err(|error| CliError::Failed(error.to_string()))?
+        } else {
+            vec![SchemaFile::named(path).map_err(|error| CliError::Usage(error.to_string()))?]
+        };
+        for file in files {
+            let path = file.path.clone();
+            match found.insert(file.event_type.clone(), file) {
+                Some(other) if other.path != path => {
+                    let (one, other) = (path.display(), other.path.display());
+                    let why = format!("{one} and {other} are of the same event type: name one of them");
+                    return Err(CliError::Usage(why));
+                }
+                _ => {}
+            }
         }
     }
+    Ok(found)
 }

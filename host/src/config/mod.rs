@@ -10,6 +10,8 @@ mod outbox;
 mod plugin;
 mod program;
 mod relay;
+#[cfg(feature = "server")]
+mod schemas;
 mod secret;
 mod topic;
 mod units;
@@ -26,6 +28,8 @@ pub use program::ProgramConfig;
 #[cfg(feature = "relay-http")]
 pub(crate) use relay::shown_url;
 pub use relay::{ContentMode, HttpRelayConfig, NatsAuth, NatsRelayConfig, TlsConfig};
+#[cfg(feature = "server")]
+pub use schemas::{SchemaFile, SchemaFileError, SchemasConfig};
 pub use secret::{Secret, SecretError};
 pub use topic::{Dedup, Retention, SchemaPolicy, TopicConfig};
 pub use units::{UnitError, format_bytes, format_duration, parse_bytes, parse_duration};

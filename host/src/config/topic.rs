@@ -49,7 +49,7 @@ pub struct TopicConfig {
 /// use tidegate::config::{SchemaPolicy, TopicConfig};
 ///
 /// let config = TopicConfig::new(8).schemas(SchemaPolicy::Required);
-/// # #[cfg(feature = "schemas")]
+/// # #[cfg(any(feature = "schemas-json", feature = "schemas-protobuf"))]
 /// config.validate()?;
 /// # Ok::<(), tidegate::config::ConfigError>(())
 /// ```
@@ -61,7 +61,7 @@ pub enum SchemaPolicy {
     #[default]
     Off,
     /// An event's type has to carry a version that is registered, as in `OrderPlaced.v1`, and its data to be valid by that
-    /// schema. Reading JSON and holding it against a schema is what it costs the publisher.
+    /// schema. Reading the data and holding it against a schema is what it costs the publisher.
     Required,
 }
 
@@ -136,7 +136,8 @@ impl TopicConfig {
 
     pub(super) fn validate_at(&self, place: &Place<'_>) -> Result<(), ConfigError> {
         place.at("partitions").check(self.partitions, 1..=PARTITIONS_MAX)?;
-        if self.schemas == SchemaPolicy::Required && cfg!(not(feature = "schemas")) {
+        let holds_events = cfg!(any(feature = "schemas-json", feature = "schemas-protobuf"));
+        if self.schemas == SchemaPolicy::Required && !holds_events {
             let allowed = "`off`: this build of tidegate lacks the feature `schemas`";
             return Err(ConfigError::invalid(place.at("schemas").path(), "required", allowed));
         }

@@ -45,6 +45,15 @@ pub(crate) fn is_json(text: &str) -> bool {
         || subtype.len() > 5 && subtype[subtype.len() - 5..].eq_ignore_ascii_case(b"+json")
 }
 
+/// Whether a media type declares Protobuf's binary form, by one of the names in use, whatever its parameters.
+#[cfg(feature = "schemas-protobuf")]
+pub(crate) fn is_protobuf(text: &str) -> bool {
+    const NAMES: [&str; 3] =
+        ["application/protobuf", "application/x-protobuf", "application/vnd.google.protobuf"];
+    let essence = text.split(';').next().unwrap_or_default().trim_end();
+    NAMES.iter().any(|name| name.eq_ignore_ascii_case(essence))
+}
+
 /// RFC 2045's `token`.
 fn is_token(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic() && !b"()<>@,;:\\\"/[]?=".contains(&b))
@@ -115,6 +124,21 @@ mod tests {
             "a/+jsonx",
         ] {
             assert!(!is_json(text), "{text}");
+        }
+    }
+
+    #[cfg(feature = "schemas-protobuf")]
+    #[test]
+    fn protobuf_has_three_names() {
+        for text in [
+            "application/protobuf",
+            "Application/X-Protobuf ; messageType=\"a.B\"",
+            "application/vnd.google.protobuf;proto=a.B",
+        ] {
+            assert!(is_protobuf(text), "{text}");
+        }
+        for text in ["application/protobuf+json", "application/json", "text/protobuf", "protobuf", ""] {
+            assert!(!is_protobuf(text), "{text}");
         }
     }
 }

@@ -20,6 +20,8 @@ pub use error::{EventError, JsonError};
 pub use lines::{EventLines, LineError};
 #[cfg(any(feature = "outbox-sqlite", feature = "outbox-postgres"))]
 pub(crate) use media_type::is_json;
+#[cfg(feature = "schemas-protobuf")]
+pub(crate) use media_type::is_protobuf;
 pub use model::Event;
 pub(crate) use model::SEQUENCE;
 pub use parts::EventParts;

@@ -6,10 +6,9 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::{Schema, SchemaError, SchemaFormat, json};
+use super::rule::{Break, Rule};
+use super::{Schema, SchemaFormat, json};
 use crate::limits::{SCHEMA_BREAKS_MAX, VIOLATION_CHARS_MAX};
-
-pub use json::{Break, Rule};
 
 /// What a new version of a subject's schema may change, by the names of Confluent's Schema Registry.
 ///
@@ -113,13 +112,29 @@ fn breaks(reader: &Schema, writer: &Schema) -> Vec<Break> {
         (SchemaFormat::JsonSchema, SchemaFormat::JsonSchema) => match (reader.value(), writer.value()) {
             (Ok(reader), Ok(writer)) => json::breaks(&reader, &writer),
             // Both were checked when they were made.
-            (Err(error), _) | (_, Err(error)) => vec![not_comparable(&error)],
+            (Err(error), _) | (_, Err(error)) => not_comparable(error.to_string()),
         },
+        #[cfg(feature = "schemas-protobuf")]
+        (SchemaFormat::Protobuf, SchemaFormat::Protobuf) => {
+            use super::protobuf::{Definition, breaks};
+
+            match (Definition::new(reader.text()), Definition::new(writer.text())) {
+                (Ok(reader), Ok(writer)) => breaks(&reader, &writer),
+                (Err(error), _) | (_, Err(error)) => not_comparable(error.to_string()),
+            }
+        }
+        #[cfg(not(feature = "schemas-protobuf"))]
+        (SchemaFormat::Protobuf, SchemaFormat::Protobuf) => {
+            not_comparable(SchemaFormat::Protobuf.not_built().to_string())
+        }
+        (reader, writer) => {
+            not_comparable(format!("the reader's schema is {reader}, and the writer's is {writer}"))
+        }
     }
 }
 
-fn not_comparable(error: &SchemaError) -> Break {
-    Break { path: String::new(), rule: Rule::NotComparable, detail: error.to_string() }
+fn not_comparable(detail: String) -> Vec<Break> {
+    vec![Break::here(Rule::NotComparable, detail)]
 }
 
 impl fmt::Display for Compatibility {

@@ -5,9 +5,12 @@
 //! as it was registered: another one is another version.
 
 mod compatibility;
-#[cfg(feature = "schemas")]
+#[cfg(any(feature = "schemas-json", feature = "schemas-protobuf"))]
 mod compiled;
 mod json;
+#[cfg(feature = "schemas-protobuf")]
+mod protobuf;
+mod rule;
 mod subject;
 
 use std::fmt;
@@ -16,9 +19,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use thiserror::Error;
 
-pub use compatibility::{Break, Compatibility, Incompatible, Rule, UnknownCompatibility};
-#[cfg(feature = "schemas")]
+pub use compatibility::{Compatibility, Incompatible, UnknownCompatibility};
+#[cfg(any(feature = "schemas-json", feature = "schemas-protobuf"))]
 pub(crate) use compiled::Compiled;
+pub use rule::{Break, Rule};
 pub use subject::{SchemaRefusal, SchemaVersion, SubjectStatus};
 pub(crate) use subject::{Subject, Version, check};
 
@@ -101,12 +105,37 @@ fn cut(text: &str, chars_max: usize) -> String {
 pub enum SchemaFormat {
     /// JSON Schema: drafts 4, 6, 7, 2019-09 and 2020-12, by `$schema`; without it, 2020-12.
     JsonSchema,
+    /// Protobuf: the text of a `.proto`, of syntax `proto2` or `proto3`. Events carry its first message.
+    Protobuf,
+}
+
+impl SchemaFormat {
+    /// The cargo feature that reads it.
+    fn feature(self) -> &'static str {
+        match self {
+            Self::JsonSchema => "schemas-json",
+            Self::Protobuf => "schemas-protobuf",
+        }
+    }
+
+    /// Whether this build can hold events against schemas of it.
+    pub(crate) fn is_built(self) -> bool {
+        match self {
+            Self::JsonSchema => cfg!(feature = "schemas-json"),
+            Self::Protobuf => cfg!(feature = "schemas-protobuf"),
+        }
+    }
+
+    pub(crate) fn not_built(self) -> SchemaError {
+        SchemaError::NotBuilt { format: self, feature: self.feature() }
+    }
 }
 
 impl fmt::Display for SchemaFormat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::JsonSchema => "JSON Schema",
+            Self::Protobuf => "Protobuf",
         })
     }
 }
@@ -118,7 +147,7 @@ impl fmt::Display for SchemaFormat {
 ///
 /// let schema = Schema::json(r#"{"type": "object", "required": ["price"]}"#)?;
 /// assert_eq!(schema.text(), r#"{"type": "object", "required": ["price"]}"#);
-/// # #[cfg(feature = "schemas")]
+/// # #[cfg(feature = "schemas-json")]
 /// assert!(Schema::json(r#"{"type": "objekt"}"#).is_err());
 /// # Ok::<(), tidegate::schema::SchemaError>(())
 /// ```
@@ -136,9 +165,35 @@ impl Schema {
     ///
     /// # Errors
     ///
-    /// The text is too long, no JSON, or no such schema. A build without the feature `schemas` finds out only the first two.
+    /// The text is too long, no JSON, or no such schema. A build without the feature `schemas-json` finds out only the first
+    /// two.
     pub fn json(text: impl Into<String>) -> Result<Self, SchemaError> {
         let schema = Self { format: SchemaFormat::JsonSchema, text: text.into() };
+        schema.check()?;
+        Ok(schema)
+    }
+
+    /// A Protobuf schema: the text of a `.proto`, of syntax `proto2` (that of a text that names none) or `proto3`. Events carry
+    /// its first top-level message, in its binary form; the others are there for it. It imports nothing but Google's own files,
+    /// such as `google/protobuf/timestamp.proto`, which are built in: nothing is fetched. Services and options are read, and
+    /// mean nothing here. Editions aren't read yet, and neither is `message_set_wire_format`.
+    ///
+    /// ```
+    /// use tidegate::schema::{Schema, SchemaFormat};
+    ///
+    /// let schema = Schema::protobuf("syntax = 'proto3'; message OrderPlaced { string order = 1; int64 price = 2; }")?;
+    /// assert_eq!(schema.format(), SchemaFormat::Protobuf);
+    /// # #[cfg(feature = "schemas-protobuf")]
+    /// assert!(Schema::protobuf("message OrderPlaced { Price price = 1; }").is_err());
+    /// # Ok::<(), tidegate::schema::SchemaError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The text is too long, no such `.proto`, or has no message; there are too many definitions in it, or they are nested too
+    /// deep. A build without the feature `schemas-protobuf` finds out only the first.
+    pub fn protobuf(text: impl Into<String>) -> Result<Self, SchemaError> {
+        let schema = Self { format: SchemaFormat::Protobuf, text: text.into() };
         schema.check()?;
         Ok(schema)
     }
@@ -157,27 +212,33 @@ impl Schema {
     ///
     /// # Errors
     ///
-    /// See [`json`](Self::json).
+    /// See [`json`](Self::json) and [`protobuf`](Self::protobuf).
     pub fn check(&self) -> Result<(), SchemaError> {
         if self.text.len() > SCHEMA_BYTES_MAX {
             return Err(SchemaError::Size { bytes: self.text.len(), max: SCHEMA_BYTES_MAX });
         }
-        self.value()?;
-        #[cfg(feature = "schemas")]
-        Compiled::new(self)?;
+        if self.format == SchemaFormat::JsonSchema {
+            self.value()?;
+        }
+        #[cfg(any(feature = "schemas-json", feature = "schemas-protobuf"))]
+        if self.format.is_built() {
+            Compiled::new(self)?;
+        }
         Ok(())
     }
 
-    /// Its JSON.
+    /// The JSON of a JSON Schema.
     pub(crate) fn value(&self) -> Result<Value, SchemaError> {
         serde_json::from_str(&self.text).map_err(|error| SchemaError::NotJson(error.to_string()))
     }
 
-    /// Whether both say the same, however they are written.
+    /// Whether both say the same. JSON may be written differently, a `.proto` has to be the same text.
     pub(crate) fn says_the_same_as(&self, other: &Self) -> bool {
-        self.format == other.format
-            && (self.text == other.text
-                || matches!((self.value(), other.value()), (Ok(this), Ok(other)) if this == other))
+        let is_same_json = || {
+            self.format == SchemaFormat::JsonSchema
+                && matches!((self.value(), other.value()), (Ok(this), Ok(other)) if this == other)
+        };
+        self.format == other.format && (self.text == other.text || is_same_json())
     }
 }
 
@@ -218,9 +279,14 @@ pub enum SchemaError {
     /// The text is no JSON.
     #[error("the schema is no JSON: {0}")]
     NotJson(String),
-    /// This build can't check schemas, and one that is registered stays for ever.
-    #[error("this build of tidegate registers no schemas: it lacks the feature `schemas`")]
-    NotBuilt,
+    /// This build can't check schemas of this language, and one that is registered stays for ever.
+    #[error("this build of tidegate doesn't read {format}: it lacks the feature `{feature}`")]
+    NotBuilt {
+        /// The language.
+        format: SchemaFormat,
+        /// The cargo feature that reads it.
+        feature: &'static str,
+    },
     /// It is no JSON Schema, or one that could take very long.
     #[error("the schema is no JSON Schema, at `{path}`: {reason}")]
     Invalid {
@@ -229,4 +295,17 @@ pub enum SchemaError {
         /// What is wrong there.
         reason: String,
     },
+    /// It is no `.proto` that can be a schema.
+    #[error("the schema is no Protobuf that can be one{}: {reason}", spot(*.place))]
+    NotProtobuf {
+        /// The line and the column, from 1, where it is one place.
+        place: Option<(usize, usize)>,
+        /// What is wrong there.
+        reason: String,
+    },
+}
+
+/// A place in a text, within an error.
+fn spot(place: Option<(usize, usize)>) -> String {
+    place.map_or_else(String::new, |(line, column)| format!(", at line {line}, column {column}"))
 }

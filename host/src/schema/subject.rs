@@ -1,19 +1,15 @@
 //! Subjects as memory has them, and what they say about events.
 
 use std::sync::Arc;
-#[cfg(feature = "schemas")]
+#[cfg(any(feature = "schemas-json", feature = "schemas-protobuf"))]
 use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
-#[cfg(feature = "schemas")]
-use serde_json::Value;
 use thiserror::Error;
 
-#[cfg(feature = "schemas")]
-use super::Compiled;
-#[cfg(feature = "schemas")]
-use super::SchemaError;
 use super::{Compatibility, Schema, split};
+#[cfg(any(feature = "schemas-json", feature = "schemas-protobuf"))]
+use super::{Compiled, SchemaError};
 use crate::clock::Timestamp;
 use crate::event::Event;
 
@@ -77,7 +73,7 @@ pub(crate) struct Version {
     pub schema: Schema,
     pub registered: Timestamp,
     /// Made when the first event of it comes. It fails where this build can't read what another one has checked.
-    #[cfg(feature = "schemas")]
+    #[cfg(any(feature = "schemas-json", feature = "schemas-protobuf"))]
     compiled: OnceLock<Result<Compiled, SchemaError>>,
 }
 
@@ -86,7 +82,7 @@ impl Version {
         Self {
             schema,
             registered,
-            #[cfg(feature = "schemas")]
+            #[cfg(any(feature = "schemas-json", feature = "schemas-protobuf"))]
             compiled: OnceLock::new(),
         }
     }
@@ -96,34 +92,24 @@ impl Version {
     }
 
     /// Holds an event's data against it.
-    #[cfg(feature = "schemas")]
+    #[cfg(any(feature = "schemas-json", feature = "schemas-protobuf"))]
     fn check(&self, event: &Event) -> Result<(), SchemaRefusal> {
-        let invalid = |path: &str, reason: String| SchemaRefusal::Invalid {
-            id: event.id().to_owned(),
-            event_type: event.kind().to_owned(),
-            path: path.to_owned(),
-            reason,
-        };
         let compiled = self.compiled.get_or_init(|| Compiled::new(&self.schema));
         let compiled = compiled.as_ref().map_err(|error| SchemaRefusal::Unreadable {
             event_type: event.kind().to_owned(),
             reason: error.to_string(),
         })?;
-        let data: Value = match event.data() {
-            None => Value::Null,
-            Some(_) => event.data_as().map_err(|error| invalid("", error.to_string()))?,
-        };
-        compiled.check(&data).map_err(|violation| {
-            let missing =
-                if event.data().is_none() { " (the event has no data, which counts as null)" } else { "" };
-            invalid(&violation.path, format!("{}{missing}", violation.reason))
+        compiled.check(event).map_err(|violation| SchemaRefusal::Invalid {
+            id: event.id().to_owned(),
+            event_type: event.kind().to_owned(),
+            path: violation.path,
+            reason: violation.reason,
         })
     }
 
-    #[cfg(not(feature = "schemas"))]
-    #[expect(clippy::unused_self, reason = "this build can't hold anything against it")]
+    #[cfg(not(any(feature = "schemas-json", feature = "schemas-protobuf")))]
     fn check(&self, event: &Event) -> Result<(), SchemaRefusal> {
-        let reason = "it lacks the feature `schemas`".to_owned();
+        let reason = self.schema.format().not_built().to_string();
         Err(SchemaRefusal::Unreadable { event_type: event.kind().to_owned(), reason })
     }
 }
@@ -241,7 +227,7 @@ pub enum SchemaRefusal {
         reason: String,
     },
     /// This build can't hold data against the schema. Another one can.
-    #[error("this build of tidegate can't hold events against the schema of `{event_type}`: {reason}")]
+    #[error("no event can be held against the schema of `{event_type}`: {reason}")]
     Unreadable {
         /// The event's type.
         event_type: String,
@@ -263,7 +249,7 @@ impl SchemaRefusal {
 }
 
 #[cfg(test)]
-#[cfg(feature = "schemas")]
+#[cfg(feature = "schemas-json")]
 mod tests {
     use super::*;
     use crate::event::Data;

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::outboxes;
+use super::{outboxes, schemas};
 use crate::bus::{Bus, ConsumerKind, ConsumerStatus, TopicStatus};
 use crate::config::{Config, ConsumerConfig, ProgramConfig, TopicConfig};
 
@@ -47,6 +47,10 @@ pub struct Applied {
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Change {
+    /// A schema was registered, of this event type.
+    SchemaRegistered(String),
+    /// A subject of schemas is held to another compatibility mode.
+    SubjectChanged(String),
     /// A topic was created.
     TopicCreated(String),
     /// A topic got other settings.
@@ -71,6 +75,8 @@ pub enum Change {
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::SchemaRegistered(name) => write!(f, "schema `{name}` registered"),
+            Self::SubjectChanged(name) => write!(f, "schemas of `{name}` changed their compatibility mode"),
             Self::TopicCreated(name) => write!(f, "topic `{name}` created"),
             Self::TopicChanged(name) => write!(f, "topic `{name}` changed"),
             Self::ConsumerStarted(name) => write!(f, "consumer `{name}` started"),
@@ -91,7 +97,7 @@ impl fmt::Display for Change {
     }
 }
 
-/// A topic or a consumer that stays as it was.
+/// A topic, a consumer, an outbox or the schemas that stay as they were.
 ///
 /// ```
 /// # let directory = tempfile::tempdir()?;
@@ -110,7 +116,7 @@ impl fmt::Display for Change {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Refused {
-    /// Which: ``topic `quakes` ``, ``consumer `alerts` `` or ``outbox `shop` ``.
+    /// Which: ``topic `quakes` ``, ``consumer `alerts` ``, ``outbox `shop` ``, ``schema `OrderPlaced.v2` `` or `schemas`.
     pub what: String,
     /// Why, and what to do.
     pub why: String,
@@ -127,7 +133,8 @@ impl fmt::Display for Refused {
     }
 }
 
-/// Brings a bus to what a configuration says: creates and changes topics; starts, changes and ends the consumers and
+/// Brings a bus to what a configuration says: registers its schemas, as [`apply_schemas`](super::apply_schemas) does; creates and
+/// changes topics; starts, changes and ends the consumers and
 /// the outboxes that it names. Native consumers are left alone. What the configuration says already is left as it is, so that a
 /// consumer doesn't notice when another one changes.
 ///
@@ -158,6 +165,8 @@ pub async fn apply(bus: &Bus, config: &Config) -> Applied {
     if *bus.config() != config.bus {
         applied.changes.push(Change::BusWhenOpenedAgain);
     }
+    // Before those who publish by them.
+    schemas::apply(bus, config, &mut applied).await;
     for step in plan(&bus.topics(), &bus.consumer_configs(), &consumers, config) {
         let what = step.what();
         match take(bus, &step).await {

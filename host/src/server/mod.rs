@@ -14,6 +14,7 @@ mod outboxes;
 pub(crate) mod probe;
 mod protocol;
 mod records;
+mod schemas;
 mod socket_path;
 mod watch;
 
@@ -25,4 +26,5 @@ pub use execute::execute;
 pub use protocol::{
     Answer, EventJson, Hello, Letter, PROTOCOL, RecordLine, Refusal, Request, StateLine, Welcome,
 };
+pub use schemas::apply_schemas;
 pub use watch::{Watcher, watch};

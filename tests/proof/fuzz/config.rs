@@ -14,6 +14,10 @@ commit = "one-phase"
 event_bytes_max = "2MiB"
 cache_bytes = 1048576
 free_bytes_min = "0"
+[schemas]
+folder = "schemas"
+compatibility = "full"
+subjects = { A = "none" }
 [topics.orders]
 partitions = 12
 sequence = true

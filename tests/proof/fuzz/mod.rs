@@ -9,6 +9,7 @@ mod file;
 mod known;
 mod mutate;
 mod plugin;
+mod protobuf;
 mod record;
 mod socket;
 mod watch;
@@ -34,13 +35,13 @@ ones. A panic, a hang, more memory than is reasonable, or an event that nobody h
 is then in a file whose name is told, with the command that repeats it.
 
   --seconds N    how long to fuzz each target (60); 0 runs the kept inputs of tests/proof/corpus alone
-  --target NAME  one of record, event-json, config, socket, plugin, file; without it, all of them in turn
+  --target NAME  one of record, event-json, config, protobuf, socket, plugin, file; without it, all of them in turn
   --seed N       the numbers of chance (1)
   --input FILE   run this input alone
 ";
 
 /// The targets, by name.
-const TARGETS: [&str; 6] = ["record", "event-json", "config", "socket", "plugin", "file"];
+const TARGETS: [&str; 7] = ["record", "event-json", "config", "protobuf", "socket", "plugin", "file"];
 
 /// Inputs that led somewhere new and are changed further, beside the seeds. More would make each of them rare.
 const POOL_MAX: usize = 512;
@@ -165,6 +166,7 @@ impl Fuzzing {
             "record" => Box::new(record::Records),
             "event-json" => Box::new(event_json::Events),
             "config" => Box::new(config::Configs),
+            "protobuf" => Box::new(protobuf::Protos),
             "socket" => Box::new(socket::Sockets::new()?),
             "plugin" => Box::new(plugin::Plugins::new()?),
             _ => Box::new(file::Files::new()?),

@@ -5,6 +5,7 @@ mod error;
 mod model;
 mod outbox;
 mod program;
+mod schemas;
 mod table;
 
 pub use error::ConfigFileError;

@@ -8,12 +8,13 @@ use std::path::Path;
 use super::super::error::Place;
 use super::super::{
     BusConfig, ConfigError, ConsumerConfig, Dedup, OutboxConfig, ProgramConfig, Retention, RetryPolicy,
-    TopicConfig,
+    SchemasConfig, TopicConfig,
 };
 use super::ConfigFileError;
 use super::document::Document;
 use super::outbox::read_outbox;
 use super::program::{PROGRAM_SETTINGS, default_retry, read_program};
+use super::schemas::read_schemas;
 use super::table::{Entry, Table};
 use crate::limits::{CONFIG_BYTES_MAX, OUTBOXES_MAX, TOPICS_MAX};
 
@@ -40,6 +41,8 @@ use crate::limits::{CONFIG_BYTES_MAX, OUTBOXES_MAX, TOPICS_MAX};
 pub struct Config {
     /// Settings of the bus as a whole.
     pub bus: BusConfig,
+    /// The schemas that come along, where there are any.
+    pub schemas: Option<SchemasConfig>,
     /// The topics, by name.
     pub topics: BTreeMap<String, TopicConfig>,
     /// The consumers with what runs them, by name. Paths are relative to the current directory or absolute, as the file's
@@ -73,12 +76,14 @@ impl Config {
     pub fn from_toml(text: &str, path: &Path) -> Result<Self, ConfigFileError> {
         let document = Document::new(path, text);
         let parsed = document.parse()?;
-        let root = Table::root(&document, parsed.get_ref(), &["bus", "topics", "consumers", "outboxes"])?;
+        let root =
+            Table::root(&document, parsed.get_ref(), &["bus", "schemas", "topics", "consumers", "outboxes"])?;
         let folder = path.parent().unwrap_or(Path::new(""));
         let mut config = Self::default();
         if let Some(bus) = root.get("bus") {
             config.bus = read_bus(bus)?;
         }
+        config.schemas = root.get("schemas").map(|schemas| read_schemas(schemas, folder)).transpose()?;
         if let Some(topics) = root.get("topics") {
             for (name, topic) in topics.free_table()?.entries() {
                 config.topics.insert(name.to_owned(), read_topic(topic)?);
@@ -111,6 +116,9 @@ impl Config {
     pub fn validate(&self) -> Result<(), ConfigError> {
         let root = Place::ROOT;
         self.bus.validate_at(&root.at("bus"))?;
+        if let Some(schemas) = &self.schemas {
+            schemas.validate_at(&root.at("schemas"))?;
+        }
         let topics = root.at("topics");
         if self.topics.len() > TOPICS_MAX {
             let (count, allowed) = (self.topics.len(), format!("at most {TOPICS_MAX} topics"));

@@ -164,6 +164,11 @@ impl<'a> Entry<'a> {
         text.parse().map_err(|allowed| self.refuse(allowed))
     }
 
+    /// A string that stands for a value; `allowed` says which there are.
+    pub(super) fn parsed<T: FromStr>(&self, allowed: &str) -> Result<T> {
+        self.text().and_then(|text| text.parse().ok()).ok_or_else(|| self.refuse(allowed))
+    }
+
     pub(super) fn strings<C: FromIterator<String>>(&self) -> Result<C> {
         let items = self.value.get_ref().as_array().map(|array| array.iter());
         let strings =

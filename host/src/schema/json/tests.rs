@@ -34,39 +34,6 @@ fn check_one_way(cases: Vec<Case>) {
 }
 
 #[test]
-fn rules_are_named_in_kebab_case() {
-    let name = format!("{:?}", Rule::PropertyCountNarrowed);
-    assert_eq!(name, "PropertyCountNarrowed");
-    for rule in [
-        Rule::TypeNarrowed,
-        Rule::EnumNarrowed,
-        Rule::RequiredAdded,
-        Rule::PropertyRefused,
-        Rule::PropertyCountNarrowed,
-        Rule::DependencyAdded,
-        Rule::RangeNarrowed,
-        Rule::MultipleNarrowed,
-        Rule::LengthNarrowed,
-        Rule::PatternChanged,
-        Rule::FormatChanged,
-        Rule::ContentChanged,
-        Rule::ItemsNarrowed,
-        Rule::UniquenessAdded,
-        Rule::AlternativeRemoved,
-        Rule::NotComparable,
-    ] {
-        let mut kebab = String::new();
-        for letter in format!("{rule:?}").chars() {
-            if letter.is_uppercase() && !kebab.is_empty() {
-                kebab.push('-');
-            }
-            kebab.push(letter.to_ascii_lowercase());
-        }
-        assert_eq!(rule.to_string(), kebab);
-    }
-}
-
-#[test]
 fn a_break_says_what_and_why() {
     let old = serde_json::json!({"properties": {"price": {"type": "integer", "minimum": 0}}});
     let new = serde_json::json!({"properties": {"price": {"type": "integer", "minimum": 5}}, "required": ["price"]});

@@ -8,6 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::Notify;
 
+use crate::config::SchemaFile;
+
 type Names = Arc<Mutex<BTreeSet<OsString>>>;
 
 /// The folders of some files. They are watched, not the files: a file that is replaced by renaming another is a new one,
@@ -38,12 +40,13 @@ impl Folders {
         Self { watcher, names, watched: BTreeSet::new(), refused: BTreeSet::new() }
     }
 
-    /// Watches the folders of these files, and no others.
-    pub fn watch(&mut self, files: &BTreeSet<PathBuf>) {
+    /// Watches the folders of these files, and one of schemas, where any file of them counts; and no others.
+    pub fn watch(&mut self, files: &BTreeSet<PathBuf>, schemas: Option<&Path>) {
         let Some(watcher) = &mut self.watcher else { return };
         let names = files.iter().filter_map(|file| file.file_name()).map(OsString::from).collect();
         *self.names.lock().unwrap_or_else(PoisonError::into_inner) = names;
-        let folders: BTreeSet<PathBuf> = files.iter().map(|file| folder(file)).collect();
+        let folders = files.iter().map(|file| folder(file));
+        let folders: BTreeSet<PathBuf> = folders.chain(schemas.map(Path::to_owned)).collect();
         for gone in self.watched.difference(&folders) {
             // It may be gone from the disk as well.
             drop(watcher.unwatch(gone));
@@ -69,7 +72,7 @@ impl Folders {
     }
 }
 
-/// Whether one of these files may have changed. A fault may have swallowed any change.
+/// Whether one of these files, or one of schemas, may have changed. A fault may have swallowed any change.
 fn concerns(names: &Names, event: &notify::Result<notify::Event>) -> bool {
     let Ok(event) = event else { return true };
     if event.kind.is_access() {
@@ -78,6 +81,7 @@ fn concerns(names: &Names, event: &notify::Result<notify::Event>) -> bool {
     let names = names.lock().unwrap_or_else(PoisonError::into_inner);
     event.need_rescan()
         || event.paths.iter().filter_map(|path| path.file_name()).any(|name| names.contains(name))
+        || event.paths.iter().any(|path| SchemaFile::named(path).is_ok())
 }
 
 fn folder(file: &Path) -> PathBuf {

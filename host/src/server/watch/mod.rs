@@ -62,6 +62,7 @@ impl Drop for Watcher {
 ///
 /// - A configuration that has changed is [applied](apply()). One that is wrong is refused as a whole and logged with its
 ///   line, and what runs goes on.
+/// - Schemas in the configuration's folder that are new are registered. Where one is refused, none of them is, and that is logged.
 /// - A plugin whose file has changed is [reloaded](Bus::reload). One that is refused is logged, shown with the consumer,
 ///   and tried again when its file changes again; what runs goes on.
 /// - A relay takes over a secret or a certificate whose file has changed.
@@ -108,7 +109,7 @@ impl Follower {
         let mut folders = Folders::new(Arc::clone(&stirred));
         let clock = Arc::clone(self.bus.clock());
         loop {
-            folders.watch(&self.files());
+            folders.watch(&self.files(), self.schemas());
             let changed = quiet.look(clock.now(), self.look());
             self.take_over(&changed).await;
             let wait = if quiet.is_waiting() { FILE_QUIET } else { FILES_LOOK_EVERY };
@@ -125,8 +126,15 @@ impl Follower {
         files.chain([self.file.clone()]).collect()
     }
 
+    /// The folder of schemas.
+    fn schemas(&self) -> Option<&Path> {
+        self.config.schemas.as_ref().map(|schemas| schemas.folder.as_path())
+    }
+
     fn look(&self) -> BTreeMap<PathBuf, Option<Fingerprint>> {
-        self.files().into_iter().map(|path| (path.clone(), Fingerprint::of(&path))).collect()
+        let files = self.files().into_iter().map(|path| (path.clone(), Fingerprint::of(&path)));
+        let schemas = self.schemas().map(|folder| (folder.to_owned(), Fingerprint::of_schemas(folder)));
+        files.chain(schemas).collect()
     }
 
     async fn take_over(&mut self, changed: &BTreeSet<PathBuf>) {

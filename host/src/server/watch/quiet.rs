@@ -1,30 +1,46 @@
 //! When a file has changed and whoever writes it is done.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash, Hasher as _};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::clock::Timestamp;
+use crate::config::SchemaFile;
 use crate::limits::FILE_QUIET;
 
 /// What a file looks like from outside: it differs whenever the file was written or replaced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Fingerprint {
-    inode: u64,
-    bytes: u64,
-    /// Seconds and nanoseconds of the last change of the content, and of the file.
-    times: [i64; 4],
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Fingerprint {
+    File {
+        inode: u64,
+        bytes: u64,
+        /// Seconds and nanoseconds of the last change of the content, and of the file.
+        times: [i64; 4],
+    },
+    /// A hash of the names and the looks of all files of schemas in a folder: so a folder is quiet when all of them are, new
+    /// ones too.
+    Folder(u64),
 }
 
 impl Fingerprint {
     /// That of a file as it is now; `None` where there is none.
     pub fn of(path: &Path) -> Option<Self> {
         let metadata = std::fs::metadata(path).ok()?;
-        Some(Self {
+        Some(Self::File {
             inode: metadata.ino(),
             bytes: metadata.size(),
             times: [metadata.mtime(), metadata.mtime_nsec(), metadata.ctime(), metadata.ctime_nsec()],
         })
+    }
+
+    /// That of a folder of schemas as it is now; `None` where there is none with any.
+    pub fn of_schemas(folder: &Path) -> Option<Self> {
+        let mut hasher = DefaultHasher::new();
+        for file in SchemaFile::in_folder(folder).ok()? {
+            (&file.path, Self::of(&file.path)).hash(&mut hasher);
+        }
+        Some(Self::Folder(hasher.finish()))
     }
 }
 
@@ -81,7 +97,7 @@ mod tests {
     use super::*;
 
     fn file(bytes: Option<u64>) -> BTreeMap<PathBuf, Option<Fingerprint>> {
-        let fingerprint = bytes.map(|bytes| Fingerprint { inode: 1, bytes, times: [0; 4] });
+        let fingerprint = bytes.map(|bytes| Fingerprint::File { inode: 1, bytes, times: [0; 4] });
         [(PathBuf::from("plugin.wasm"), fingerprint)].into()
     }
 
@@ -113,6 +129,27 @@ mod tests {
     fn a_file_that_is_removed_and_written_again_changes_once() {
         assert_eq!(changes(&[(0, None), (500, None), (600, Some(20)), (800, Some(20))]), [800]);
         assert!(changes(&[(0, None), (500, None), (600, Some(10)), (900, Some(10))]).is_empty());
+    }
+
+    #[test]
+    fn a_folder_of_schemas_differs_by_each_file_and_by_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let look = || Fingerprint::of_schemas(folder.path());
+        let put = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+        assert_eq!(look(), None);
+        put("A.v1.json", "true");
+        let one = look();
+        put("README.md", "");
+        assert_eq!((look(), one.is_some()), (one, true));
+        put("A.v2.proto", "message A {}");
+        let two = look();
+        put("A.v2.proto", "message A { }");
+        let written = look();
+        std::fs::rename(folder.path().join("A.v2.proto"), folder.path().join("A.v3.proto")).unwrap();
+        let looks = [one, two, written, look()];
+        assert!((1..4).all(|at| looks[at] != looks[at - 1]), "{looks:?}");
+        std::fs::remove_file(folder.path().join("A.v3.proto")).unwrap();
+        assert_eq!(look(), one);
     }
 
     #[test]

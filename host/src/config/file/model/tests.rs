@@ -6,6 +6,7 @@ use crate::config::{
     AfterPublish, CommitMode, ContentMode, Grants, HttpRelayConfig, NatsAuth, NatsRelayConfig, OnDeadLetter,
     Order, OutboxDatabase, PluginConfig, PluginLimits, Secret, Start, TlsConfig,
 };
+use crate::schema::Compatibility;
 
 const FULL: &str = r#"
 [bus]
@@ -43,6 +44,10 @@ poll = "20ms"
 [outboxes.till]
 postgres = { env = "TILL_URL" }
 source = "/till"
+[schemas]
+folder = "schemas"
+compatibility = "full"
+subjects = { Quake = "backward-transitive", "eu.Quake" = "none" }
 "#;
 
 fn read(text: &str) -> Result<Config, ConfigFileError> {
@@ -61,6 +66,11 @@ fn every_setting_is_read() {
     assert_eq!(config.bus.cache_bytes, 32 << 20);
     assert_eq!(config.bus.journal_bytes, 1 << 20);
     assert_eq!(config.bus.free_bytes_min, 1_000_000_000);
+    let schemas = SchemasConfig::new("etc/schemas")
+        .compatibility(Compatibility::Full)
+        .subject("Quake", Compatibility::BackwardTransitive)
+        .subject("eu.Quake", Compatibility::None);
+    assert_eq!(config.schemas, Some(schemas));
     let retention = Retention::keep_for(Duration::from_hours(7 * 24)).bytes(1 << 30).force(true);
     let dedup = Dedup::new(Duration::from_hours(1), 5);
     assert_eq!(config.topics["quakes"], TopicConfig::new(4).retention(retention).dedup(dedup));
@@ -118,6 +128,7 @@ fn the_template_is_read_as_it_is_and_with_all_its_settings() {
         .collect();
     let full = Config::from_toml(&uncommented, Path::new("tidegate.toml")).unwrap();
     assert_eq!(full.bus, BusConfig::default());
+    assert_eq!(full.schemas, Some(SchemasConfig::new("schemas").compatibility(Compatibility::default())));
     assert_eq!(full.topics["events"].dedup, Dedup::default());
     let (consumer, program) = &full.consumers["example"];
     assert_eq!(*consumer, ConsumerConfig::new(["events"]));
@@ -125,6 +136,43 @@ fn the_template_is_read_as_it_is_and_with_all_its_settings() {
     assert_eq!(full.consumers["webhook"].1, HttpRelayConfig::new("https://example.com/events").into());
     assert_eq!(full.consumers["stream"].1, NatsRelayConfig::new(["nats://localhost:4222"]).into());
     assert_eq!(full.outboxes["example"], OutboxConfig::sqlite("shop.db", "/shop").topic("events"));
+}
+
+#[test]
+fn what_is_wrong_about_schemas_is_refused_with_its_line() {
+    let modes = "`none`, `backward`, `forward` or `full`, the last three also with `-transitive`, as in `full-transitive`";
+    for (settings, line, words) in [
+        (
+            "",
+            1,
+            "`schemas.folder` is missing; it is the folder with the files of schemas, relative to this file",
+        ),
+        (
+            "folder = ''",
+            2,
+            "`schemas.folder` is empty; allowed is the path of a folder with the files of schemas",
+        ),
+        ("folder = 7", 2, "`schemas.folder` is `7`; allowed is a string"),
+        (
+            "folder = 's'\ncompatibility = 'sideways'",
+            3,
+            &format!("`schemas.compatibility` is `'sideways'`; allowed is {modes}"),
+        ),
+        (
+            "folder = 's'\nsubjects.A = true",
+            3,
+            &format!("`schemas.subjects.A` is `true`; allowed is {modes}"),
+        ),
+        (
+            "folder = 's'\n[schemas.subjects]\n'A.v1' = 'full'",
+            4,
+            "`schemas.subjects.\"A.v1\"` is of \"A.v1\"; allowed is an event type without its version",
+        ),
+        ("folder = 's'\nfolders = 's'", 3, "there is no setting `schemas.folders`; did you mean `folder`?"),
+    ] {
+        let told = refusal(&format!("[schemas]\n{settings}"));
+        assert!(told.starts_with(&format!("etc/tidegate.toml:{line}: {words}")), "{told}");
+    }
 }
 
 #[test]
