@@ -13,6 +13,7 @@ use crate::clock::{BoxFuture, Timestamp};
 use crate::effects::{Context, EmitError, StateError};
 use crate::event::{DataError, Event};
 use crate::limits::{BACKTRACE_BYTES_MAX, FAILURE_CODE_BYTES_MAX, FAILURE_MESSAGE_BYTES_MAX};
+use crate::schema::SchemaRefusal;
 
 /// An event handed to a consumer.
 ///
@@ -88,6 +89,11 @@ impl FailureKind {
             Self::Transient | Self::Trap | Self::Timeout | Self::Memory | Self::HostCrash => true,
             Self::Permanent | Self::Damaged | Self::Gap => false,
         }
+    }
+
+    /// Whether the program was cut off in what it did, and has to be taken down.
+    pub(crate) fn is_of_program(self) -> bool {
+        matches!(self, Self::Trap | Self::Timeout | Self::Memory)
     }
 }
 
@@ -195,18 +201,27 @@ impl From<StateError> for Failure {
 /// What a bound, a grant or a rule refuses, it always will.
 impl From<EmitError> for Failure {
     fn from(error: EmitError) -> Self {
-        let code = match &error {
+        let message = error.to_string();
+        let code = match error {
             EmitError::NotGranted(_) => "topic-not-granted",
             EmitError::UnknownTopic(_) => "unknown-topic",
             EmitError::Invalid(_) => "invalid-event",
-            EmitError::Schema(refusal) if !refusal.is_of_event() => {
-                return Self::transient("schema-unreadable", error.to_string());
-            }
-            EmitError::Schema(_) => "schema",
+            EmitError::Schema(refusal) => return refusal.into(),
             EmitError::EventSize { .. } => "event-size",
             EmitError::EffectsSize { .. } => "effects-size",
         };
-        Self::permanent(code, error.to_string())
+        Self::permanent(code, message)
+    }
+}
+
+/// What is wrong with an event stays so; a schema that can't be read may be readable at the next attempt.
+impl From<SchemaRefusal> for Failure {
+    fn from(refusal: SchemaRefusal) -> Self {
+        if refusal.is_of_event() {
+            Self::permanent("schema", refusal.to_string())
+        } else {
+            Self::transient("schema-unreadable", refusal.to_string())
+        }
     }
 }
 

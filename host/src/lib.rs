@@ -13,9 +13,11 @@
 //! - [`Bus::subscribe`] runs a consumer by a [`Handler`], [`Bus::subscribe_plugin`] by a component. What a delivery
 //!   changes goes through its [`Context`], and commits with its progress or not at all.
 //! - [`schema`] has the schemas of event types: [`Bus::register_schema`] registers one, and a topic may require them.
+//! - [`upcast`] lifts events of old versions to the latest: [`Bus::add_upcaster`] does it by a function,
+//!   [`Bus::add_upcaster_plugin`] by a component. Consumers see one version.
 //! - [`config`] has the settings of the bus, of topics, consumers and plugins, each with its bounds and default.
 //! - Errors are an enum for each kind of call: [`BusError`], [`PublishError`], [`TransactionError`], [`ReadError`],
-//!   [`AdminError`], [`ConsumerError`]. Each says what is durable when it comes.
+//!   [`AdminError`], [`ConsumerError`], [`UpcasterError`]. Each says what is durable when it comes.
 //!
 //! The bus runs on threads of its own and works with any async runtime, or none. Nothing in it is global: several buses
 //! live in one process, each on its own data directory.
@@ -60,11 +62,12 @@ mod stepper;
 #[doc(hidden)]
 pub mod testing;
 mod timer;
+pub mod upcast;
 
 pub use bus::{
     Blocking, Bus, BusError, ConsumerError, ConsumerKind, ConsumerStatus, Drained, KeyReader, Options,
     PartitionStatus, PluginStatus, Reader, Record, ReloadOutcome, Snapshot, SnapshotReader, StateView,
-    StorageEnd, TopicStatus, Unfinished,
+    StorageEnd, TopicStatus, Unfinished, UpcasterError, UpcasterStatus,
 };
 pub use clock::{Clock, Random, SystemClock, SystemRandom, Timestamp, TimestampError};
 pub use delivery::{LaneState, LaneStatus};

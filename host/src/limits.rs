@@ -64,6 +64,12 @@ pub const SCHEMA_BREAKS_FOUND_MAX: usize = 100;
 pub const SCHEMA_BREAKS_MAX: usize = 20;
 /// What an error about schemas says of a text from outside, in characters.
 pub const VIOLATION_CHARS_MAX: usize = 500;
+/// Upcasters of a bus: each keeps room for an instance of its plugin.
+pub const UPCASTERS_MAX: usize = 64;
+/// Lifts of an upcaster: what a plugin names when it is loaded.
+pub const UPCASTER_LIFTS_MAX: usize = 64;
+/// Lifts that an event goes through: each is a call for each event of an old version.
+pub const LIFT_CHAIN_MAX: usize = 32;
 /// Largest event that a bus accepts unless told otherwise: 1 MiB. What is larger belongs elsewhere, named by `dataref`.
 pub const EVENT_BYTES_MAX: usize = 1 << 20;
 /// Floor of the setting above: `CloudEvents` wants events of this size to pass everywhere.

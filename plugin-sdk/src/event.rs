@@ -31,6 +31,19 @@ pub struct Event<T = Raw> {
     pub data: T,
 }
 
+impl Event {
+    /// The same event with its data decoded.
+    ///
+    /// # Errors
+    ///
+    /// A permanent failure with code `bad-data` if the data isn't a `T`.
+    pub fn decode<T: Data>(mut self) -> Result<Event<T>, Failure> {
+        let raw = std::mem::take(&mut self.data);
+        let data = T::decode(raw, self.datacontenttype.as_deref())?;
+        Ok(self.with_data(data))
+    }
+}
+
 impl<T> Event<T> {
     /// The extension attribute of this name.
     pub fn extension(&self, name: &str) -> Option<&Attribute> {

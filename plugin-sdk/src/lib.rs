@@ -6,6 +6,7 @@ mod data;
 mod error;
 mod event;
 mod export;
+mod export_upcaster;
 mod failure;
 mod host;
 mod json_path;
@@ -13,6 +14,7 @@ mod log;
 mod outgoing;
 mod record;
 mod timestamp;
+mod upcaster;
 
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
@@ -23,6 +25,14 @@ pub mod testing;
 #[doc(hidden)]
 #[allow(clippy::all, clippy::pedantic, clippy::unwrap_used, missing_docs, unsafe_code, unused_qualifications)]
 pub mod bindings;
+#[cfg(target_arch = "wasm32")]
+#[rustfmt::skip]
+#[doc(hidden)]
+#[allow(clippy::all, clippy::pedantic, clippy::unwrap_used, missing_docs, unsafe_code, unused_qualifications)]
+pub mod upcaster_bindings;
+#[cfg(target_arch = "wasm32")]
+#[doc(hidden)]
+pub mod upcaster_wasm;
 #[cfg(target_arch = "wasm32")]
 #[doc(hidden)]
 pub mod wasm;
@@ -37,6 +47,7 @@ pub use host::{Entry, Host};
 pub use log::Level;
 pub use outgoing::Outgoing;
 pub use timestamp::Timestamp;
+pub use upcaster::{IntoLifted, Lifted, Lifts, Refusal, Settings, Upcaster};
 
 pub use serde;
 pub use serde_json;

@@ -72,7 +72,7 @@ impl<C: Consumer> Worker<C> {
 }
 
 /// A panic is a trap, and a trap has no message: leave it in the log.
-fn log_panics() {
+pub(crate) fn log_panics() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         std::panic::set_hook(Box::new(|panic| logging::log(logging::Level::Error, &panic.to_string())));

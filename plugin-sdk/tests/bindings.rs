@@ -6,11 +6,28 @@
 use std::{error::Error, path::Path};
 
 use wit_bindgen_core::{Files, WorldGenerator, wit_parser::Resolve};
-use wit_bindgen_rust::Opts;
+use wit_bindgen_rust::{Opts, WithOption};
 
 #[test]
 fn bindings_are_generated_from_the_contract() -> Result<(), Box<dyn Error>> {
     check("wit/v0", "consumer-pull", "plugin-sdk/src/bindings.rs")
+}
+
+#[test]
+fn bindings_of_upcasters_are_generated_from_the_contract() -> Result<(), Box<dyn Error>> {
+    // What the worlds share is there once.
+    let shared = ["types", "config", "logging"].map(|interface| {
+        let path = format!("crate::bindings::tidegate::plugin::{interface}");
+        (format!("tidegate:plugin/{interface}@0.1.0"), WithOption::Path(path))
+    });
+    let options = Opts {
+        default_bindings_module: Some("$crate::upcaster_bindings".to_owned()),
+        with: shared.into(),
+        ..options("upcaster")
+    };
+    // The macros of both worlds are in one namespace, that of the crate.
+    let renamed = |source: String| source.replace("__export_tidegate", "__export_upcaster_tidegate");
+    check_with("wit/v0", "upcaster", "plugin-sdk/src/upcaster_bindings.rs", options, renamed)
 }
 
 #[test]
@@ -31,27 +48,42 @@ fn bindings_of_the_guest_of_another_world_are_generated() -> Result<(), Box<dyn 
 /// Compares the bindings of a world with a file, both named from the workspace's folder.
 #[track_caller]
 fn check(wit: &str, world: &str, checked_in: &str) -> Result<(), Box<dyn Error>> {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let checked_in = workspace.join(checked_in);
+    check_with(wit, world, checked_in, options(world), |source| source)
+}
 
-    let mut resolve = Resolve::default();
-    let (package, _) = resolve.push_dir(workspace.join(wit))?;
-    let id = resolve.select_world(&[package], Some(world))?;
-    let options = Opts {
+fn options(world: &str) -> Opts {
+    Opts {
         format: true,
         generate_all: true,
         pub_export_macro: true,
         default_bindings_module: Some("$crate::bindings".to_owned()),
         export_macro_name: Some(format!("export_{}", world.replace('-', "_"))),
         ..Opts::default()
-    };
+    }
+}
+
+#[track_caller]
+fn check_with(
+    wit: &str,
+    world: &str,
+    checked_in: &str,
+    options: Opts,
+    change: impl FnOnce(String) -> String,
+) -> Result<(), Box<dyn Error>> {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let checked_in = workspace.join(checked_in);
+
+    let mut resolve = Resolve::default();
+    let (package, _) = resolve.push_dir(workspace.join(wit))?;
+    let id = resolve.select_world(&[package], Some(world))?;
     let mut files = Files::default();
     options.build().generate(&mut resolve, id, &mut files)?;
     let generated: Vec<(&str, &[u8])> = files.iter().collect();
     let [(_, source)] = generated[..] else { panic!("one world makes one file") };
+    let source = change(String::from_utf8(source.to_owned())?).into_bytes();
 
     if std::env::var_os("TIDEGATE_BLESS").is_some() {
-        std::fs::write(&checked_in, source)?;
+        std::fs::write(&checked_in, &source)?;
     }
     assert!(
         std::fs::read(&checked_in).unwrap_or_default() == source,

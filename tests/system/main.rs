@@ -46,5 +46,6 @@ mod shutdown;
 mod tidy;
 mod timers;
 mod transactions;
+mod upcasters;
 #[path = "../../host/src/plugin/tests/guest.rs"]
 mod written_guest;

@@ -194,7 +194,7 @@ fn imports_point_down_only() {
         &imported(&["relay"], &above_relay),
         "a relay is a handler, and knows no more than another one",
     );
-    let words = ["event", "error", "limits", "clock", "config", "ids", "handler", "effects"];
+    let words = ["event", "error", "limits", "clock", "config", "ids", "handler", "effects", "upcast"];
     let above_words = [&above_log[..], &["log", "relay"]].concat();
     assert_none(&imported(&words, &above_words), "the words import nothing from above");
 }

@@ -396,8 +396,10 @@ impl Bus {
             return Err(ConsumerError::StillRunning(name.to_owned()));
         }
         self.inner.log.forget(name).await?;
-        let kept: Vec<_> = self.inner.log.consumers().into_values().map(|row| row.program.hash).collect();
-        if let Err(error) = self.inner.components.retain(&kept) {
+        let of_consumers = self.inner.log.consumers().into_values().map(|row| row.program.hash);
+        let kept = self.accepted_upcaster_hashes();
+        let kept = kept.map(|of_upcasters| of_consumers.chain(of_upcasters).collect::<Vec<_>>());
+        if let Err(error) = kept.and_then(|kept| self.inner.components.retain(&kept)) {
             tracing::warn!(%error, "components that nobody needs any more could not be removed");
         }
         Ok(())
@@ -568,6 +570,7 @@ impl Bus {
             config: config.clone(),
             authority: Arc::new(authority),
             program,
+            lifts: self.inner.upcasters.lifts(),
             paused: row.paused,
         });
         let running = Running { consumer, config, program: configured, refused: None };

@@ -14,6 +14,7 @@ use super::components::Components;
 use super::ending::{self, Ending};
 use super::reader::{Partitions, Reader};
 use super::roster::Roster;
+use super::upcasters::Upcasters;
 use super::{Blocking, BusError, Drained, Options, PartitionStatus, TopicStatus};
 use crate::clock::Clock;
 use crate::config::{BusConfig, TopicConfig, check_name};
@@ -65,6 +66,7 @@ pub(super) struct Inner {
     /// What runs plugins; nothing does in steps.
     pub plugins: Option<plugin::Runtime>,
     pub components: Components,
+    pub upcasters: Upcasters,
     pub roster: Roster,
     pub lanes: Lanes,
     #[cfg(any(feature = "outbox-sqlite", feature = "outbox-postgres"))]
@@ -158,6 +160,7 @@ impl Bus {
             log,
             plugins,
             components,
+            upcasters: Upcasters::default(),
             roster: Roster::default(),
             lanes,
             #[cfg(any(feature = "outbox-sqlite", feature = "outbox-postgres"))]

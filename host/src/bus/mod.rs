@@ -21,6 +21,7 @@ mod state;
 mod status;
 mod timers;
 mod transactions;
+mod upcasters;
 
 pub use blocking::Blocking;
 pub use drained::{Drained, StorageEnd, Unfinished};
@@ -32,3 +33,4 @@ pub use reader::{KeyReader, Reader, Record};
 pub use snapshot::{Snapshot, SnapshotReader};
 pub use state::StateView;
 pub use status::{ConsumerKind, ConsumerStatus, PartitionStatus, PluginStatus, ReloadOutcome, TopicStatus};
+pub use upcasters::{UpcasterError, UpcasterStatus};

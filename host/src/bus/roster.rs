@@ -38,6 +38,11 @@ impl Roster {
         self.running().get_mut(name).map(look)
     }
 
+    /// Tells all consumers something.
+    pub fn each(&self, tell: impl FnMut(&mut Running)) {
+        self.running().values_mut().for_each(tell);
+    }
+
     /// Adds a consumer; gives it back where the roster has ended.
     pub fn insert(&self, name: &str, running: Running) -> Result<(), Box<Running>> {
         let mut all = self.running();

@@ -67,6 +67,8 @@ pub enum Command {
     Timers(Timers),
     /// List plugins, or reload one
     Plugins(Plugins),
+    /// List upcasters, which lift events to the latest version of their type, or reload one
+    Upcasters(Upcasters),
     /// Dead letters: list, show, redrive, discard
     Dlq(Dlq),
     /// Outboxes in an application's SQLite or PostgreSQL database: make, show, retry, adopt
@@ -150,7 +152,9 @@ pub struct Publish {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 With --key, a topic that numbers the events of each key (`sequence = true`) is read through its index: the events of that
-key alone, each with its number in front.")]
+key alone, each with its number in front.
+
+With --lift, an event that can't be lifted is told on standard error with the reason, and the exit code is 1.")]
 pub struct Read {
     /// The topic
     #[arg(value_parser = name)]
@@ -173,6 +177,9 @@ pub struct Read {
     /// Go on with what is published from now on
     #[arg(long)]
     pub follow: bool,
+    /// Events as consumers see them, lifted to the latest version of their type, and not as they were published
+    #[arg(long)]
+    pub lift: bool,
 }
 
 /// `tidegate topics`.
@@ -372,6 +379,26 @@ pub enum PluginsCommand {
     /// Take what a plugin's file holds now as the next version
     Reload {
         /// The consumer that the plugin runs
+        name: String,
+    },
+}
+
+/// `tidegate upcasters`.
+#[derive(Debug, Args)]
+pub struct Upcasters {
+    /// What to do; by default `list`.
+    #[command(subcommand)]
+    pub command: Option<UpcastersCommand>,
+}
+
+/// What to do with upcasters.
+#[derive(Debug, Subcommand)]
+pub enum UpcastersCommand {
+    /// List the upcasters that run, with what they lift
+    List,
+    /// Take what the file of an upcaster's plugin holds now as the next version
+    Reload {
+        /// The upcaster
         name: String,
     },
 }

@@ -19,6 +19,7 @@ mod state;
 mod table;
 mod timers;
 mod topics;
+mod upcasters;
 
 use std::process::ExitCode;
 
@@ -56,6 +57,7 @@ fn dispatch(arguments: Arguments, output: &mut Output) -> Result<Exit, CliError>
         Command::Consumers(consumers) => consumers::consumers(&global, consumers.command, output),
         Command::Timers(timers) => timers::timers(&global, timers.command, output),
         Command::Plugins(plugins) => plugins::plugins(&global, plugins.command, output),
+        Command::Upcasters(upcasters) => upcasters::upcasters(&global, upcasters.command, output),
         Command::Dlq(dlq) => dlq::dlq(&global, dlq.command, output),
         Command::Outbox(outbox) => outbox::outbox(&global, outbox.command, output),
         Command::Demo(demo) => demo::demo(&demo),

@@ -11,16 +11,24 @@ use super::output::{Output, moment, one_line};
 /// Characters of an event's data that its line shows.
 const DATA_CHARS: usize = 120;
 
+/// Characters of why an event can't be lifted.
+const FAILURE_CHARS: usize = 1000;
+
 /// Prints a topic's events.
 pub fn read(global: &Global, read: &Read, output: &mut Output) -> Result<Exit, CliError> {
     let mut access = Access::open(global)?;
     let mut exit = Exit::Done;
-    let (topic, limit) = (read.topic.clone(), read.limit);
+    if read.lift && !access.is_remote() {
+        return Err(CliError::Failed(format!(
+            "there is nothing to lift events with, as nobody runs the bus on {}: upcasters are part of `tidegate run`",
+            global.dir.display()
+        )));
+    }
+    let (topic, limit, lift) = (read.topic.clone(), read.limit, read.lift);
+    let Read { partition, from, follow, after, .. } = *read;
     let request = match &read.key {
-        Some(key) => Request::ReadKey { topic, key: key.clone(), after: read.after, limit },
-        None => {
-            Request::Read { topic, partition: read.partition, from: read.from, limit, follow: read.follow }
-        }
+        Some(key) => Request::ReadKey { topic, key: key.clone(), after, limit, lift },
+        None => Request::Read { topic, partition, from, limit, follow, lift },
     };
     access.ask(request, |answer| {
         match answer {
@@ -33,6 +41,10 @@ pub fn read(global: &Global, read: &Read, output: &mut Output) -> Result<Exit, C
             Answer::Damaged { reason } => {
                 exit = Exit::Refused;
                 eprintln!("damaged: {reason}");
+            }
+            Answer::NotLifted { record, failure } => {
+                exit = Exit::Refused;
+                eprintln!("not lifted: {}: {}", line(&record), one_line(&failure.to_string(), FAILURE_CHARS));
             }
             _ => {}
         }

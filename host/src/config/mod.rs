@@ -15,6 +15,7 @@ mod schemas;
 mod secret;
 mod topic;
 mod units;
+mod upcaster;
 
 pub use bus::{BusConfig, CommitMode};
 pub use consumer::{ConsumerConfig, OnDeadLetter, Order, RetryPolicy, Start};
@@ -33,6 +34,7 @@ pub use schemas::{SchemaFile, SchemaFileError, SchemasConfig};
 pub use secret::{Secret, SecretError};
 pub use topic::{Dedup, Retention, SchemaPolicy, TopicConfig};
 pub use units::{UnitError, format_bytes, format_duration, parse_bytes, parse_duration};
+pub use upcaster::UpcasterConfig;
 
 #[cfg(test)]
 mod tests;

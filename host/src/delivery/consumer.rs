@@ -18,6 +18,7 @@ use crate::handler::{Program, ProgramVersion};
 use crate::ids::{ConsumerId, LaneId, TopicId};
 use crate::log::{Log, ReadError};
 use crate::stepper::Stepper;
+use crate::upcast::Lifts;
 
 /// What all consumers of a bus share.
 pub(crate) struct Lanes {
@@ -46,6 +47,8 @@ pub(crate) struct Setup {
     pub authority: Arc<Authority>,
     /// What runs it.
     pub program: Arc<dyn Program>,
+    /// What the bus lifts, until [`Consumer::lift_by`].
+    pub lifts: Arc<Lifts>,
     /// Whether it stands still until [`Consumer::resume`].
     pub paused: bool,
 }
@@ -63,6 +66,7 @@ impl Lanes {
         let control = watch::Sender::new(Control {
             program: setup.program,
             generation: 0,
+            lifts: setup.lifts,
             paused: setup.paused,
             stop: false,
         });
@@ -168,6 +172,12 @@ impl Consumer {
                 |_, report: &Report| report.generation >= generation || report.state == LaneState::Stopped;
             shared.board.all(has_switched).await;
         }
+    }
+
+    /// Has each lane lift events by these from its next batch on. What is published after this has returned is delivered as
+    /// they say.
+    pub(crate) fn lift_by(&self, lifts: &Arc<Lifts>) {
+        self.control.send_modify(|control| control.lifts = Arc::clone(lifts));
     }
 
     /// Ends when the lanes are done with every event that is durable now: handled, or dead letters. Returns whether they

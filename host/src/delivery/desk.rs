@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use super::interruption::Interruption;
 use super::lane::{Control, Shared, topic_name};
+use super::lifting::{Lifted, Lifting};
 use super::machine::{Machine, Missing, Rest, Step, Subject};
 use super::merge::{Item, Merge, Next};
 use super::timers::Timers;
@@ -19,6 +20,7 @@ use crate::ids::{LaneId, TopicId};
 use crate::limits::{LANE_BATCH_BYTES, LANE_BATCH_DELIVERIES, LANE_BATCH_TIME, READ_BYTES_MAX};
 use crate::log::{DueTimer, Entry, Held, Lane, LaneCommit, Marked, Stored, Target, key_hash};
 use crate::timer::{TIMER_TOPIC, TIMER_TOPIC_ID, TimerPlace};
+use crate::upcast::Lifts;
 
 /// See the module. Dropping it undoes all that was not committed.
 pub(super) struct Desk {
@@ -28,6 +30,7 @@ pub(super) struct Desk {
     epoch: u64,
     merge: Merge,
     timers: Timers,
+    lifting: Lifting,
     context: Option<Context>,
     /// What the lane is told, as of the batch's begin.
     control: watch::Receiver<Control>,
@@ -47,9 +50,23 @@ pub(super) struct Desk {
 
 /// A delivery that is under way.
 struct UnderWay {
+    /// With the event as it was published.
     subject: Subject,
+    /// With the event as the consumer is to see it, once it is lifted.
     delivery: Delivery,
+    /// What is to be done before it begins, or keeps it from that.
+    lift: Lift,
     started: Timestamp,
+}
+
+/// What keeps a delivery from its begin.
+enum Lift {
+    /// Nothing.
+    Settled,
+    /// Its event is to be lifted.
+    Wanted,
+    /// Its event can't be lifted.
+    Failed(Failure),
 }
 
 /// What a batch comes to next.
@@ -57,8 +74,10 @@ struct UnderWay {
 pub(super) enum Ahead {
     /// A delivery is under way.
     Delivery,
-    /// One is to be marked, and [started](Desk::start) then.
+    /// One is to be marked, its event [lifted](Desk::lift), and it is to be [started](Desk::start) then.
     Mark,
+    /// The event of one is to be [lifted](Desk::lift), and it is to be [started](Desk::start) then.
+    Lift,
     /// The batch is at its bounds, or the lane was told something.
     Bound,
     /// There is nothing to do, until more events come or one of these moments does.
@@ -80,8 +99,8 @@ enum Task {
     Deliver(Subject),
     /// Something was settled without a delivery.
     Settled,
-    /// Commit what there is first.
-    Commit,
+    /// Nothing before the lane has committed, and heard what it was told.
+    Bound,
     /// Nothing.
     Rest(Rest, Wake),
 }
@@ -123,6 +142,7 @@ impl Desk {
             epoch,
             merge,
             timers: Timers::default(),
+            lifting: Lifting::default(),
             context: None,
             control,
             marks_each: false,
@@ -141,6 +161,7 @@ impl Desk {
         // A topic without a place is none of the consumer's any more, as its rows know and this task not yet.
         let place = |topic: &TopicId| Some((*topic, Some(self.machine.next(*topic)?)));
         self.merge = Merge::new(self.shared.topics.keys().filter_map(place));
+        self.lifting.forget();
     }
 
     /// Has the topics read again where they were read to their end.
@@ -183,6 +204,11 @@ impl Desk {
         Ok(())
     }
 
+    /// Goes over to these lifts.
+    pub(super) fn adopt(&mut self, lifts: &Arc<Lifts>) {
+        self.lifting.adopt(lifts);
+    }
+
     /// Begins a batch.
     pub(super) fn begin(&mut self, control: &watch::Receiver<Control>) {
         self.control = control.clone();
@@ -200,8 +226,7 @@ impl Desk {
             let is_full = self.deliveries >= LANE_BATCH_DELIVERIES
                 || self.bytes() >= LANE_BATCH_BYTES
                 || now.since(self.began) >= LANE_BATCH_TIME;
-            // What the lane is told takes effect between two deliveries, after a commit.
-            if is_full || self.control.has_changed().unwrap_or(true) {
+            if is_full {
                 return Ok(Ahead::Bound);
             }
             match self.next(now)? {
@@ -212,11 +237,14 @@ impl Desk {
                     if is_marked {
                         return Ok(Ahead::Mark);
                     }
+                    if self.wants_lift() {
+                        return Ok(Ahead::Lift);
+                    }
                     self.start()?;
                     return Ok(Ahead::Delivery);
                 }
                 Task::Settled => {}
-                Task::Commit => return Ok(Ahead::Bound),
+                Task::Bound => return Ok(Ahead::Bound),
                 Task::Rest(why, wake) => return Ok(Ahead::Rest(why, wake)),
             }
         }
@@ -228,6 +256,11 @@ impl Desk {
             unreachable!("events that can't be read are not delivered");
         };
         let timing = self.machine.timing(&subject, started);
+        let (event, lift) = match self.lifting.take(subject.topic, subject.offset, event) {
+            Lifted::Event(event) => (event, Lift::Settled),
+            Lifted::Wanted => (Arc::clone(event), Lift::Wanted),
+            Lifted::Failed(failure) => (Arc::clone(event), Lift::Failed(failure)),
+        };
         let delivery = Delivery {
             topic: Arc::clone(&subject.topic_name),
             partition: self.lane.partition,
@@ -237,9 +270,45 @@ impl Desk {
             first_attempt: timing.first_attempt,
             now: timing.now,
             redriven: timing.redriven,
-            event: Arc::clone(event),
+            event,
         };
-        self.under_way = Some(UnderWay { subject, delivery, started });
+        self.under_way = Some(UnderWay { subject, delivery, lift, started });
+    }
+
+    /// Whether something keeps the delivery that is to be made from its begin.
+    fn wants_lift(&self) -> bool {
+        self.under_way.as_ref().is_some_and(|under_way| !matches!(under_way.lift, Lift::Settled))
+    }
+
+    /// Lifts the event of the delivery that is to be made, where that is needed, and with it what was read ahead: as much of it
+    /// as goes into the batch's time. Returns whether an upcaster was cut off in what was read ahead.
+    ///
+    /// # Errors
+    ///
+    /// It can't be lifted, which counts as a failed attempt.
+    pub(super) async fn lift(&mut self) -> Result<bool, Failure> {
+        let Some(under_way) = &mut self.under_way else { return Ok(false) };
+        match std::mem::replace(&mut under_way.lift, Lift::Settled) {
+            Lift::Settled => return Ok(false),
+            Lift::Failed(failure) => return Err(failure),
+            Lift::Wanted => {}
+        }
+        // Where the process ends in this, the mark is to say in which event.
+        let is_alone = self.machine.progress().marked.is_some();
+        let mut works = self.lifting.works(&under_way.subject, &self.merge, is_alone);
+        let (clock, began) = (self.shared.log.clock(), self.began);
+        let goes_on = |bytes| bytes < READ_BYTES_MAX && clock.now().since(began) < LANE_BATCH_TIME;
+        let lifts = Arc::clone(self.lifting.lifts());
+        lifts.lift_all(&*self.shared.owner.topics, &mut works, goes_on).await;
+        let (first, has_trapped) = self.lifting.keep(works);
+        match first {
+            Lifted::Event(event) => {
+                under_way.delivery.event = event;
+                Ok(has_trapped)
+            }
+            Lifted::Failed(failure) => Err(failure),
+            Lifted::Wanted => unreachable!("the first one is lifted for certain"),
+        }
     }
 
     /// Marks the delivery that is to be made.
@@ -291,16 +360,15 @@ impl Desk {
         now: Timestamp,
         chance: u64,
     ) -> Result<(), Interruption> {
-        if let (Some(UnderWay { subject, started, .. }), Some(context)) =
-            (self.under_way.take(), &mut self.context)
-        {
+        let Some(UnderWay { subject, started, .. }) = self.under_way.take() else { return Ok(()) };
+        // One whose event could not be lifted has none yet, where it is the batch's first.
+        if let Some(context) = &mut self.context {
             context.discard();
-            let key = subject.key;
-            self.machine.failed(subject, failure, started, now, chance);
-            // It may have been given up on.
-            self.free(key)?;
         }
-        Ok(())
+        let key = subject.key;
+        self.machine.failed(subject, failure, started, now, chance);
+        // It may have been given up on.
+        self.free(key)
     }
 
     /// What the batch weighs so far, in bytes.
@@ -337,6 +405,11 @@ impl Desk {
     fn next(&mut self, now: Timestamp) -> Result<Task, Interruption> {
         self.read_ahead()?;
         self.read_timers(now)?;
+        // What the lane is told takes effect between two deliveries, after a commit. Looked at after reading, so that it is
+        // told before it delivers what was published since.
+        if self.control.has_changed().unwrap_or(true) {
+            return Ok(Task::Bound);
+        }
         let event = match self.merge.next() {
             Next::Item(Item::Event(event)) => Some(event),
             Next::Item(Item::Missing { .. }) => {
@@ -354,7 +427,7 @@ impl Desk {
             }
             // A mark leads to what the log has, and so does a place to wait at.
             (_, Some((_, FirstTimer::New(key)))) if self.marks_each || self.machine.is_held(key) => {
-                return Ok(Task::Commit);
+                return Ok(Task::Bound);
             }
             (_, Some((place, FirstTimer::New(key)))) => Some((key, Fresh::NewTimer(place))),
             (_, Some((_, FirstTimer::Stored(Some(key))))) if self.machine.is_held(key) => {
@@ -372,6 +445,7 @@ impl Desk {
                 if step == Step::DeliverFresh {
                     return Ok(Task::Deliver(subject));
                 }
+                self.lifting.pass(subject.topic, subject.offset);
                 self.machine.hold(&subject);
                 Ok(Task::Settled)
             }

@@ -24,6 +24,7 @@ use crate::limits::{
     TRAP_REST_MAX,
 };
 use crate::log::{Log, Watcher};
+use crate::upcast::Lifts;
 
 /// What the lanes of a consumer share.
 pub(super) struct Shared {
@@ -41,6 +42,8 @@ pub(super) struct Control {
     pub program: Arc<dyn Program>,
     /// Counts the programs, so that a lane sees when there is another.
     pub generation: u64,
+    /// What the bus lifts.
+    pub lifts: Arc<Lifts>,
     pub paused: bool,
     pub stop: bool,
 }
@@ -181,6 +184,7 @@ impl LaneTask {
             self.generation = control.generation;
         }
         desk.machine.set_version(self.program.version().clone());
+        desk.adopt(&control.lifts);
     }
 
     /// Makes deliveries until a bound of the batch is reached or there is nothing to do, and commits them. Returns what
@@ -196,12 +200,16 @@ impl LaneTask {
                     desk.marks_each = self.to_mark > 0;
                     desk.mark();
                     self.commit(desk).await?;
-                    desk.start()?;
+                    self.lift(desk).await?;
                 }
+                Ahead::Lift => self.lift(desk).await?,
                 Ahead::Bound => break None,
                 Ahead::Rest(why, wake) => break Some((why, wake)),
             }
-            self.deliver(desk).await?;
+            // There is none where its event could not be lifted.
+            if desk.started().is_some() {
+                self.deliver(desk).await?;
+            }
             if self.rests_until.is_some() {
                 break None;
             }
@@ -223,19 +231,44 @@ impl LaneTask {
         if desk.machine.progress().counts.handled != handled {
             self.traps = 0;
         }
-        let Err(failure) = outcome else { return Ok(()) };
-        self.instance = None;
-        if let Some(started) = desk.started() {
-            let chance = self.shared.log.random().next_u64();
-            let now = self.clock().now();
-            if matches!(failure.kind, FailureKind::Trap | FailureKind::Timeout | FailureKind::Memory) {
-                let rest = now.since(started).saturating_mul(TRAP_REST << self.traps.min(TRAP_DOUBLED_MAX));
-                self.rests_until = Some(now.after(rest.min(TRAP_REST_MAX)));
-                self.traps = self.traps.saturating_add(1);
-            }
-            desk.failed(failure, now, chance)?;
+        if let Err(failure) = outcome {
+            self.instance = None;
+            self.failed(desk, failure)?;
         }
         Ok(())
+    }
+
+    /// Lifts the event of the delivery that is to be made, where that is needed, and has it begin. Where the event can't be
+    /// lifted, the attempt has failed, and there is none to be made.
+    async fn lift(&mut self, desk: &mut Desk) -> Result<(), Interruption> {
+        let began = self.clock().now();
+        match caught(desk.lift(), panicked).await {
+            Ok(has_trapped) => {
+                if has_trapped {
+                    self.rest_after(began);
+                }
+                desk.start()
+            }
+            Err(failure) => self.failed(desk, failure),
+        }
+    }
+
+    /// The attempt under way has failed.
+    fn failed(&mut self, desk: &mut Desk, failure: Failure) -> Result<(), Interruption> {
+        let Some(started) = desk.started() else { return Ok(()) };
+        if failure.kind.is_of_program() {
+            self.rest_after(started);
+        }
+        let chance = self.shared.log.random().next_u64();
+        desk.failed(failure, self.clock().now(), chance)
+    }
+
+    /// Has the lane rest after the batch, for a trap in what was begun then.
+    fn rest_after(&mut self, began: Timestamp) {
+        let now = self.clock().now();
+        let rest = now.since(began).saturating_mul(TRAP_REST << self.traps.min(TRAP_DOUBLED_MAX));
+        self.rests_until = Some(now.after(rest.min(TRAP_REST_MAX)));
+        self.traps = self.traps.saturating_add(1);
     }
 
     async fn call(&mut self, lender: &mut dyn Lender) -> Result<(), Failure> {

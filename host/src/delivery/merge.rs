@@ -126,6 +126,16 @@ impl Merge {
         }
     }
 
+    /// The events that were read and not taken out yet, topic by topic.
+    pub(super) fn ahead(&self) -> impl Iterator<Item = (TopicId, &Stored)> {
+        self.feeds.iter().flat_map(|feed| {
+            feed.items.iter().filter_map(|item| match item {
+                Item::Event(stored) => Some((feed.topic, stored)),
+                Item::Missing { .. } => None,
+            })
+        })
+    }
+
     /// Has every topic read again: there may be new events.
     pub(super) fn wake(&mut self) {
         for feed in &mut self.feeds {

@@ -73,6 +73,20 @@ impl Event {
         }
     }
 
+    /// The same event with the type and the data of another one, and what says how to read them.
+    pub(crate) fn with_data_of(&self, other: Self) -> Self {
+        let texts = Texts::new([
+            Some(self.id()),
+            Some(self.source()),
+            Some(other.kind()),
+            self.subject(),
+            self.time(),
+            other.datacontenttype(),
+            other.dataschema(),
+        ]);
+        Self { texts, extensions: self.extensions.clone(), data: other.data }
+    }
+
     /// `id`: unique within [`source`](Self::source).
     pub fn id(&self) -> &str {
         self.texts.required(texts::ID)

@@ -14,3 +14,19 @@ wasmtime::component::bindgen!({
     exports: { default: async },
     ownership: Borrowing { duplicate_if_necessary: true },
 });
+
+/// The world of upcasters. What it shares with the other one is that one's.
+pub(super) mod upcaster {
+    wasmtime::component::bindgen!({
+        path: "../wit/v0",
+        world: "upcaster",
+        with: {
+            "tidegate:plugin/types": super::tidegate::plugin::types,
+            "tidegate:plugin/config": super::tidegate::plugin::config,
+            "tidegate:plugin/logging": super::tidegate::plugin::logging,
+        },
+        imports: { default: trappable },
+        exports: { default: async },
+        ownership: Borrowing { duplicate_if_necessary: true },
+    });
+}

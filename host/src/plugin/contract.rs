@@ -9,11 +9,6 @@ use crate::limits::LISTED_NAMES_MAX;
 /// The package of the contract, and the version that this host speaks.
 const PACKAGE: &str = "tidegate:plugin/";
 pub(crate) const VERSION: &str = "@0.1.0";
-/// What a plugin has to export: one interface of each of these.
-const EXPORTS: [&[&str]; 2] = [&["plugin"], &["worker", "handler"]];
-/// What the contract offers for import.
-const IMPORTS: [&str; 8] =
-    ["types", "deliveries", "state", "publisher", "timers", "context", "config", "logging"];
 /// The packages of WASI 0.2 that are offered.
 const WASI: [&str; 6] =
     ["wasi:cli/", "wasi:clocks/", "wasi:filesystem/", "wasi:io/", "wasi:random/", "wasi:sockets/"];
@@ -23,27 +18,77 @@ const OTHER_WORLDS: [(&str, &str); 2] = [
     ("wasi:http/incoming-handler@", "is a service for the world `wasi:http/proxy`"),
 ];
 
+/// What a component is loaded as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// What runs a consumer.
+    Consumer,
+    /// What lifts events.
+    Upcaster,
+}
+
+impl Role {
+    /// What has to be exported: one interface of each of these.
+    fn exports(self) -> &'static [&'static [&'static str]] {
+        match self {
+            Self::Consumer => &[&["plugin"], &["worker", "handler"]],
+            Self::Upcaster => &[&["plugin"], &["lifter"]],
+        }
+    }
+
+    /// What the contract offers for import. What an upcaster makes depends on nothing but the event and its settings.
+    fn imports(self) -> &'static [&'static str] {
+        match self {
+            Self::Consumer => {
+                &["types", "deliveries", "state", "publisher", "timers", "context", "config", "logging"]
+            }
+            Self::Upcaster => &["types", "config", "logging"],
+        }
+    }
+
+    /// Exports of the other role, and where to name what has them.
+    fn other(self) -> (&'static [&'static str], &'static str) {
+        match self {
+            Self::Consumer => (&["lifter"], "is an upcaster: name it in `[upcasters]`"),
+            Self::Upcaster => {
+                (&["worker", "handler"], "runs a consumer, and is no upcaster: name it in `[consumers]`")
+            }
+        }
+    }
+}
+
 /// Checks the names of imports and exports; their types are checked when they are linked.
 ///
 /// Linkers drop imports that go unused, and components of other languages export more than they were asked for: neither
 /// is an error.
-pub(super) fn check(engine: &Engine, component: &Component) -> Result<(), LoadError> {
+pub(super) fn check(engine: &Engine, component: &Component, role: Role) -> Result<(), LoadError> {
     let component = component.component_type();
-    let mut foreign = component.imports(engine).map(|(name, _)| name).filter(|name| !is_offered(name));
-    let unknown: Vec<_> = foreign.by_ref().take(LISTED_NAMES_MAX).map(str::to_owned).collect();
-    if !unknown.is_empty() {
-        return Err(LoadError::Imports(unknown));
-    }
     let exports: Vec<_> = component.exports(engine).map(|(name, _)| name).collect();
-    let missing: Vec<_> = EXPORTS
+    let exports_one_of =
+        |names: &[&str]| names.iter().any(|name| exports.contains(&interface(name).as_str()));
+    let is_complete = role.exports().iter().all(|any| exports_one_of(any));
+    // What was built for the other role imports what this one isn't offered: the reason is told, not the symptom.
+    let (other, found_other) = role.other();
+    let is_other = !is_complete && exports_one_of(other);
+    let mut foreign = component.imports(engine).map(|(name, _)| name).filter(|name| !is_offered(name, role));
+    let unknown: Vec<_> = foreign.by_ref().take(LISTED_NAMES_MAX).map(str::to_owned).collect();
+    if !unknown.is_empty() && !is_other {
+        return Err(match role {
+            Role::Consumer => LoadError::Imports(unknown),
+            Role::Upcaster => LoadError::UpcasterImports(unknown),
+        });
+    }
+    let missing: Vec<_> = role
+        .exports()
         .iter()
-        .filter(|any| !any.iter().any(|name| exports.contains(&interface(name).as_str())))
+        .filter(|any| !exports_one_of(any))
         .flat_map(|any| any.iter().map(|name| interface(name)))
         .collect();
     if missing.is_empty() {
         return Ok(());
     }
-    Err(LoadError::Exports { missing, found: found(&exports) })
+    let found = if is_other { found_other.to_owned() } else { found(&exports) };
+    Err(LoadError::Exports { missing, found })
 }
 
 /// The full name of an interface of the contract.
@@ -51,12 +96,12 @@ pub(super) fn interface(name: &str) -> String {
     format!("{PACKAGE}{name}{VERSION}")
 }
 
-fn is_offered(import: &str) -> bool {
+fn is_offered(import: &str, role: Role) -> bool {
     let Some((name, version)) = import.split_once('@') else {
         return false;
     };
     if let Some(interface) = name.strip_prefix(PACKAGE) {
-        return IMPORTS.contains(&interface) && version == &VERSION[1..];
+        return role.imports().contains(&interface) && version == &VERSION[1..];
     }
     WASI.iter().any(|package| name.starts_with(package)) && version.starts_with("0.2.")
 }

@@ -11,12 +11,36 @@ pub(super) struct Description {
     pub name: String,
     pub version: String,
     pub publishes: Vec<String>,
+    pub uses_state: bool,
     pub state_version: u32,
 }
 
 impl Description {
+    /// Checks the description of an upcaster, which can be granted neither state nor topics.
+    pub(super) fn check_pure(described: Described) -> Result<Self, LoadError> {
+        let description = Self::checked(described)?;
+        if description.uses_state || !description.publishes.is_empty() {
+            return Err(LoadError::NotPure { plugin: description.name });
+        }
+        Ok(description)
+    }
+
     /// Checks a description, and what it asks for against what is granted.
     pub(super) fn check(described: Described, options: &LoadOptions) -> Result<Self, LoadError> {
+        let description = Self::checked(described)?;
+        let granted = &options.grants.publish;
+        let publish: Vec<_> =
+            description.publishes.iter().filter(|topic| !granted.contains(*topic)).cloned().collect();
+        let state = description.uses_state && !options.grants.state;
+        if state || !publish.is_empty() {
+            let consumer = options.consumer.to_string();
+            return Err(LoadError::NotGranted { plugin: description.name, consumer, publish, state });
+        }
+        Ok(description)
+    }
+
+    /// Checks what it says by itself.
+    fn checked(described: Described) -> Result<Self, LoadError> {
         check_name("name", &described.name)?;
         check_version(&described.version)?;
         if described.publishes.len() > PLUGIN_TOPICS_MAX {
@@ -28,21 +52,11 @@ impl Description {
         for topic in &described.publishes {
             check_name("topic", topic)?;
         }
-        let publish: Vec<_> = described
-            .publishes
-            .iter()
-            .filter(|topic| !options.grants.publish.contains(*topic))
-            .cloned()
-            .collect();
-        let state = described.uses_state && !options.grants.state;
-        if state || !publish.is_empty() {
-            let consumer = options.consumer.to_string();
-            return Err(LoadError::NotGranted { plugin: described.name, consumer, publish, state });
-        }
         Ok(Self {
             name: described.name,
             version: described.version,
             publishes: described.publishes,
+            uses_state: described.uses_state,
             state_version: described.state_version,
         })
     }

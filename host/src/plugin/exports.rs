@@ -4,14 +4,35 @@ use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{ComponentExportIndex, InstancePre};
 
 use super::bindings::exports::tidegate::plugin::{handler, plugin};
-use super::contract;
+use super::bindings::upcaster::exports::tidegate::plugin::lifter;
+use super::contract::{self, Role};
 use super::host::Host;
 
 /// A component, linked.
-pub(super) struct Linked {
+pub(super) struct Linked<E> {
     pub instance: InstancePre<Host>,
     pub plugin: plugin::GuestIndices,
-    pub entry: Entry,
+    pub entry: E,
+}
+
+/// Where a component is entered for its work.
+pub(super) trait Find: Sized {
+    /// What it is loaded as.
+    const ROLE: Role;
+
+    /// Finds it among the exports, whose names have been checked.
+    fn find(instance: &InstancePre<Host>) -> wasmtime::Result<Self>;
+}
+
+/// Where events are lifted.
+pub(super) type Lifter = lifter::GuestIndices;
+
+impl Find for Lifter {
+    const ROLE: Role = Role::Upcaster;
+
+    fn find(instance: &InstancePre<Host>) -> wasmtime::Result<Self> {
+        Self::new(instance)
+    }
 }
 
 /// How deliveries come in.
@@ -22,14 +43,22 @@ pub(super) enum Entry {
     Worker(ComponentExportIndex),
 }
 
-impl Linked {
+impl Find for Entry {
+    const ROLE: Role = Role::Consumer;
+
+    fn find(instance: &InstancePre<Host>) -> wasmtime::Result<Self> {
+        Ok(match worker(instance)? {
+            Some(run) => Self::Worker(run),
+            None => Self::Handler(handler::GuestIndices::new(instance)?),
+        })
+    }
+}
+
+impl<E: Find> Linked<E> {
     /// Finds the exports, whose names have been checked.
     pub(super) fn new(instance: InstancePre<Host>) -> wasmtime::Result<Self> {
         let plugin = plugin::GuestIndices::new(&instance)?;
-        let entry = match worker(&instance)? {
-            Some(run) => Entry::Worker(run),
-            None => Entry::Handler(handler::GuestIndices::new(&instance)?),
-        };
+        let entry = E::find(&instance)?;
         Ok(Self { instance, plugin, entry })
     }
 }

@@ -6,6 +6,7 @@ use thiserror::Error;
 
 use crate::config::{Grants, PluginLimits};
 use crate::handler::Failure;
+use crate::upcast::LiftError;
 
 /// What a plugin is loaded with.
 #[derive(Clone, Debug)]
@@ -17,6 +18,19 @@ pub(crate) struct LoadOptions {
     /// What the plugin may use up.
     pub limits: PluginLimits,
     /// The consumer's settings, the text of a JSON object.
+    pub settings: Arc<str>,
+}
+
+/// What the plugin of an upcaster is loaded with.
+#[derive(Clone, Debug)]
+pub(crate) struct UpcasterOptions {
+    /// The upcaster's name.
+    pub name: Arc<str>,
+    /// What the plugin may use up.
+    pub limits: PluginLimits,
+    /// Whether it may write to the host's log.
+    pub log: bool,
+    /// The upcaster's settings, the text of a JSON object.
     pub settings: Arc<str>,
 }
 
@@ -74,9 +88,16 @@ pub enum LoadError {
          WASI 0.2 without HTTP", names(.0)
     )]
     Imports(Vec<String>),
+    /// The component of an upcaster imports what an upcaster has no use for.
+    #[error(
+        "the component imports {}: an upcaster may import `types`, `config` and `logging` of `tidegate:plugin@0.1.0`, and \
+         WASI 0.2 without HTTP, as what it makes of an event depends on nothing else", names(.0)
+    )]
+    UpcasterImports(Vec<String>),
     /// The component does not export what the contract asks for.
     #[error(
-        "the component does not export {}: it {found}; a plugin exports `plugin`, and `worker` or `handler`",
+        "the component does not export {}: it {found}; what runs a consumer exports `plugin`, and `worker` or `handler`, \
+         and an upcaster `plugin` and `lifter`",
         names(.missing)
     )]
     Exports {
@@ -111,6 +132,15 @@ pub enum LoadError {
         /// Whether it wants state and may not have it.
         state: bool,
     },
+    /// The plugin of an upcaster asks for what makes no sense for one.
+    #[error("plugin `{plugin}` asks for state or for topics to publish to, which an upcaster hasn't")]
+    NotPure {
+        /// The plugin's name.
+        plugin: String,
+    },
+    /// The upcaster names lifts that there can't be.
+    #[error("the component's lifts are refused: {0}")]
+    Lift(#[from] LiftError),
     /// The bus is shutting down.
     #[error("the bus is shutting down")]
     ShuttingDown,

@@ -1,4 +1,4 @@
-//! The plugin runtime: WebAssembly components as consumers.
+//! The plugin runtime: WebAssembly components as consumers and upcasters.
 //!
 //! The one place that names wasmtime. It never imports the log: it reads state through the delivery's
 //! [`Context`](crate::effects::Context) and leaves effects there as data.
@@ -26,6 +26,7 @@ mod record;
 mod runtime;
 mod structure;
 mod ticker;
+mod upcaster;
 mod wasi;
 mod worker;
 
@@ -35,7 +36,7 @@ mod tests;
 pub(crate) use cache::component_hash;
 pub(crate) use contract::VERSION as CONTRACT;
 pub use load::LoadError;
-pub(crate) use load::LoadOptions;
+pub(crate) use load::{LoadOptions, UpcasterOptions};
 pub(crate) use program::Plugin;
 pub use runtime::RuntimeError;
 pub(crate) use runtime::{Runtime, RuntimeOptions};

@@ -25,7 +25,7 @@ use crate::limits::{GUEST_CALL_BYTES_MAX, WASI_RESOURCES_MAX};
 
 /// One version of a plugin, loaded and checked, with what one consumer grants it.
 pub(crate) struct Plugin {
-    launch: Launch,
+    launch: Launch<Entry>,
     version: ProgramVersion,
     description: Description,
     /// Kept for the plugin's life: see [`LaneLog`].
@@ -33,27 +33,30 @@ pub(crate) struct Plugin {
 }
 
 /// All that it takes to start an instance.
-pub(super) struct Launch {
+pub(super) struct Launch<E> {
     pub shared: Arc<Shared>,
-    pub component: Linked,
+    pub component: Linked<E>,
     pub options: LoadOptions,
     /// How many slots of the pool's memories an instance takes.
     pub memories: u32,
 }
 
 /// An instance that has started.
-struct Started {
-    store: Store<Host>,
-    instance: component::Instance,
-    room: OwnedSemaphorePermit,
+pub(super) struct Started {
+    pub store: Store<Host>,
+    pub instance: component::Instance,
+    pub room: OwnedSemaphorePermit,
 }
 
 impl Plugin {
     /// Starts the component once and has it describe itself.
-    pub(super) async fn describe(launch: Launch, hash: String) -> Result<Self, LoadError> {
+    pub(super) async fn describe(launch: Launch<Entry>, hash: String) -> Result<Self, LoadError> {
         let lane = LaneName { consumer: Arc::clone(&launch.options.consumer), partition: 0 };
-        let log = launch.log(lane);
-        let described = launch.describe(log).await.map_err(LoadError::Describe)?;
+        let described = async {
+            let Started { mut store, instance, room: _room } = launch.start(launch.log(lane)).await?;
+            launch.describe(&mut store, &instance).await
+        };
+        let described = described.await.map_err(LoadError::Describe)?;
         let description = Description::check(described, &launch.options)?;
         let version =
             ProgramVersion { name: description.name.clone(), version: description.version.clone(), hash };
@@ -81,52 +84,52 @@ impl Program for Plugin {
     }
 }
 
-impl Launch {
-    fn log(&self, lane: LaneName) -> Arc<LaneLog> {
+impl<E> Launch<E> {
+    pub(super) fn log(&self, lane: LaneName) -> Arc<LaneLog> {
         Arc::new(LaneLog::new(lane, self.options.grants.log, Arc::clone(&self.shared.clock)))
     }
 
     /// Starts an instance, once the pool has room for it. What its component runs when it starts is under the limits
     /// and the deadline of a delivery.
-    async fn start(&self, log: Arc<LaneLog>) -> Result<Started, Failure> {
+    pub(super) async fn start(&self, log: Arc<LaneLog>) -> Result<Started, Failure> {
+        let room = self.room().await?;
+        let (store, instance) = self.start_within(log).await?;
+        Ok(Started { store, instance, room })
+    }
+
+    /// Waits for room in the pool for an instance.
+    pub(super) async fn room(&self) -> Result<OwnedSemaphorePermit, Failure> {
         let room = Arc::clone(&self.shared.room).acquire_many_owned(self.memories).await;
-        let room = room.map_err(|_| Failure::transient("shutdown", "the plugin runtime has ended"))?;
+        room.map_err(|_| Failure::transient("shutdown", "the plugin runtime has ended"))
+    }
+
+    /// Starts an instance where the caller has room for it.
+    pub(super) async fn start_within(
+        &self,
+        log: Arc<LaneLog>,
+    ) -> Result<(Store<Host>, component::Instance), Failure> {
         let mut store = self.store(log);
         let instance =
             self.call(&mut store, async |store| self.component.instance.instantiate_async(store).await);
         let instance = instance.await?;
-        Ok(Started { store, instance, room })
+        Ok((store, instance))
     }
 
     /// Has an instance describe the plugin.
-    async fn describe(&self, log: Arc<LaneLog>) -> Result<plugin::Description, Failure> {
-        let Started { mut store, instance, room: _room } = self.start(log).await?;
-        self.call(&mut store, async |store| {
-            let plugin = self.component.plugin.load(&mut *store, &instance)?;
+    pub(super) async fn describe(
+        &self,
+        store: &mut Store<Host>,
+        instance: &component::Instance,
+    ) -> Result<plugin::Description, Failure> {
+        self.call(store, async |store| {
+            let plugin = self.component.plugin.load(&mut *store, instance)?;
             plugin.call_describe(store).await
         })
         .await
     }
 
-    /// An instance for deliveries.
-    async fn instantiate(&self, log: Arc<LaneLog>) -> Result<Box<dyn Instance>, Failure> {
-        let Started { mut store, instance, room } = self.start(log).await?;
-        let invalid =
-            |error: wasmtime::Error| Failure::new(FailureKind::Trap, "invalid-call", error.to_string());
-        match &self.component.entry {
-            Entry::Handler(handler) => {
-                let handler = handler.load(&mut store, &instance).map_err(invalid)?;
-                Ok(Box::new(PluginInstance::new(store, handler, room)))
-            }
-            Entry::Worker(run) => {
-                let run = instance.get_typed_func(&mut store, run).map_err(invalid)?;
-                Ok(Box::new(Worker::new(store, run, room)))
-            }
-        }
-    }
-
     /// Makes a call outside of a delivery.
-    async fn call<T>(
+    pub(super) async fn call<T>(
         &self,
         store: &mut Store<Host>,
         made: impl AsyncFnOnce(&mut Store<Host>) -> wasmtime::Result<T>,
@@ -159,5 +162,24 @@ impl Launch {
         store.set_hostcall_fuel(GUEST_CALL_BYTES_MAX);
         store.epoch_deadline_callback(|mut store| Ok(store.data_mut().deadline.end_slice()));
         store
+    }
+}
+
+impl Launch<Entry> {
+    /// An instance for deliveries.
+    async fn instantiate(&self, log: Arc<LaneLog>) -> Result<Box<dyn Instance>, Failure> {
+        let Started { mut store, instance, room } = self.start(log).await?;
+        let invalid =
+            |error: wasmtime::Error| Failure::new(FailureKind::Trap, "invalid-call", error.to_string());
+        match &self.component.entry {
+            Entry::Handler(handler) => {
+                let handler = handler.load(&mut store, &instance).map_err(invalid)?;
+                Ok(Box::new(PluginInstance::new(store, handler, room)))
+            }
+            Entry::Worker(run) => {
+                let run = instance.get_typed_func(&mut store, run).map_err(invalid)?;
+                Ok(Box::new(Worker::new(store, run, room)))
+            }
+        }
     }
 }

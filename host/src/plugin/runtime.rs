@@ -12,11 +12,12 @@ use wasmtime::component::{Component, HasSelf, Linker};
 use super::bindings::Consumer;
 use super::cache::{Cache, component_hash};
 use super::engine::engine;
-use super::exports::Linked;
+use super::exports::{Find, Linked};
 use super::host::Host;
-use super::load::{LoadError, LoadOptions};
+use super::load::{LoadError, LoadOptions, UpcasterOptions};
 use super::program::{Launch, Plugin};
 use super::ticker::Ticker;
+use super::upcaster::UpcasterPlugin;
 use super::{contract, structure, wasi, worker};
 use crate::clock::Clock;
 use crate::limits::PLUGIN_INSTANCES_MAX;
@@ -106,6 +107,29 @@ impl Runtime {
         bytes: Arc<[u8]>,
         options: LoadOptions,
     ) -> Result<Arc<Plugin>, LoadError> {
+        let (launch, hash) = self.launch(bytes, options).await?;
+        Ok(Arc::new(Plugin::describe(launch, hash).await?))
+    }
+
+    /// Loads the component of an upcaster and checks all that can be checked before it lifts an event.
+    ///
+    /// # Errors
+    ///
+    /// See [`LoadError`].
+    pub(crate) async fn load_upcaster(
+        &self,
+        bytes: Arc<[u8]>,
+        options: UpcasterOptions,
+    ) -> Result<Arc<UpcasterPlugin>, LoadError> {
+        let (launch, hash) = self.launch(bytes, options.into()).await?;
+        Ok(Arc::new(UpcasterPlugin::describe(launch, hash).await?))
+    }
+
+    async fn launch<E: Find>(
+        &self,
+        bytes: Arc<[u8]>,
+        options: LoadOptions,
+    ) -> Result<(Launch<E>, String), LoadError> {
         let shared = Arc::clone(&self.0);
         let compiled = tokio::task::spawn_blocking(move || shared.compile(&bytes)).await;
         let (component, hash) = compiled.map_err(|ended| {
@@ -115,12 +139,11 @@ impl Runtime {
                 LoadError::ShuttingDown
             }
         })??;
-        contract::check(&self.0.engine, &component)?;
+        contract::check(&self.0.engine, &component, E::ROLE)?;
         let memories = component.resources_required().map_or(1, |required| required.num_memories.max(1));
         let linked = self.0.linker.instantiate_pre(&component).and_then(Linked::new);
         let component = linked.map_err(|error| LoadError::Contract(error.into()))?;
-        let launch = Launch { shared: Arc::clone(&self.0), component, options, memories };
-        Ok(Arc::new(Plugin::describe(launch, hash).await?))
+        Ok((Launch { shared: Arc::clone(&self.0), component, options, memories }, hash))
     }
 }
 

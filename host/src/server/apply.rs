@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::{outboxes, schemas};
+use super::{outboxes, schemas, upcasters};
 use crate::bus::{Bus, ConsumerKind, ConsumerStatus, TopicStatus};
 use crate::config::{Config, ConsumerConfig, ProgramConfig, TopicConfig};
 
@@ -61,6 +61,12 @@ pub enum Change {
     ConsumerChanged(String),
     /// A consumer was ended; what it has stays until it is forgotten.
     ConsumerDetached(String),
+    /// An upcaster was started.
+    UpcasterStarted(String),
+    /// An upcaster got other settings.
+    UpcasterChanged(String),
+    /// An upcaster was ended: consumers see the events that it lifted as they were published.
+    UpcasterStopped(String),
     /// An outbox is published from.
     OutboxStarted(String),
     /// An outbox got other settings.
@@ -86,6 +92,13 @@ impl fmt::Display for Change {
                 "consumer `{name}` ended: the configuration doesn't name it any more; its progress, state and dead \
                  letters stay until `tidegate consumers forget {name}`"
             ),
+            Self::UpcasterStarted(name) => write!(f, "upcaster `{name}` started"),
+            Self::UpcasterChanged(name) => write!(f, "upcaster `{name}` changed"),
+            Self::UpcasterStopped(name) => write!(
+                f,
+                "upcaster `{name}` ended: the configuration doesn't name it any more; consumers see what it lifted as it was \
+                 published"
+            ),
             Self::OutboxStarted(name) => write!(f, "outbox `{name}` started"),
             Self::OutboxChanged(name) => write!(f, "outbox `{name}` changed"),
             Self::OutboxStopped(name) => write!(
@@ -97,7 +110,7 @@ impl fmt::Display for Change {
     }
 }
 
-/// A topic, a consumer, an outbox or the schemas that stay as they were.
+/// A topic, an upcaster, a consumer, an outbox or the schemas that stay as they were.
 ///
 /// ```
 /// # let directory = tempfile::tempdir()?;
@@ -116,7 +129,8 @@ impl fmt::Display for Change {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Refused {
-    /// Which: ``topic `quakes` ``, ``consumer `alerts` ``, ``outbox `shop` ``, ``schema `OrderPlaced.v2` `` or `schemas`.
+    /// Which: ``topic `quakes` ``, ``upcaster `orders` ``, ``consumer `alerts` ``, ``outbox `shop` ``, ``schema `OrderPlaced.v2` ``
+    /// or `schemas`.
     pub what: String,
     /// Why, and what to do.
     pub why: String,
@@ -134,12 +148,13 @@ impl fmt::Display for Refused {
 }
 
 /// Brings a bus to what a configuration says: registers its schemas, as [`apply_schemas`](super::apply_schemas) does; creates and
-/// changes topics; starts, changes and ends the consumers and
-/// the outboxes that it names. Native consumers are left alone. What the configuration says already is left as it is, so that a
+/// changes topics; starts, changes and ends the upcasters, the consumers and the outboxes that it names. Native upcasters and
+/// consumers are left alone. What the configuration says already is left as it is, so that a
 /// consumer doesn't notice when another one changes.
 ///
 /// What is refused stays as it was and doesn't hold up the rest: a bus with ten consumers goes on with nine when one
-/// plugin is missing. Topics that the configuration doesn't name stay.
+/// plugin is missing. Topics that the configuration doesn't name stay. While an upcaster that the configuration names could not be
+/// started, no consumer is: it would see events as they were published.
 ///
 /// ```
 /// # let directory = tempfile::tempdir()?;
@@ -167,9 +182,18 @@ pub async fn apply(bus: &Bus, config: &Config) -> Applied {
     }
     // Before those who publish by them.
     schemas::apply(bus, config, &mut applied).await;
+    upcasters::apply(bus, config, &mut applied).await;
+    let missing = upcasters::missing(bus, config);
     for step in plan(&bus.topics(), &bus.consumer_configs(), &consumers, config) {
         let what = step.what();
-        match take(bus, &step).await {
+        let taken = match (&step, missing) {
+            (Step::Start { .. }, Some(upcaster)) => Err(format!(
+                "upcaster `{upcaster}` is not there, and without it a consumer would see the events that it lifts as they were \
+                 published: mend it, or remove it from the configuration"
+            )),
+            _ => take(bus, &step).await,
+        };
+        match taken {
             Ok(()) => applied.changes.push(step.change()),
             Err(why) => applied.refused.push(Refused { what, why }),
         }

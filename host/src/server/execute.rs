@@ -85,11 +85,11 @@ async fn carry_out(bus: &Bus, request: Request, outlet: &Outlet) -> Result<(), E
             let published = published.map_err(|error| Refusal::of_publish(&error))?;
             outlet.answer(Answer::Published(published)).await
         }
-        Request::Read { topic, partition, from, limit, follow } => {
-            records::read(bus, Read { topic, partition, from, limit, follow }, outlet).await
+        Request::Read { topic, partition, from, limit, follow, lift } => {
+            records::read(bus, Read { topic, partition, from, limit, follow, lift }, outlet).await
         }
-        Request::ReadKey { topic, key, after, limit } => {
-            records::read_key(bus, ReadKey { topic, key, after, limit }, outlet).await
+        Request::ReadKey { topic, key, after, limit, lift } => {
+            records::read_key(bus, ReadKey { topic, key, after, limit, lift }, outlet).await
         }
         Request::Consumers => outlet.answer(Answer::Consumers(bus.consumers().map_err(Failed)?)).await,
         Request::Pause { consumer } => Ok(bus.pause(&consumer).await.map_err(Failed)?),
@@ -107,6 +107,10 @@ async fn carry_out(bus: &Bus, request: Request, outlet: &Outlet) -> Result<(), E
         }
         Request::CancelTimer { consumer, key, name } => {
             Ok(bus.cancel_timer(&consumer, &key, &name).await.map_err(Failed)?)
+        }
+        Request::Upcasters => outlet.answer(Answer::Upcasters(bus.upcasters())).await,
+        Request::ReloadUpcaster { upcaster } => {
+            outlet.answer(Answer::Reloaded(bus.reload_upcaster(&upcaster).await.map_err(Failed)?)).await
         }
         Request::Plugins => outlet.answer(Answer::Plugins(bus.plugins())).await,
         Request::Reload { consumer } => {

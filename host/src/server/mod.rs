@@ -16,6 +16,7 @@ mod protocol;
 mod records;
 mod schemas;
 mod socket_path;
+mod upcasters;
 mod watch;
 
 pub use apply::{Applied, Change, Refused, apply};

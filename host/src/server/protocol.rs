@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use crate::bus::{ConsumerStatus, PluginStatus, Record, ReloadOutcome, TopicStatus};
+use crate::bus::{ConsumerStatus, PluginStatus, Record, ReloadOutcome, TopicStatus, UpcasterStatus};
 use crate::clock::Timestamp;
 use crate::config::TopicConfig;
 use crate::event::Event;
@@ -126,7 +126,7 @@ pub enum Request {
         expected: Option<u64>,
     },
     /// Reads a topic: to what is durable when it is asked, or for ever. Answered by many [`Answer::Record`] and
-    /// [`Answer::Damaged`].
+    /// [`Answer::Damaged`], and with `lift` by [`Answer::NotLifted`].
     Read {
         /// The topic.
         topic: String,
@@ -138,9 +138,12 @@ pub enum Request {
         limit: Option<u64>,
         /// Whether to go on with what is published from now on.
         follow: bool,
+        /// Whether events are to come as consumers see them, and not as they were published.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        lift: bool,
     },
     /// Reads the events of one key, to what is durable when it is asked: see [`Bus::read_key`](crate::Bus::read_key).
-    /// Answered by many [`Answer::Record`] and [`Answer::Damaged`].
+    /// Answered by many [`Answer::Record`] and [`Answer::Damaged`], and with `lift` by [`Answer::NotLifted`].
     ReadKey {
         /// The topic, which numbers its events.
         topic: String,
@@ -150,6 +153,9 @@ pub enum Request {
         after: u64,
         /// After how many events to end.
         limit: Option<u64>,
+        /// Whether events are to come as consumers see them, and not as they were published.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        lift: bool,
     },
     /// All consumers. Answered by [`Answer::Consumers`].
     Consumers,
@@ -210,6 +216,13 @@ pub enum Request {
     },
     /// The plugins that run. Answered by [`Answer::Plugins`].
     Plugins,
+    /// The upcasters that run. Answered by [`Answer::Upcasters`].
+    Upcasters,
+    /// See [`Bus::reload_upcaster`](crate::Bus::reload_upcaster). Answered by [`Answer::Reloaded`].
+    ReloadUpcaster {
+        /// The upcaster whose plugin it is.
+        upcaster: String,
+    },
     /// See [`Bus::reload`](crate::Bus::reload). Answered by [`Answer::Reloaded`].
     Reload {
         /// The consumer whose plugin it is.
@@ -299,6 +312,15 @@ pub enum Answer {
         /// Which, and why.
         reason: String,
     },
+    /// An event that can't be lifted, as it was published.
+    NotLifted {
+        /// The event with its place.
+        record: Box<RecordLine>,
+        /// Why not.
+        failure: Failure,
+    },
+    /// The upcasters that run, by name.
+    Upcasters(Vec<UpcasterStatus>),
     /// All consumers, by name.
     Consumers(Vec<ConsumerStatus>),
     /// An entry of a consumer's state.

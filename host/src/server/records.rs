@@ -12,6 +12,7 @@ pub(super) struct Read {
     pub from: Position,
     pub limit: Option<u64>,
     pub follow: bool,
+    pub lift: bool,
 }
 
 /// Answers with the events one by one.
@@ -24,7 +25,8 @@ pub(super) async fn read(bus: &Bus, asked: Read, outlet: &Outlet) -> Result<(), 
         let record = if asked.follow { next(&mut reader).await } else { reader.try_next() };
         match record {
             Ok(Some(record)) if asked.follow || ends.covers(&record) => {
-                outlet.answer(Answer::Record(record.into())).await?;
+                let lift = asked.lift.then_some(&*asked.topic);
+                outlet.answer(answer(bus, lift, record).await).await?;
                 left -= 1;
             }
             Ok(_) => break,
@@ -43,6 +45,7 @@ pub(super) struct ReadKey {
     pub key: String,
     pub after: u64,
     pub limit: Option<u64>,
+    pub lift: bool,
 }
 
 /// Answers with the events of one key one by one, up to the last that was there when it was asked.
@@ -54,7 +57,8 @@ pub(super) async fn read_key(bus: &Bus, asked: ReadKey, outlet: &Outlet) -> Resu
     while left > 0 {
         match reader.try_next() {
             Ok(Some(record)) if record.event.sequence().is_none_or(|number| number <= last) => {
-                outlet.answer(Answer::Record(record.into())).await?;
+                let lift = asked.lift.then_some(&*asked.topic);
+                outlet.answer(answer(bus, lift, record).await).await?;
                 left -= 1;
             }
             Ok(_) => break,
@@ -65,6 +69,18 @@ pub(super) async fn read_key(bus: &Bus, asked: ReadKey, outlet: &Outlet) -> Resu
         }
     }
     Ok(())
+}
+
+/// An event as it was published or, of this topic, as consumers see it.
+async fn answer(bus: &Bus, lift: Option<&str>, mut record: Record) -> Answer {
+    let Some(topic) = lift else { return Answer::Record(record.into()) };
+    match bus.lift(topic, &record.event).await {
+        Ok(event) => {
+            record.event = event;
+            Answer::Record(record.into())
+        }
+        Err(failure) => Answer::NotLifted { record: Box::new(record.into()), failure },
+    }
 }
 
 async fn next(reader: &mut Reader) -> Result<Option<Record>, ReadError> {

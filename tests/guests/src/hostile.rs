@@ -176,6 +176,25 @@ pub(crate) fn commit(fault: Fault, attempt: u32, host: &mut dyn Host) -> Failure
     }
 }
 
+/// Goes wrong where there is no host.
+pub(crate) fn strike(fault: Fault) -> ! {
+    match fault {
+        Fault::Panic => panic!("told to panic"),
+        Fault::Spin | Fault::SpinInHost => loop {
+            black_box(fault);
+        },
+        Fault::Grow => {
+            grow();
+            trap()
+        }
+        Fault::Recurse => {
+            black_box(recurse(0));
+            trap()
+        }
+        Fault::Transient | Fault::Permanent | Fault::Trap => trap(),
+    }
+}
+
 fn trap() -> ! {
     #[cfg(target_arch = "wasm32")]
     core::arch::wasm32::unreachable();

@@ -100,6 +100,7 @@ fn records(client: &mut Client, topic: &str) -> Result<Vec<RecordLine>, CliError
         from: Position::Earliest,
         limit: None,
         follow: false,
+        lift: false,
     };
     let mut records = Vec::new();
     for answer in client.ask(&request)? {

@@ -7,6 +7,7 @@ mod outbox;
 mod program;
 mod schemas;
 mod table;
+mod upcaster;
 
 pub use error::ConfigFileError;
 pub use model::Config;

@@ -8,7 +8,7 @@ use std::path::Path;
 use super::super::error::Place;
 use super::super::{
     BusConfig, ConfigError, ConsumerConfig, Dedup, OutboxConfig, ProgramConfig, Retention, RetryPolicy,
-    SchemasConfig, TopicConfig,
+    SchemasConfig, TopicConfig, UpcasterConfig,
 };
 use super::ConfigFileError;
 use super::document::Document;
@@ -16,7 +16,8 @@ use super::outbox::read_outbox;
 use super::program::{PROGRAM_SETTINGS, default_retry, read_program};
 use super::schemas::read_schemas;
 use super::table::{Entry, Table};
-use crate::limits::{CONFIG_BYTES_MAX, OUTBOXES_MAX, TOPICS_MAX};
+use super::upcaster::read_upcaster;
+use crate::limits::{CONFIG_BYTES_MAX, OUTBOXES_MAX, TOPICS_MAX, UPCASTERS_MAX};
 
 /// What a configuration file says, checked.
 ///
@@ -48,6 +49,8 @@ pub struct Config {
     /// The consumers with what runs them, by name. Paths are relative to the current directory or absolute, as the file's
     /// own path was.
     pub consumers: BTreeMap<String, (ConsumerConfig, ProgramConfig)>,
+    /// The upcasters, by name. Paths are as those of the consumers.
+    pub upcasters: BTreeMap<String, UpcasterConfig>,
     /// The outboxes that are published from, by name. Paths are as those of the consumers.
     pub outboxes: BTreeMap<String, OutboxConfig>,
 }
@@ -76,8 +79,8 @@ impl Config {
     pub fn from_toml(text: &str, path: &Path) -> Result<Self, ConfigFileError> {
         let document = Document::new(path, text);
         let parsed = document.parse()?;
-        let root =
-            Table::root(&document, parsed.get_ref(), &["bus", "schemas", "topics", "consumers", "outboxes"])?;
+        let known = ["bus", "schemas", "topics", "upcasters", "consumers", "outboxes"];
+        let root = Table::root(&document, parsed.get_ref(), &known)?;
         let folder = path.parent().unwrap_or(Path::new(""));
         let mut config = Self::default();
         if let Some(bus) = root.get("bus") {
@@ -87,6 +90,11 @@ impl Config {
         if let Some(topics) = root.get("topics") {
             for (name, topic) in topics.free_table()?.entries() {
                 config.topics.insert(name.to_owned(), read_topic(topic)?);
+            }
+        }
+        if let Some(upcasters) = root.get("upcasters") {
+            for (name, upcaster) in upcasters.free_table()?.entries() {
+                config.upcasters.insert(name.to_owned(), read_upcaster(upcaster, folder)?);
             }
         }
         if let Some(consumers) = root.get("consumers") {
@@ -128,6 +136,16 @@ impl Config {
             let place = topics.at(name);
             place.check_name(name)?;
             topic.validate_at(&place)?;
+        }
+        let upcasters = root.at("upcasters");
+        if self.upcasters.len() > UPCASTERS_MAX {
+            let (count, allowed) = (self.upcasters.len(), format!("at most {UPCASTERS_MAX} upcasters"));
+            return Err(ConfigError::invalid(upcasters.path(), format!("a table of {count}"), allowed));
+        }
+        for (name, upcaster) in &self.upcasters {
+            let place = upcasters.at(name);
+            place.check_name(name)?;
+            upcaster.validate_at(&place)?;
         }
         let consumers = root.at("consumers");
         for (name, (consumer, program)) in &self.consumers {

@@ -77,7 +77,7 @@ fn read_grants(entry: Entry<'_>) -> Result<Grants, ConfigFileError> {
     Ok(grants)
 }
 
-fn read_limits(entry: Entry<'_>) -> Result<PluginLimits, ConfigFileError> {
+pub(super) fn read_limits(entry: Entry<'_>) -> Result<PluginLimits, ConfigFileError> {
     let table = entry.table(&["memory", "deadline"])?;
     let mut limits = PluginLimits::default();
     set(&mut limits.memory_bytes, table.get("memory"), Entry::memory_bytes)?;

@@ -17,6 +17,7 @@ use crate::ids::{ConsumerId, LaneId, TopicId};
 use crate::limits::JOURNAL_FILE_PART;
 use crate::log::{Lane, Log, LogOptions, Position};
 use crate::testing::{ManualClock, MemoryMedium, SeededRandom};
+use crate::upcast::Lifts;
 
 /// What a native handler may take.
 pub const DEADLINE: Duration = Duration::from_secs(5);
@@ -29,6 +30,8 @@ pub struct Rig {
     pub disk: MemoryMedium,
     pub clock: Arc<ManualClock>,
     pub log: Arc<Log>,
+    /// What consumers are started with.
+    pub lifts: Arc<Lifts>,
     lanes: Lanes,
 }
 
@@ -54,7 +57,7 @@ impl Rig {
         let log =
             Arc::new(Log::open(options, medium, Arc::clone(&clock) as Arc<dyn Clock>, random, None).unwrap());
         let lanes = Lanes::new(Arc::clone(&log), tokio::runtime::Handle::current(), None);
-        Self { disk, clock, log, lanes }
+        Self { disk, clock, log, lifts: Arc::default(), lanes }
     }
 
     /// Another process on the same disk, after this one has ended in good order.
@@ -99,6 +102,7 @@ impl Rig {
             config,
             authority: Arc::new(Authority::Native),
             program,
+            lifts: Arc::clone(&self.lifts),
             paused: true,
         });
         Running { id, consumer, clock: Arc::clone(&self.clock), log: Arc::clone(&self.log) }

@@ -6,7 +6,7 @@ use crate::plugin::bindings::tidegate::plugin::types;
 
 impl types::Host for crate::plugin::host::Host {}
 
-/// The extension attributes of an event, as [`delivery`] refers to them.
+/// The extension attributes of an event, as [`event`] refers to them.
 pub(in crate::plugin) fn extensions(event: &Event) -> Vec<(&str, types::AttributeParam<'_>)> {
     event.extensions().map(|(name, value)| (name, value.into())).collect()
 }
@@ -16,7 +16,6 @@ pub(in crate::plugin) fn delivery<'a>(
     delivery: &'a Delivery,
     extensions: &'a [(&'a str, types::AttributeParam<'a>)],
 ) -> types::Delivery<'a> {
-    let event = &*delivery.event;
     types::Delivery {
         topic: &delivery.topic,
         partition: delivery.partition,
@@ -25,17 +24,25 @@ pub(in crate::plugin) fn delivery<'a>(
         attempt: delivery.attempt,
         first_attempt: delivery.first_attempt.0,
         redriven: delivery.redriven,
-        event: types::Event {
-            id: event.id(),
-            source: event.source(),
-            type_: event.kind(),
-            subject: event.subject(),
-            time: event.time(),
-            datacontenttype: event.datacontenttype(),
-            dataschema: event.dataschema(),
-            extensions,
-            data: event.data().map(types::DataParam::from),
-        },
+        event: event(&delivery.event, extensions),
+    }
+}
+
+/// An event as the guest gets it: it refers to the host's own, whose extension attributes these are.
+pub(in crate::plugin) fn event<'a>(
+    event: &'a Event,
+    extensions: &'a [(&'a str, types::AttributeParam<'a>)],
+) -> types::Event<'a> {
+    types::Event {
+        id: event.id(),
+        source: event.source(),
+        type_: event.kind(),
+        subject: event.subject(),
+        time: event.time(),
+        datacontenttype: event.datacontenttype(),
+        dataschema: event.dataschema(),
+        extensions,
+        data: event.data().map(types::DataParam::from),
     }
 }
 

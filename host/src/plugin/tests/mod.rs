@@ -9,5 +9,6 @@ mod guest;
 mod lane;
 mod log;
 mod room;
+mod upcaster;
 mod wasi;
 mod worker;

@@ -65,6 +65,7 @@ impl Drop for Watcher {
 /// - Schemas in the configuration's folder that are new are registered. Where one is refused, none of them is, and that is logged.
 /// - A plugin whose file has changed is [reloaded](Bus::reload). One that is refused is logged, shown with the consumer,
 ///   and tried again when its file changes again; what runs goes on.
+/// - So is an upcaster's plugin.
 /// - A relay takes over a secret or a certificate whose file has changed.
 /// - A consumer that could not be started is tried again when the configuration or a file of its changes.
 ///
@@ -122,7 +123,8 @@ impl Follower {
 
     fn files(&self) -> BTreeSet<PathBuf> {
         let programs = self.config.consumers.values().map(|(_, program)| program);
-        let files = programs.flat_map(ProgramConfig::files).map(Path::to_owned);
+        let upcasters = self.config.upcasters.values().map(|upcaster| upcaster.component.as_path());
+        let files = programs.flat_map(ProgramConfig::files).chain(upcasters).map(Path::to_owned);
         files.chain([self.file.clone()]).collect()
     }
 
@@ -145,6 +147,11 @@ impl Follower {
             return;
         }
         log(&apply(&self.bus, &self.config).await);
+        for (upcaster, config) in &self.bus.upcaster_configs() {
+            if changed.contains(&config.component) {
+                self.reload_upcaster(upcaster, &config.component).await;
+            }
+        }
         let running = self.bus.consumer_configs();
         for (consumer, (_, program)) in &running {
             if let Some(file) = program.files().into_iter().find(|file| changed.contains(*file)) {
@@ -157,6 +164,19 @@ impl Follower {
         match Config::from_file(&self.file) {
             Ok(config) => self.config = config,
             Err(error) => tracing::error!(%error, "the configuration is refused, and what runs goes on"),
+        }
+    }
+
+    async fn reload_upcaster(&self, upcaster: &str, file: &Path) {
+        match self.bus.reload_upcaster(upcaster).await {
+            Ok(ReloadOutcome::Switched { from, to }) => {
+                let (from, to) = (from.version, to.version);
+                tracing::info!(upcaster, file = %file.display(), from, to, "another version of the upcaster runs");
+            }
+            Ok(ReloadOutcome::Unchanged { .. }) => {}
+            Err(error) => {
+                tracing::error!(upcaster, %error, "the new content of a file is refused, and what runs goes on");
+            }
         }
     }
 

@@ -1,0 +1,139 @@
+//! The upcasters that run in this process, and what they lift together.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::{UpcasterError, UpcasterStatus, check_name};
+use crate::bus::status::ReloadOutcome;
+use crate::config::UpcasterConfig;
+use crate::handler::ProgramVersion;
+use crate::limits::UPCASTERS_MAX;
+use crate::upcast::{Lifts, Upcaster};
+
+/// See the module. Who changes something holds the turn of the roster.
+#[derive(Default)]
+pub(in crate::bus) struct Upcasters(Mutex<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    running: BTreeMap<String, Running>,
+    lifts: Arc<Lifts>,
+}
+
+/// An upcaster that runs.
+pub(super) struct Running {
+    upcaster: Arc<dyn Upcaster>,
+    /// What it is made of, for a plugin.
+    config: Option<UpcasterConfig>,
+    /// Why the last candidate was refused, until one is accepted.
+    refused: Option<String>,
+}
+
+impl Running {
+    pub(super) fn new(upcaster: Arc<dyn Upcaster>, config: Option<UpcasterConfig>) -> Self {
+        Self { upcaster, config, refused: None }
+    }
+}
+
+impl Upcasters {
+    /// What all of them lift.
+    pub(in crate::bus) fn lifts(&self) -> Arc<Lifts> {
+        Arc::clone(&self.inner().lifts)
+    }
+
+    /// Checks that there can be another one of this name.
+    pub(super) fn check_new(&self, name: &str) -> Result<(), UpcasterError> {
+        check_name(name)?;
+        let inner = self.inner();
+        if inner.running.contains_key(name) {
+            return Err(UpcasterError::Exists(name.to_owned()));
+        }
+        if inner.running.len() >= UPCASTERS_MAX {
+            return Err(UpcasterError::TooMany { max: UPCASTERS_MAX });
+        }
+        Ok(())
+    }
+
+    /// Checks that an upcaster fits the others.
+    pub(super) fn check(&self, name: &str, upcaster: &Arc<dyn Upcaster>) -> Result<(), UpcasterError> {
+        self.inner().with(name, upcaster).map(drop)
+    }
+
+    /// Puts an upcaster into its place, or in the place of the one before.
+    pub(super) fn put(&self, name: &str, running: Running) -> Result<(), UpcasterError> {
+        let mut inner = self.inner();
+        inner.lifts = Arc::new(inner.with(name, &running.upcaster)?);
+        inner.running.insert(name.to_owned(), running);
+        Ok(())
+    }
+
+    pub(super) fn remove(&self, name: &str) -> Result<(), UpcasterError> {
+        let mut inner = self.inner();
+        if inner.running.remove(name).is_none() {
+            return Err(UpcasterError::Unknown(name.to_owned()));
+        }
+        // Fewer of those that fit together do so as well.
+        inner.lifts = Arc::new(Lifts::of(inner.all()).unwrap_or_default());
+        Ok(())
+    }
+
+    /// The configuration of a plugin.
+    pub(super) fn config(&self, name: &str) -> Result<UpcasterConfig, UpcasterError> {
+        let inner = self.inner();
+        let running = inner.running.get(name).ok_or_else(|| UpcasterError::Unknown(name.to_owned()))?;
+        running.config.clone().ok_or_else(|| UpcasterError::Native(name.to_owned()))
+    }
+
+    #[cfg(feature = "server")]
+    pub(super) fn configs(&self) -> BTreeMap<String, UpcasterConfig> {
+        let inner = self.inner();
+        let configs =
+            inner.running.iter().filter_map(|(name, running)| Some((name.clone(), running.config.clone()?)));
+        configs.collect()
+    }
+
+    pub(super) fn version(&self, name: &str) -> Result<ProgramVersion, UpcasterError> {
+        let inner = self.inner();
+        let running = inner.running.get(name).ok_or_else(|| UpcasterError::Unknown(name.to_owned()))?;
+        Ok(running.upcaster.version().clone())
+    }
+
+    /// Keeps why a candidate was refused, for people to see.
+    pub(super) fn note_outcome(&self, name: &str, outcome: &Result<ReloadOutcome, UpcasterError>) {
+        if let Some(running) = self.inner().running.get_mut(name) {
+            running.refused = outcome.as_ref().err().map(ToString::to_string);
+        }
+    }
+
+    pub(super) fn status(&self) -> Vec<UpcasterStatus> {
+        let status = |(name, running): (&String, &Running)| {
+            let mut lifts = running.upcaster.lifts().to_vec();
+            lifts.sort_by(|a, b| a.from().cmp(b.from()));
+            UpcasterStatus {
+                name: name.clone(),
+                file: running.config.as_ref().map(|config| config.component.clone()),
+                version: running.upcaster.version().clone(),
+                lifts,
+                refused: running.refused.clone(),
+            }
+        };
+        self.inner().running.iter().map(status).collect()
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn all(&self) -> impl Iterator<Item = (&str, &Arc<dyn Upcaster>)> {
+        self.running.iter().map(|(name, running)| (name.as_str(), &running.upcaster))
+    }
+
+    /// What is lifted with this one in its place. The new one comes last, so that it is the one that is refused.
+    fn with(&self, name: &str, upcaster: &Arc<dyn Upcaster>) -> Result<Lifts, UpcasterError> {
+        let others = self.all().filter(|(other, _)| *other != name);
+        let lifts = Lifts::of(others.chain([(name, upcaster)]));
+        lifts.map_err(|source| UpcasterError::Lift { upcaster: name.to_owned(), source })
+    }
+}
