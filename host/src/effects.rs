@@ -290,6 +290,8 @@ pub(crate) struct Effects {
     pub timers: BTreeMap<TimerName, Option<NewTimer>>,
     /// How many were set, those that were set again and cancelled among them: so many numbers are used up.
     pub timers_set: u64,
+    /// What the number of the last event of a key has to be before them: nobody else may have appended to it.
+    pub expected: BTreeMap<(TopicId, String), u64>,
     /// What all of it weighs, in bytes: an upper bound that counts overwritten values too.
     pub bytes: usize,
 }
@@ -332,6 +334,10 @@ impl Context {
             self.timers_due = due.chain(self.timers_due).min();
             self.kept.timers.append(&mut self.open.timers);
             self.kept.timers_set += std::mem::take(&mut self.open.timers_set);
+        }
+        // Of several deliveries the first one's word counts: the others follow from it.
+        for (key, number) in std::mem::take(&mut self.open.expected) {
+            self.kept.expected.entry(key).or_insert(number);
         }
         self.kept.bytes += std::mem::take(&mut self.open.bytes);
         self.delivery = None;
@@ -462,6 +468,37 @@ impl Context {
     ///
     /// See [`EmitError`]; nothing is published then.
     pub fn publish(&mut self, topic: &str, event: Outgoing) -> Result<(), EmitError> {
+        self.emit(topic, event).map(drop)
+    }
+
+    /// As [`publish`](Self::publish); returns the event as it will be in the topic.
+    pub(crate) fn publish_event(&mut self, topic: &str, event: Outgoing) -> Result<Event, EmitError> {
+        self.emit(topic, event).map(|(_, event)| event.clone())
+    }
+
+    /// Has the batch commit only if the last event of this key has this number then, with what the batch itself has
+    /// published before. The topic numbers its events.
+    pub(crate) fn expect(&mut self, topic: &str, key: &str, number: u64) -> Result<(), EmitError> {
+        let unknown = || EmitError::UnknownTopic(topic.to_owned());
+        let topic = self.owner.topics.topic_id(topic).ok_or_else(unknown)?;
+        self.open.expected.entry((topic, key.to_owned())).or_insert(number);
+        Ok(())
+    }
+
+    /// What the batch has published of one key of a topic, and the number of the event before that, where it
+    /// [expects](Self::expect) one.
+    pub(crate) fn kept_events<'a>(
+        &'a self,
+        topic: &str,
+        key: &'a str,
+    ) -> Option<(u64, impl Iterator<Item = &'a Event>)> {
+        let topic = self.owner.topics.topic_id(topic)?;
+        let before = *self.kept.expected.get(&(topic, key.to_owned()))?;
+        let of_key = move |(of, event): &&(TopicId, Event)| *of == topic && event.key() == key;
+        Some((before, self.kept.events.iter().filter(of_key).map(|(_, event)| event)))
+    }
+
+    fn emit(&mut self, topic: &str, event: Outgoing) -> Result<(TopicId, &Event), EmitError> {
         if !self.owner.authority.allows_publish(topic) {
             return Err(EmitError::NotGranted(topic.to_owned()));
         }
@@ -485,7 +522,8 @@ impl Context {
         }
         self.open.bytes += size;
         self.open.events.push((id, event));
-        Ok(())
+        let (id, event) = &self.open.events[self.open.events.len() - 1];
+        Ok((*id, event))
     }
 
     /// The event with what the host adds.

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::aggregate::AggregateProgram;
 use crate::clock::{BoxFuture, Timestamp};
 use crate::effects::{Context, EmitError, StateError};
 use crate::event::{DataError, Event};
@@ -331,6 +332,11 @@ pub(crate) trait Program: Send + Sync + 'static {
 
     /// A new instance for one lane. A failure counts as a failed attempt at the delivery that needed the instance.
     fn instantiate<'a>(&'a self, lane: &'a LaneName) -> BoxFuture<'a, Result<Box<dyn Instance>, Failure>>;
+
+    /// The aggregate that it is, if it is one.
+    fn aggregate(&self) -> Option<&AggregateProgram> {
+        None
+    }
 }
 
 /// What a dead letter and the list of plugins say of a version.

@@ -41,6 +41,7 @@
 //! The repository has the guides: `ARCHITECTURE.md`, and in `docs/` the storage format, transactions, delivery, plugins,
 //! relays and operations.
 
+mod aggregate;
 mod bus;
 mod clock;
 pub mod config;
@@ -64,10 +65,12 @@ pub mod testing;
 mod timer;
 pub mod upcast;
 
+pub use aggregate::{Aggregate, Fact, Outcome, Rejection};
 pub use bus::{
-    Blocking, Bus, BusError, ConsumerError, ConsumerKind, ConsumerStatus, Drained, KeyReader, Options,
-    PartitionStatus, PluginStatus, Reader, Record, ReloadOutcome, Snapshot, SnapshotReader, StateView,
-    StorageEnd, TopicStatus, Unfinished, UpcasterError, UpcasterStatus,
+    AggregateError, AggregateProblem, AggregateState, AggregateStatus, At, Blocking, Bus, BusError,
+    ConsumerError, ConsumerKind, ConsumerStatus, Drained, ExecuteError, KeyReader, Options, PartitionStatus,
+    PluginStatus, Reader, Record, ReloadOutcome, Snapshot, SnapshotReader, StateView, StorageEnd,
+    TopicStatus, Unfinished, UpcasterError, UpcasterStatus,
 };
 pub use clock::{Clock, Random, SystemClock, SystemRandom, Timestamp, TimestampError};
 pub use delivery::{LaneState, LaneStatus};

@@ -311,6 +311,35 @@ pub const EFFECT_BYTES_MAX: usize = 4 << 20;
 /// Random bytes in one answer.
 pub const RANDOM_BYTES_MAX: usize = 64 << 10;
 
+/// Longest id of an aggregate: it is a part of the key of its snapshot.
+pub const AGGREGATE_ID_BYTES_MAX: usize = 512;
+/// Largest state of an aggregate: with its head, a snapshot of it is a value of the lane's state.
+pub const AGGREGATE_STATE_BYTES_MAX: usize = STATE_VALUE_BYTES_MAX - (1 << 10);
+/// Events of an aggregate after which its state is kept, unless told otherwise: to fold as many takes about as long as
+/// the two commits that a command waits for.
+pub const SNAPSHOT_EVERY: u32 = 100;
+/// Ceiling of the setting above: rebuilding an aggregate would hold its lane for seconds.
+pub const SNAPSHOT_EVERY_CEILING: u32 = 100_000;
+/// Aggregates whose state a lane has in memory, unless told otherwise.
+pub const AGGREGATES_CACHED: usize = 10_000;
+/// Ceiling of the setting above: so many small ones are some hundred megabytes.
+pub const AGGREGATES_CACHED_CEILING: usize = 1_000_000;
+/// Bytes of the states that a lane has in memory, unless told otherwise: eight lanes have 32 MiB.
+pub const AGGREGATES_CACHED_BYTES: usize = 4 << 20;
+/// Ceiling of the setting above.
+pub const AGGREGATES_CACHED_BYTES_CEILING: usize = 1 << 30;
+/// What an aggregate takes in memory beside its id and its state.
+pub const AGGREGATE_OVERHEAD_BYTES: usize = 256;
+/// Outcomes of commands that a lane keeps, of its latest ones: at ten thousand commands a second, whoever waits for one
+/// has a second to read it.
+pub const OUTCOMES_KEPT: u64 = 10_000;
+/// Offsets after which outcomes that are too old are removed, some at a time.
+pub const OUTCOMES_PRUNED_EVERY: u64 = 64;
+/// JSON that a rejection carries for programs: what is larger is no reason.
+pub const REJECTION_DATA_BYTES_MAX: usize = 4 << 10;
+/// Dead letters that are read at once to find that of a command: each may hold an event of the largest size.
+pub const EXECUTE_LETTERS: usize = 16;
+
 /// Linear memory of a plugin's instance unless told otherwise.
 pub const PLUGIN_MEMORY_BYTES: usize = 64 << 20;
 /// Ceiling of the setting above: the pool reserves address space for it.

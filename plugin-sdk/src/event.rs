@@ -58,6 +58,22 @@ impl<T> Event<T> {
             .unwrap_or(&self.id)
     }
 
+    /// The same event without its data, and that.
+    pub(crate) fn split_data(self) -> (Event<()>, T) {
+        let attributes = Event {
+            id: self.id,
+            source: self.source,
+            event_type: self.event_type,
+            subject: self.subject,
+            time: self.time,
+            datacontenttype: self.datacontenttype,
+            dataschema: self.dataschema,
+            extensions: self.extensions,
+            data: (),
+        };
+        (attributes, self.data)
+    }
+
     /// The same event with other data.
     fn with_data<U>(self, data: U) -> Event<U> {
         Event {

@@ -1,3 +1,48 @@
+/// Makes an [`Aggregate`](crate::Aggregate) the plugin that this crate builds. Once in a crate of type `cdylib`; does
+/// nothing in a native build, so that the aggregate's tests run natively.
+///
+/// The plugin's version is that of the crate, unless another is given: `export_aggregate!(Accounts, version =
+/// "0.2.0")`.
+#[macro_export]
+macro_rules! export_aggregate {
+    ($aggregate:ty) => {
+        $crate::export_aggregate!($aggregate, version = env!("CARGO_PKG_VERSION"));
+    };
+    ($aggregate:ty, version = $version:expr) => {
+        #[cfg(target_arch = "wasm32")]
+        #[allow(unsafe_code)]
+        const _: () = {
+            use $crate::aggregate_wasm::{Description, Fact, Undecided, WireEvent, WireFailure};
+
+            struct Plugin;
+
+            impl $crate::aggregate_wasm::DescribeGuest for Plugin {
+                fn describe() -> Description {
+                    $crate::aggregate_wasm::describe::<$aggregate>($version)
+                }
+            }
+
+            impl $crate::aggregate_wasm::DeciderGuest for Plugin {
+                fn decide(state: Option<Vec<u8>>, command: WireEvent) -> Result<Vec<Fact>, Undecided> {
+                    $crate::aggregate_wasm::decide::<$aggregate>(state, command)
+                }
+
+                fn evolve(state: Option<Vec<u8>>, events: Vec<WireEvent>) -> Result<Vec<u8>, WireFailure> {
+                    $crate::aggregate_wasm::evolve::<$aggregate>(state, events)
+                }
+            }
+
+            $crate::aggregate_bindings::export_aggregate!(
+                Plugin with_types_in $crate::aggregate_bindings
+            );
+        };
+
+        #[cfg(not(target_arch = "wasm32"))]
+        const _: fn() -> (&'static str, &'static str) =
+            || ($version, <$aggregate as $crate::Aggregate>::NAME);
+    };
+}
+
 /// Makes a [`Consumer`](crate::Consumer) the plugin that this crate builds. Once in a crate of type `cdylib`; does
 /// nothing in a native build, so that the consumer's tests run natively.
 ///

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod aggregate;
 mod attribute;
 mod consumer;
 mod data;
@@ -19,7 +20,12 @@ mod upcaster;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
 
-// Generated from `wit/v0`; `tests/bindings.rs` holds it true to the contract.
+// Generated from `wit/v0`; `tests/bindings.rs` holds them true to the contract.
+#[cfg(target_arch = "wasm32")]
+#[rustfmt::skip]
+#[doc(hidden)]
+#[allow(clippy::all, clippy::pedantic, clippy::unwrap_used, missing_docs, unsafe_code, unused_qualifications)]
+pub mod aggregate_bindings;
 #[cfg(target_arch = "wasm32")]
 #[rustfmt::skip]
 #[doc(hidden)]
@@ -32,11 +38,15 @@ pub mod bindings;
 pub mod upcaster_bindings;
 #[cfg(target_arch = "wasm32")]
 #[doc(hidden)]
+pub mod aggregate_wasm;
+#[cfg(target_arch = "wasm32")]
+#[doc(hidden)]
 pub mod upcaster_wasm;
 #[cfg(target_arch = "wasm32")]
 #[doc(hidden)]
 pub mod wasm;
 
+pub use aggregate::{Aggregate, CommandContext, Rejection};
 pub use attribute::Attribute;
 pub use consumer::Consumer;
 pub use data::{Data, Raw};

@@ -14,20 +14,13 @@ fn bindings_are_generated_from_the_contract() -> Result<(), Box<dyn Error>> {
 }
 
 #[test]
+fn bindings_of_aggregates_are_generated_from_the_contract() -> Result<(), Box<dyn Error>> {
+    check_beside("aggregate", "aggregate", &["types", "context", "config", "logging"])
+}
+
+#[test]
 fn bindings_of_upcasters_are_generated_from_the_contract() -> Result<(), Box<dyn Error>> {
-    // What the worlds share is there once.
-    let shared = ["types", "config", "logging"].map(|interface| {
-        let path = format!("crate::bindings::tidegate::plugin::{interface}");
-        (format!("tidegate:plugin/{interface}@0.1.0"), WithOption::Path(path))
-    });
-    let options = Opts {
-        default_bindings_module: Some("$crate::upcaster_bindings".to_owned()),
-        with: shared.into(),
-        ..options("upcaster")
-    };
-    // The macros of both worlds are in one namespace, that of the crate.
-    let renamed = |source: String| source.replace("__export_tidegate", "__export_upcaster_tidegate");
-    check_with("wit/v0", "upcaster", "plugin-sdk/src/upcaster_bindings.rs", options, renamed)
+    check_beside("upcaster", "upcaster", &["types", "config", "logging"])
 }
 
 #[test]
@@ -49,6 +42,24 @@ fn bindings_of_the_guest_of_another_world_are_generated() -> Result<(), Box<dyn 
 #[track_caller]
 fn check(wit: &str, world: &str, checked_in: &str) -> Result<(), Box<dyn Error>> {
     check_with(wit, world, checked_in, options(world), |source| source)
+}
+
+/// Compares the bindings of another of the contract's worlds, which share some of their interfaces with those of consumers.
+#[track_caller]
+fn check_beside(module: &str, world: &str, shared: &[&str]) -> Result<(), Box<dyn Error>> {
+    let shared = shared.iter().map(|interface| {
+        let path = format!("crate::bindings::tidegate::plugin::{interface}");
+        (format!("tidegate:plugin/{interface}@0.1.0"), WithOption::Path(path))
+    });
+    let options = Opts {
+        default_bindings_module: Some(format!("$crate::{module}_bindings")),
+        with: shared.collect(),
+        ..options(world)
+    };
+    // The macros of all worlds are in one namespace, that of the crate.
+    let renamed =
+        |source: String| source.replace("__export_tidegate", &format!("__export_{module}_tidegate"));
+    check_with("wit/v0", world, &format!("plugin-sdk/src/{module}_bindings.rs"), options, renamed)
 }
 
 fn options(world: &str) -> Opts {

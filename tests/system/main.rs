@@ -4,6 +4,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+mod aggregates;
+mod cli_aggregates;
 mod cli_bad_input;
 mod cli_outbox;
 mod cli_process;

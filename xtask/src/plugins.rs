@@ -27,8 +27,10 @@ struct Variant {
     component: &'static str,
 }
 
-const VARIANTS: [Variant; 1] =
-    [Variant { package: "quake-alerts", feature: "v2", component: "quake_alerts_v2.wasm" }];
+const VARIANTS: [Variant; 2] = [
+    Variant { package: "quake-alerts", feature: "v2", component: "quake_alerts_v2.wasm" },
+    Variant { package: "accounts", feature: "v2", component: "accounts_v2.wasm" },
+];
 
 /// Builds every package in `plugins/` to `target/plugins/NAME.wasm`, and every guest to
 /// `target/plugins/guests/NAME.wasm`.

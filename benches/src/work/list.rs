@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::{consume, flow, grow, hostile, publish, rates, timers, waits};
+use super::{aggregates, consume, flow, grow, hostile, publish, rates, timers, waits};
 use crate::row::Row;
 use crate::scale::Scale;
 
@@ -16,7 +16,7 @@ pub struct Bench {
 }
 
 /// All benchmarks, in the order in which they run.
-pub const BENCHES: [Bench; 21] = [
+pub const BENCHES: [Bench; 23] = [
     // First, while no memory is there that others have freed.
     Bench {
         id: "grow-window",
@@ -105,6 +105,16 @@ pub const BENCHES: [Bench; 21] = [
         id: "schema-cost",
         about: "publishing to a topic that requires schemas, beside one that doesn't",
         run: rates::schema_cost,
+    },
+    Bench {
+        id: "aggregate-commands",
+        about: "commands to aggregates a second, beside a plugin that counts in its state",
+        run: aggregates::commands,
+    },
+    Bench {
+        id: "aggregate-rebuild",
+        about: "the first command to an aggregate of 10,000 events with a snapshot, beside one without",
+        run: aggregates::rebuild,
     },
     Bench {
         id: "hostile-neighbours",

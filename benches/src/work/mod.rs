@@ -1,5 +1,6 @@
 //! The benchmarks.
 
+mod aggregates;
 mod bus;
 mod consume;
 mod flow;

@@ -3,10 +3,11 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::{Bus, ConsumerError, Drained, ReloadOutcome};
+use super::{AggregateError, AggregateState, At, Bus, ConsumerError, Drained, ExecuteError, ReloadOutcome};
+use crate::aggregate::{Aggregate, Outcome};
 #[cfg(any(feature = "outbox-sqlite", feature = "outbox-postgres"))]
 use crate::config::OutboxConfig;
-use crate::config::{ConsumerConfig, PluginConfig, TopicConfig};
+use crate::config::{AggregateConfig, ConsumerConfig, PluginConfig, TopicConfig};
 use crate::event::Event;
 use crate::handler::Handler;
 use crate::log::{AdminError, Position, PublishError, Published, Transaction, TransactionError, block_on};
@@ -164,6 +165,53 @@ impl Blocking {
         plugin: PluginConfig,
     ) -> Result<(), ConsumerError> {
         block_on(self.bus.reconfigure_plugin(name, config, plugin))
+    }
+
+    /// See [`Bus::subscribe_aggregate`].
+    ///
+    /// # Errors
+    ///
+    /// The same.
+    pub fn subscribe_aggregate(
+        &self,
+        name: &str,
+        config: ConsumerConfig,
+        aggregate: AggregateConfig,
+        program: impl Aggregate,
+    ) -> Result<(), ConsumerError> {
+        block_on(self.bus.subscribe_aggregate(name, config, aggregate, program))
+    }
+
+    /// See [`Bus::execute`].
+    ///
+    /// # Errors
+    ///
+    /// The same.
+    pub fn execute(&self, aggregate: &str, command: Event, wait: Duration) -> Result<Outcome, ExecuteError> {
+        block_on(self.bus.execute(aggregate, command, wait))
+    }
+
+    /// See [`Bus::aggregate`].
+    ///
+    /// # Errors
+    ///
+    /// The same.
+    pub fn aggregate(&self, name: &str, id: &str) -> Result<Option<AggregateState>, AggregateError> {
+        block_on(self.bus.aggregate(name, id))
+    }
+
+    /// See [`Bus::aggregate_at`].
+    ///
+    /// # Errors
+    ///
+    /// The same.
+    pub fn aggregate_at(
+        &self,
+        name: &str,
+        id: &str,
+        at: At,
+    ) -> Result<Option<AggregateState>, AggregateError> {
+        block_on(self.bus.aggregate_at(name, id, at))
     }
 
     /// See [`Bus::unsubscribe`].

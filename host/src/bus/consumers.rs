@@ -112,6 +112,7 @@ impl Bus {
         let _turn = self.turn().await?;
         self.check_new(name, &config)?;
         program.validate()?;
+        self.check_aggregate(name, &config, &program)?;
         let accepted = match program.plugin() {
             Some(plugin) => self.accepted_candidate(name, plugin).await?,
             None => None,
@@ -206,6 +207,7 @@ impl Bus {
         if running_config.as_ref() == Some(&config) && running_program == program {
             return Ok(());
         }
+        self.check_aggregate(name, &config, &program)?;
         // What is wrong with the candidate shows before the running version is stopped.
         let candidate = self.candidate(name, &program).await?;
         self.inner.log.check_registration(name, &config.topics)?;
@@ -508,7 +510,7 @@ impl Bus {
         Ok(())
     }
 
-    fn check_new(&self, name: &str, config: &ConsumerConfig) -> Result<(), ConsumerError> {
+    pub(super) fn check_new(&self, name: &str, config: &ConsumerConfig) -> Result<(), ConsumerError> {
         check_name(name)?;
         config.validate()?;
         if self.is_running(name) {
@@ -537,7 +539,11 @@ impl Bus {
     }
 
     /// Registers the consumer, which checks its topics.
-    async fn register(&self, name: &str, config: &ConsumerConfig) -> Result<ConsumerRow, ConsumerError> {
+    pub(super) async fn register(
+        &self,
+        name: &str,
+        config: &ConsumerConfig,
+    ) -> Result<ConsumerRow, ConsumerError> {
         let start = match config.start {
             Start::Earliest => Position::Earliest,
             Start::Latest => Position::Latest,
@@ -550,7 +556,7 @@ impl Bus {
         Ok(row)
     }
 
-    async fn start(
+    pub(super) async fn start(
         &self,
         name: &str,
         config: ConsumerConfig,

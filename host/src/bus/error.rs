@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+use super::AggregateProblem;
 use crate::config::{ConfigError, NameError};
 use crate::log::{AdminError, OpenError, ReadError};
 use crate::plugin::{LoadError, RuntimeError};
@@ -112,6 +113,14 @@ pub enum ConsumerError {
         consumer: String,
         /// Why.
         source: RelayError,
+    },
+    /// The consumer can't be an aggregate so.
+    #[error("aggregate `{consumer}`: {problem}")]
+    Aggregate {
+        /// The consumer.
+        consumer: String,
+        /// What is in the way, and what to do.
+        problem: AggregateProblem,
     },
     /// The plugin keeps its state in another layout than the one that ran before.
     #[error(

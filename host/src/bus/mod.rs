@@ -1,5 +1,6 @@
 //! The bus: what an application opens, publishes to, subscribes to and shuts down.
 
+mod aggregates;
 mod blocking;
 mod components;
 mod consumers;
@@ -7,6 +8,7 @@ mod dead_letters;
 mod drained;
 mod ending;
 mod error;
+mod execute;
 mod handle;
 mod options;
 #[cfg(any(feature = "outbox-sqlite", feature = "outbox-postgres"))]
@@ -23,9 +25,11 @@ mod timers;
 mod transactions;
 mod upcasters;
 
+pub use aggregates::{AggregateError, AggregateProblem, AggregateState, AggregateStatus, At};
 pub use blocking::Blocking;
 pub use drained::{Drained, StorageEnd, Unfinished};
 pub use error::{BusError, ConsumerError};
+pub use execute::ExecuteError;
 pub use handle::Bus;
 pub use options::Options;
 pub use proving::{DurableHold, DurableLane};

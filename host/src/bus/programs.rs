@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::components::read_bounded;
 use super::status::ReloadOutcome;
 use super::{Bus, ConsumerError};
+use crate::aggregate::STATE_VERSION;
 use crate::config::{Grants, HttpRelayConfig, NatsRelayConfig, PluginConfig, ProgramConfig};
 use crate::effects::Authority;
 use crate::handler::Program;
@@ -68,6 +69,13 @@ impl Bus {
         config: &PluginConfig,
     ) -> Result<Candidate, ConsumerError> {
         let plugin = self.load(name, path, Arc::clone(&bytes), config).await?;
+        if let Some(aggregate) = &config.aggregate {
+            let component = Some(Component { bytes, state_version: STATE_VERSION });
+            let program = self.aggregate_program(plugin, aggregate.clone());
+            // What the host does for it.
+            let grants = config.grants.clone().publish(&aggregate.stream).state();
+            return Ok(Candidate { component, program, authority: Authority::Granted(grants) });
+        }
         self.check_state_version(name, path, &plugin)?;
         Ok(Candidate {
             component: Some(Component { bytes, state_version: plugin.state_version() }),
@@ -180,6 +188,7 @@ impl Bus {
             grants: plugin.grants.clone(),
             limits: plugin.limits,
             settings: plugin.settings.as_str().into(),
+            is_aggregate: plugin.aggregate.is_some(),
         };
         // Loading needs the bus's own runtime, wherever this is called.
         let loaded = match self.inner.plugins.clone() {

@@ -8,6 +8,8 @@ use tidegate::config::{check_name, parse_bytes, parse_duration};
 use tidegate::schema::Compatibility;
 use tidegate::{Position, Timestamp};
 
+use super::aggregate_arguments::{Aggregates, Execute};
+
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done
@@ -16,6 +18,7 @@ Exit codes:
   3  there is no data directory, or another process has it open and can't be reached
   4  the database is damaged, or of a newer version
   5  with --expect: the key's last event has another number, and nothing is published
+  6  the aggregate has rejected the command
 
 While `tidegate run`, or a program that serves the control socket, has the data directory open, the other commands reach
 it through the socket `control.sock` in that directory. When nobody has it open, they open it themselves.";
@@ -65,6 +68,10 @@ pub enum Command {
     Consumers(Consumers),
     /// List the timers of a consumer, or cancel one
     Timers(Timers),
+    /// Give a command to an aggregate, and wait for what becomes of it
+    Execute(Execute),
+    /// Aggregates: list them, or show what one is at any version or time
+    Aggregates(Aggregates),
     /// List plugins, or reload one
     Plugins(Plugins),
     /// List upcasters, which lift events to the latest version of their type, or reload one
@@ -553,11 +560,11 @@ pub struct Demo {
     pub keep: Option<PathBuf>,
 }
 
-fn name(text: &str) -> Result<String, String> {
+pub(super) fn name(text: &str) -> Result<String, String> {
     check_name(text).map(|()| text.to_owned()).map_err(|error| error.to_string())
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     parse_duration(text).map_err(|error| error.to_string())
 }
 

@@ -23,6 +23,8 @@ pub enum Exit {
     Unusable = 4,
     /// A key's last event has another number than was expected.
     Conflict = 5,
+    /// An aggregate has rejected a command.
+    Rejected = 6,
 }
 
 impl From<Exit> for ExitCode {

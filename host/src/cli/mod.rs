@@ -1,6 +1,8 @@
 //! The command line: what it understands, and a file for each command.
 
 mod access;
+mod aggregate_arguments;
+mod aggregates;
 mod arguments;
 mod consumers;
 mod demo;
@@ -56,6 +58,8 @@ fn dispatch(arguments: Arguments, output: &mut Output) -> Result<Exit, CliError>
         Command::Schemas(schemas) => schemas::schemas(&global, schemas.command, output),
         Command::Consumers(consumers) => consumers::consumers(&global, consumers.command, output),
         Command::Timers(timers) => timers::timers(&global, timers.command, output),
+        Command::Execute(execute) => aggregates::execute(&global, &execute, output),
+        Command::Aggregates(aggregates) => aggregates::aggregates(&global, aggregates.command, output),
         Command::Plugins(plugins) => plugins::plugins(&global, plugins.command, output),
         Command::Upcasters(upcasters) => upcasters::upcasters(&global, upcasters.command, output),
         Command::Dlq(dlq) => dlq::dlq(&global, dlq.command, output),

@@ -88,13 +88,15 @@ fn create_declared(global: &Global, access: &mut Access, topic: &str) -> Result<
     }
 }
 
+/// An id for an event that has none: a new UUID.
+pub fn new_id() -> String {
+    let (high, low) = (SystemRandom.next_u64(), SystemRandom.next_u64());
+    let bits = (u128::from(high) << 64 | u128::from(low)).to_be_bytes();
+    uuid::Builder::from_random_bytes(bits).into_uuid().to_string()
+}
+
 fn single(publish: &Publish, kind: &str) -> Result<Event, CliError> {
-    let id = publish.id.clone().unwrap_or_else(|| {
-        let (high, low) = (SystemRandom.next_u64(), SystemRandom.next_u64());
-        uuid::Builder::from_random_bytes((u128::from(high) << 64 | u128::from(low)).to_be_bytes())
-            .into_uuid()
-            .to_string()
-    });
+    let id = publish.id.clone().unwrap_or_else(new_id);
     let mut event = Event::new(id, publish.source.clone(), kind);
     if let Some(subject) = &publish.subject {
         event = event.subject(subject);

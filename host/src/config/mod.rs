@@ -1,5 +1,6 @@
 //! What can be set: for the bus, for a topic, for a consumer, and for what runs it.
 
+mod aggregate;
 mod bus;
 mod consumer;
 mod error;
@@ -17,6 +18,7 @@ mod topic;
 mod units;
 mod upcaster;
 
+pub use aggregate::AggregateConfig;
 pub use bus::{BusConfig, CommitMode};
 pub use consumer::{ConsumerConfig, OnDeadLetter, Order, RetryPolicy, Start};
 pub use error::ConfigError;

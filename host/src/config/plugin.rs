@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::ConfigError;
 use super::error::Place;
 use super::units::format_bytes;
+use super::{AggregateConfig, ConfigError};
 use crate::limits::{
     EPOCH_TICK, PLUGIN_DEADLINE, PLUGIN_DEADLINE_MAX, PLUGIN_MEMORY_BYTES, PLUGIN_MEMORY_CEILING,
     PLUGIN_MEMORY_FLOOR, SETTINGS_BYTES_MAX,
@@ -37,6 +37,9 @@ pub struct PluginConfig {
     pub limits: PluginLimits,
     /// What it is told: a JSON object, as text, of at most 64 KiB; by default `{}`.
     pub settings: String,
+    /// What an aggregate has beside: the consumer's events are commands, on which the plugin decides. By default it is
+    /// none.
+    pub aggregate: Option<AggregateConfig>,
 }
 
 impl Default for PluginConfig {
@@ -46,6 +49,7 @@ impl Default for PluginConfig {
             grants: Grants::default(),
             limits: PluginLimits::default(),
             settings: "{}".to_owned(),
+            aggregate: None,
         }
     }
 }
@@ -78,6 +82,13 @@ impl PluginConfig {
         self
     }
 
+    /// Sets [`aggregate`](Self::aggregate).
+    #[must_use]
+    pub fn aggregate(mut self, aggregate: AggregateConfig) -> Self {
+        self.aggregate = Some(aggregate);
+        self
+    }
+
     /// Checks the settings against their bounds. The file isn't opened.
     ///
     /// # Errors
@@ -91,6 +102,9 @@ impl PluginConfig {
         if self.component.as_os_str().is_empty() {
             let allowed = "the path of a WebAssembly component, relative to the configuration file";
             return Err(ConfigError::invalid(place.at("plugin").path(), "empty", allowed));
+        }
+        if let Some(aggregate) = &self.aggregate {
+            aggregate.validate_at(&place.at("aggregate"))?;
         }
         let grants = place.at("grants");
         for topic in &self.grants.publish {

@@ -72,6 +72,7 @@ impl UpcasterConfig {
             grants: Grants::nothing(),
             limits: self.limits,
             settings: self.settings.clone(),
+            aggregate: None,
         };
         plugin.validate_at(place)
     }

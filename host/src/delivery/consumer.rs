@@ -211,6 +211,17 @@ impl Consumer {
         self.control.borrow().program.version().clone()
     }
 
+    /// The program that the lanes run, or are going over to.
+    pub(crate) fn program(&self) -> Arc<dyn Program> {
+        Arc::clone(&self.control.borrow().program)
+    }
+
+    /// One of its lanes, for who waits for it.
+    pub(crate) fn lane(&self, partition: u32) -> LaneView {
+        let id = LaneId { consumer: self.id, partition };
+        LaneView { id, shared: Arc::clone(&self.shared) }
+    }
+
     /// Has each lane stand still after its batch.
     pub(crate) fn pause(&self) {
         self.control.send_modify(|control| control.paused = true);
@@ -288,6 +299,35 @@ impl Consumer {
     #[cfg(test)]
     pub(super) async fn all(&self, is_so: impl Fn(&Report) -> bool) {
         self.shared.board.all(|_, report| is_so(report)).await;
+    }
+}
+
+/// A lane, for who waits for it.
+pub(crate) struct LaneView {
+    /// Which.
+    pub id: LaneId,
+    shared: Arc<Shared>,
+}
+
+impl LaneView {
+    /// Ends when the lane has come past an event, which is finished then, held or a dead letter, and this finds what it
+    /// looks for; and when the lane has stopped: `None`.
+    pub(crate) async fn past<T>(
+        &self,
+        topic: TopicId,
+        offset: u64,
+        mut look: impl FnMut() -> Option<T>,
+    ) -> Option<T> {
+        let see = |report: &Report| {
+            let is_past = report.next.get(&topic).is_some_and(|next| *next > offset);
+            (is_past, report.state == LaneState::Stopped)
+        };
+        let look = |(is_past, has_stopped): (bool, bool)| match if is_past { look() } else { None } {
+            Some(found) => Some(Some(found)),
+            None if has_stopped => Some(None),
+            None => None,
+        };
+        self.shared.board.find(self.id.partition, see, look).await
     }
 }
 

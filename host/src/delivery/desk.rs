@@ -38,8 +38,11 @@ pub(super) struct Desk {
     pub marks_each: bool,
     /// When the batch was begun.
     began: Timestamp,
-    /// How many deliveries it has had.
+    /// How many deliveries it has had, and how many it may have.
     deliveries: usize,
+    deliveries_max: usize,
+    /// The last one that has succeeded, and when it was begun.
+    last: Option<(Target, Timestamp)>,
     under_way: Option<UnderWay>,
     /// What was to be done next where an instance has gone from one delivery to the next and could go no further.
     ahead: Option<Result<Ahead, Interruption>>,
@@ -148,6 +151,8 @@ impl Desk {
             marks_each: false,
             began: Timestamp::default(),
             deliveries: 0,
+            deliveries_max: LANE_BATCH_DELIVERIES,
+            last: None,
             under_way: None,
             ahead: None,
             names,
@@ -181,24 +186,7 @@ impl Desk {
 
     /// Counts the delivery that was under way when the process before ended as a failed attempt.
     pub(super) fn recover(&mut self, mark: &Marked, now: Timestamp, chance: u64) -> Result<(), Interruption> {
-        let subject = match mark.target {
-            Target::Held(id) => match self.machine.holds().get(id).cloned() {
-                Some(held) => self.held_subject(id, held)?.0,
-                None => return Ok(()),
-            },
-            Target::Fresh(topic, offset) => {
-                let is_next = self.machine.next(topic) == Some(offset);
-                match self.read_one(topic, offset)? {
-                    Ok(event) if is_next => self.fresh_subject(topic, &event),
-                    // What was marked was moved over by hand since, or can't be read and will be found out for that.
-                    _ => return Ok(()),
-                }
-            }
-            Target::Timer(place) => match self.shared.log.timer(self.lane, place)? {
-                Some(DueTimer { event: Ok(timer), .. }) => self.timer_subject(place, timer.key, timer.event),
-                _ => return Ok(()),
-            },
-        };
+        let Some(subject) = self.subject_of(mark.target)? else { return Ok(()) };
         self.machine.crashed(subject, mark, now, chance);
         self.rewind();
         Ok(())
@@ -209,11 +197,54 @@ impl Desk {
         self.lifting.adopt(lifts);
     }
 
-    /// Begins a batch.
-    pub(super) fn begin(&mut self, control: &watch::Receiver<Control>) {
+    /// Counts a delivery whose effects could not be committed as a failed attempt.
+    pub(super) fn uncommitted(
+        &mut self,
+        (target, started): (Target, Timestamp),
+        failure: Failure,
+        chance: u64,
+    ) -> Result<(), Interruption> {
+        if let Some(subject) = self.subject_of(target)? {
+            self.machine.failed(subject, failure, started, self.shared.log.clock().now(), chance);
+            self.rewind();
+        }
+        Ok(())
+    }
+
+    /// What a delivery was about; `None` where that was moved over by hand since, or can't be read and will be found
+    /// out for that.
+    fn subject_of(&self, target: Target) -> Result<Option<Subject>, Interruption> {
+        Ok(match target {
+            Target::Held(id) => match self.machine.holds().get(id).cloned() {
+                Some(held) => Some(self.held_subject(id, held)?.0),
+                None => None,
+            },
+            Target::Fresh(topic, offset) => {
+                let is_next = self.machine.next(topic) == Some(offset);
+                let event = self.read_one(topic, offset)?.ok().filter(|_| is_next);
+                event.map(|event| self.fresh_subject(topic, &event))
+            }
+            Target::Timer(place) => match self.shared.log.timer(self.lane, place)? {
+                Some(DueTimer { event: Ok(timer), .. }) => {
+                    Some(self.timer_subject(place, timer.key, timer.event))
+                }
+                _ => None,
+            },
+        })
+    }
+
+    /// Begins a batch of at most so many deliveries.
+    pub(super) fn begin(&mut self, control: &watch::Receiver<Control>, deliveries_max: usize) {
         self.control = control.clone();
         self.began = self.shared.log.clock().now();
         self.deliveries = 0;
+        self.deliveries_max = deliveries_max;
+        self.last = None;
+    }
+
+    /// How many deliveries the batch has had, and the last one that has succeeded.
+    pub(super) fn made(&self) -> (usize, Option<(Target, Timestamp)>) {
+        (self.deliveries, self.last)
     }
 
     /// Goes on to what comes next, where no delivery is under way.
@@ -223,7 +254,7 @@ impl Desk {
         }
         loop {
             let now = self.shared.log.clock().now();
-            let is_full = self.deliveries >= LANE_BATCH_DELIVERIES
+            let is_full = self.deliveries >= self.deliveries_max
                 || self.bytes() >= LANE_BATCH_BYTES
                 || now.since(self.began) >= LANE_BATCH_TIME;
             if is_full {
@@ -343,9 +374,12 @@ impl Desk {
 
     /// The delivery under way has succeeded: what it did is kept for the batch's commit.
     fn succeeded(&mut self) -> Result<(), Interruption> {
-        if let (Some(UnderWay { subject, .. }), Some(context)) = (self.under_way.take(), &mut self.context) {
+        if let (Some(UnderWay { subject, started, .. }), Some(context)) =
+            (self.under_way.take(), &mut self.context)
+        {
             context.keep();
             self.machine.succeeded(subject.target);
+            self.last = Some((subject.target, started));
             if let Target::Held(_) = subject.target {
                 self.free(subject.key)?;
             }

@@ -7,6 +7,8 @@ use crate::log::{CommitError, ReadError};
 pub(super) enum Interruption {
     /// Its rows were changed by something else: it reads them back.
     Stale,
+    /// Somebody else has appended to a stream that it wanted to append to.
+    Conflict,
     /// The disk has no room for what it wants to publish.
     DiskFull { free: u64, min: u64 },
     /// The storage can't be read or written.
@@ -36,6 +38,7 @@ impl From<CommitError> for Interruption {
     fn from(error: CommitError) -> Self {
         match error {
             CommitError::Stale => Self::Stale,
+            CommitError::Conflict => Self::Conflict,
             CommitError::DiskFull { free, min } => Self::DiskFull { free, min },
             CommitError::Closed => Self::Ended,
             CommitError::Failed(_) | CommitError::Reopening => Self::Storage(error.to_string()),

@@ -20,10 +20,10 @@ use crate::effects::ContextOwner;
 use crate::handler::{Failure, FailureKind, Instance, LaneName, Lender, Lent, Program};
 use crate::ids::{LaneId, TopicId};
 use crate::limits::{
-    LANE_IDLE, MARKED_DELIVERIES, STORAGE_RETRY_BASE, STORAGE_RETRY_MAX, TRAP_DOUBLED_MAX, TRAP_REST,
-    TRAP_REST_MAX,
+    LANE_BATCH_DELIVERIES, LANE_IDLE, MARKED_DELIVERIES, STORAGE_RETRY_BASE, STORAGE_RETRY_MAX,
+    TRAP_DOUBLED_MAX, TRAP_REST, TRAP_REST_MAX,
 };
-use crate::log::{Log, Watcher};
+use crate::log::{Log, Target, Watcher};
 use crate::upcast::Lifts;
 
 /// What the lanes of a consumer share.
@@ -62,6 +62,10 @@ pub(super) struct LaneTask {
     may_have_crashed: bool,
     /// Deliveries that are still to be marked one by one.
     to_mark: usize,
+    /// Deliveries that are still to be committed one by one, after somebody else has appended to a stream of theirs.
+    alone: usize,
+    /// The one that could not be committed even so.
+    conflict: Option<(Target, Timestamp)>,
     /// Failures of the storage in a row.
     failures: u32,
     /// Traps in a row, with no delivery between them that succeeded.
@@ -92,6 +96,8 @@ impl LaneTask {
             instance: None,
             may_have_crashed,
             to_mark: if may_have_crashed { MARKED_DELIVERIES } else { 0 },
+            alone: 0,
+            conflict: None,
             failures: 0,
             traps: 0,
             rests_until: None,
@@ -106,7 +112,7 @@ impl LaneTask {
             // The program may hold on to what it saw of effects that never were.
             self.instance = None;
             let goes_on = match interruption {
-                Interruption::Stale => true,
+                Interruption::Stale | Interruption::Conflict => true,
                 Interruption::Ended => false,
                 Interruption::DiskFull { free, min } => {
                     self.report(LaneState::DiskFull { free, min }, None);
@@ -128,6 +134,7 @@ impl LaneTask {
     async fn work(&mut self) -> Result<(), Interruption> {
         let mut desk = Lent::new(Desk::open(&self.shared, self.id, self.control.clone())?);
         self.recover(&mut desk).await?;
+        self.give_way(&mut desk).await?;
         loop {
             let control = self.control.borrow_and_update().clone();
             if control.stop || self.control.has_changed().is_err() {
@@ -175,6 +182,17 @@ impl LaneTask {
         Ok(())
     }
 
+    /// Counts a delivery as a failed attempt that has lost against others who append to its stream all the time: it is
+    /// held and tried again later, and others go on.
+    async fn give_way(&mut self, desk: &mut Desk) -> Result<(), Interruption> {
+        let Some(delivery) = self.conflict.take() else { return Ok(()) };
+        desk.machine.set_version(self.program.version().clone());
+        let message = "others append to the stream of the event's key, and were faster twice in a row";
+        let failure = Failure::transient("version-conflict", message);
+        desk.uncommitted(delivery, failure, self.shared.log.random().next_u64())?;
+        self.commit(desk).await.map(drop)
+    }
+
     /// Goes over to the program that was asked for.
     fn adopt(&mut self, control: &Control, desk: &mut Desk) {
         if self.generation != control.generation {
@@ -190,7 +208,7 @@ impl LaneTask {
     /// Makes deliveries until a bound of the batch is reached or there is nothing to do, and commits them. Returns what
     /// to wait for if there was nothing more to do.
     async fn batch(&mut self, desk: &mut Lent<Desk>) -> Result<Option<(Rest, Wake)>, Interruption> {
-        desk.begin(&self.control);
+        desk.begin(&self.control, if self.alone > 0 { 1 } else { LANE_BATCH_DELIVERIES });
         desk.marks_each = self.to_mark > 0;
         let rest = loop {
             match desk.advance()? {
@@ -219,9 +237,19 @@ impl LaneTask {
     }
 
     async fn commit(&mut self, desk: &mut Desk) -> Result<bool, Interruption> {
-        let changed_timers = desk.commit().await?;
-        self.failures = 0;
-        Ok(changed_timers)
+        let committed = desk.commit().await;
+        let (made, last) = desk.made();
+        match committed {
+            Ok(_) => {
+                self.failures = 0;
+                self.alone = self.alone.saturating_sub(made);
+            }
+            // One by one, so that only whose stream it is has to give way.
+            Err(Interruption::Conflict) if self.alone > 0 => self.conflict = last,
+            Err(Interruption::Conflict) => self.alone = made.max(1),
+            Err(_) => {}
+        }
+        committed
     }
 
     /// Makes the attempt that is under way, and those that can follow it at once.

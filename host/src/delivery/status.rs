@@ -253,6 +253,25 @@ impl Board {
         }
     }
 
+    /// Looks at a lane whenever one of them has reported something, until `look` finds what it looks for with what is
+    /// seen.
+    pub(super) async fn find<S, T>(
+        &self,
+        partition: u32,
+        see: impl Fn(&Report) -> S,
+        mut look: impl FnMut(S) -> Option<T>,
+    ) -> T {
+        loop {
+            let changed = self.changed.notified();
+            // Made before the look, so that no change after it is missed.
+            let seen = see(&self.lane(partition));
+            if let Some(found) = look(seen) {
+                return found;
+            }
+            changed.await;
+        }
+    }
+
     fn lane(&self, partition: u32) -> MutexGuard<'_, Report> {
         self.lanes[partition as usize].lock().unwrap_or_else(PoisonError::into_inner)
     }

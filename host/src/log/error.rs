@@ -615,6 +615,10 @@ pub(crate) enum CommitError {
     /// Something else changed what the log keeps of the lane. Nothing was written; the lane reads itself back.
     #[error("the lane was changed from outside")]
     Stale,
+    /// Somebody else has appended to a key that the lane's events are to follow on. Nothing was written; the lane reads
+    /// itself back.
+    #[error("somebody else has appended to a stream")]
+    Conflict,
     /// The disk is full and the lane wants to publish. Nothing was written.
     #[error("the disk has {free} bytes free and the bus leaves {min} of them alone")]
     DiskFull {

@@ -24,16 +24,54 @@ pub(super) struct CommitLane {
     commit: LaneCommit,
     /// What its deliveries have published.
     events: Arc<NewEvents>,
-    stale: bool,
+    refused: Option<Refused>,
     /// The timers that the lane had before it.
     timers_before: TimerCounts,
     reply: CommitReply,
 }
 
+/// Why nothing is written.
+#[derive(Clone, Copy)]
+enum Refused {
+    Stale,
+    Conflict,
+}
+
 impl CommitLane {
     pub fn new(commit: LaneCommit, events: NewEvents, reply: CommitReply) -> Self {
         let timers_before = commit.progress.timers;
-        Self { commit, events: Arc::new(events), stale: false, timers_before, reply }
+        Self { commit, events: Arc::new(events), refused: None, timers_before, reply }
+    }
+
+    fn refusal(&self, txn: &mut Txn<'_>) -> Result<Option<Refused>, StorageFault> {
+        let lane = self.commit.lane;
+        if txn.has_changed(lane) || txn.shared.lane_epoch(lane) != self.commit.epoch {
+            return Ok(Some(Refused::Stale));
+        }
+        Ok(self.is_in_conflict(txn)?.then_some(Refused::Conflict))
+    }
+
+    /// Whether somebody else has appended to a key that this is to follow on, or an event is there already: then the
+    /// key's numbers aren't those that were counted on.
+    fn is_in_conflict(&self, txn: &mut Txn<'_>) -> Result<bool, StorageFault> {
+        let expected = &self.commit.effects.expected;
+        for ((topic, key), number) in expected {
+            let topic = txn.shared.topic(*topic);
+            if let Some(topic) = topic
+                && txn.version(&topic, key)? != *number
+            {
+                return Ok(true);
+            }
+        }
+        if !expected.is_empty() {
+            for event in self.events.iter() {
+                let is_expected = expected.keys().any(|(topic, _)| *topic == event.topic().id);
+                if is_expected && txn.known(event)?.is_some() {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
     }
 }
 
@@ -62,8 +100,8 @@ impl Change for CommitLane {
     fn apply(&mut self, txn: &mut Txn<'_>) -> Result<(), StorageFault> {
         let lane = self.commit.lane;
         let row_key = (lane.consumer.0, lane.partition);
-        if txn.has_changed(lane) || txn.shared.lane_epoch(lane) != self.commit.epoch {
-            self.stale = true;
+        self.refused = self.refusal(txn)?;
+        if self.refused.is_some() {
             txn.wrote_nothing();
             return Ok(());
         }
@@ -99,8 +137,11 @@ impl Change for CommitLane {
 
     fn finish(self: Box<Self>, verdict: &Verdict) {
         let answer = match verdict {
-            Verdict::Durable if self.stale => Err(CommitError::Stale),
-            Verdict::Durable => Ok(self.commit.progress.timers),
+            Verdict::Durable => match self.refused {
+                None => Ok(self.commit.progress.timers),
+                Some(Refused::Stale) => Err(CommitError::Stale),
+                Some(Refused::Conflict) => Err(CommitError::Conflict),
+            },
             Verdict::InDoubt(fault) => Err(CommitError::Failed(fault.clone())),
             Verdict::DiskFull { free, min } => Err(CommitError::DiskFull { free: *free, min: *min }),
             Verdict::Reopening => Err(CommitError::Reopening),

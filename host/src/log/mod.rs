@@ -49,6 +49,7 @@ mod shared;
 mod snapshot;
 mod steps;
 mod store;
+mod streams;
 #[cfg(test)]
 mod tests;
 mod timers;

@@ -306,6 +306,12 @@ pub(super) fn version(shared: &Shared, topic: &Topic, key: &str) -> Result<u64, 
     Ok(keys::last(&table, topic.id, key)?)
 }
 
+/// The same, of what is visible.
+pub(super) fn visible_version(shared: &Shared, topic: &Topic, key: &str) -> Result<u64, ReadError> {
+    let table = shared.begin_read()?.open_table(KEYS)?;
+    Ok(keys::last(&table, topic.id, hash::key_identity(shared.hash_key, topic.id, key))?)
+}
+
 /// The next events of a key behind number `after`, some at a time, in their order. Those that retention has removed are
 /// left out. Empty at the end.
 pub(super) fn key_events(

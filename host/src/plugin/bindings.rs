@@ -9,7 +9,15 @@
 
 wasmtime::component::bindgen!({
     path: "../wit/v0",
-    world: "consumer",
+    // All that plugins of any world export, so that they share their words.
+    inline: "
+        package tidegate:host;
+        world plugins {
+            include tidegate:plugin/consumer@0.1.0;
+            export tidegate:plugin/decider@0.1.0;
+        }
+    ",
+    world: "tidegate:host/plugins",
     imports: { default: trappable },
     exports: { default: async },
     ownership: Borrowing { duplicate_if_necessary: true },

@@ -9,6 +9,8 @@ use crate::limits::LISTED_NAMES_MAX;
 /// The package of the contract, and the version that this host speaks.
 const PACKAGE: &str = "tidegate:plugin/";
 pub(crate) const VERSION: &str = "@0.1.0";
+/// What an aggregate exports.
+const DECIDER: &str = "decider";
 /// The packages of WASI 0.2 that are offered.
 const WASI: [&str; 6] =
     ["wasi:cli/", "wasi:clocks/", "wasi:filesystem/", "wasi:io/", "wasi:random/", "wasi:sockets/"];
@@ -23,6 +25,8 @@ const OTHER_WORLDS: [(&str, &str); 2] = [
 pub(super) enum Role {
     /// What runs a consumer.
     Consumer,
+    /// What decides on an aggregate's commands, and so runs its consumer.
+    Aggregate,
     /// What lifts events.
     Upcaster,
 }
@@ -32,6 +36,7 @@ impl Role {
     fn exports(self) -> &'static [&'static [&'static str]] {
         match self {
             Self::Consumer => &[&["plugin"], &["worker", "handler"]],
+            Self::Aggregate => &[&["plugin"], &[DECIDER]],
             Self::Upcaster => &[&["plugin"], &["lifter"]],
         }
     }
@@ -39,7 +44,7 @@ impl Role {
     /// What the contract offers for import. What an upcaster makes depends on nothing but the event and its settings.
     fn imports(self) -> &'static [&'static str] {
         match self {
-            Self::Consumer => {
+            Self::Consumer | Self::Aggregate => {
                 &["types", "deliveries", "state", "publisher", "timers", "context", "config", "logging"]
             }
             Self::Upcaster => &["types", "config", "logging"],
@@ -49,10 +54,11 @@ impl Role {
     /// Exports of the other role, and where to name what has them.
     fn other(self) -> (&'static [&'static str], &'static str) {
         match self {
-            Self::Consumer => (&["lifter"], "is an upcaster: name it in `[upcasters]`"),
-            Self::Upcaster => {
-                (&["worker", "handler"], "runs a consumer, and is no upcaster: name it in `[consumers]`")
-            }
+            Self::Consumer | Self::Aggregate => (&["lifter"], "is an upcaster: name it in `[upcasters]`"),
+            Self::Upcaster => (
+                &["worker", "handler", DECIDER],
+                "runs a consumer, and is no upcaster: name it in `[consumers]`",
+            ),
         }
     }
 }
@@ -74,9 +80,14 @@ pub(super) fn check(engine: &Engine, component: &Component, role: Role) -> Resul
     let unknown: Vec<_> = foreign.by_ref().take(LISTED_NAMES_MAX).map(str::to_owned).collect();
     if !unknown.is_empty() && !is_other {
         return Err(match role {
-            Role::Consumer => LoadError::Imports(unknown),
+            Role::Consumer | Role::Aggregate => LoadError::Imports(unknown),
             Role::Upcaster => LoadError::UpcasterImports(unknown),
         });
+    }
+    match (role, exports_one_of(&[DECIDER])) {
+        (Role::Aggregate, false) if !is_other => return Err(LoadError::NoAggregate(found(&exports))),
+        (Role::Consumer, true) => return Err(LoadError::Aggregate),
+        _ => {}
     }
     let missing: Vec<_> = role
         .exports()

@@ -3,10 +3,11 @@
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{ComponentExportIndex, InstancePre};
 
-use super::bindings::exports::tidegate::plugin::{handler, plugin};
+use super::bindings::exports::tidegate::plugin::{decider, handler, plugin};
 use super::bindings::upcaster::exports::tidegate::plugin::lifter;
 use super::contract::{self, Role};
 use super::host::Host;
+use super::load::LoadOptions;
 
 /// A component, linked.
 pub(super) struct Linked<E> {
@@ -18,19 +19,21 @@ pub(super) struct Linked<E> {
 /// Where a component is entered for its work.
 pub(super) trait Find: Sized {
     /// What it is loaded as.
-    const ROLE: Role;
+    fn role(options: &LoadOptions) -> Role;
 
     /// Finds it among the exports, whose names have been checked.
-    fn find(instance: &InstancePre<Host>) -> wasmtime::Result<Self>;
+    fn find(instance: &InstancePre<Host>, options: &LoadOptions) -> wasmtime::Result<Self>;
 }
 
 /// Where events are lifted.
 pub(super) type Lifter = lifter::GuestIndices;
 
 impl Find for Lifter {
-    const ROLE: Role = Role::Upcaster;
+    fn role(_: &LoadOptions) -> Role {
+        Role::Upcaster
+    }
 
-    fn find(instance: &InstancePre<Host>) -> wasmtime::Result<Self> {
+    fn find(instance: &InstancePre<Host>, _: &LoadOptions) -> wasmtime::Result<Self> {
         Self::new(instance)
     }
 }
@@ -41,12 +44,19 @@ pub(super) enum Entry {
     Handler(handler::GuestIndices),
     /// The plugin fetches them, in one call.
     Worker(ComponentExportIndex),
+    /// As commands to decide on.
+    Aggregate(decider::GuestIndices),
 }
 
 impl Find for Entry {
-    const ROLE: Role = Role::Consumer;
+    fn role(options: &LoadOptions) -> Role {
+        if options.is_aggregate { Role::Aggregate } else { Role::Consumer }
+    }
 
-    fn find(instance: &InstancePre<Host>) -> wasmtime::Result<Self> {
+    fn find(instance: &InstancePre<Host>, options: &LoadOptions) -> wasmtime::Result<Self> {
+        if options.is_aggregate {
+            return Ok(Self::Aggregate(decider::GuestIndices::new(instance)?));
+        }
         Ok(match worker(instance)? {
             Some(run) => Self::Worker(run),
             None => Self::Handler(handler::GuestIndices::new(instance)?),
@@ -56,9 +66,9 @@ impl Find for Entry {
 
 impl<E: Find> Linked<E> {
     /// Finds the exports, whose names have been checked.
-    pub(super) fn new(instance: InstancePre<Host>) -> wasmtime::Result<Self> {
+    pub(super) fn new(instance: InstancePre<Host>, options: &LoadOptions) -> wasmtime::Result<Self> {
         let plugin = plugin::GuestIndices::new(&instance)?;
-        let entry = E::find(&instance)?;
+        let entry = E::find(&instance, options)?;
         Ok(Self { instance, plugin, entry })
     }
 }

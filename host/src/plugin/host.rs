@@ -90,6 +90,13 @@ impl Host {
         self.clock.set(now, self.time);
     }
 
+    /// Begins a call whose outcome is to depend on its arguments alone.
+    pub(super) fn begin_pure(&mut self) {
+        self.limiter.forget();
+        self.draws_at_start = 0;
+        self.start_clocks(Timestamp(0));
+    }
+
     /// The delivery's time; outside of a delivery no time has passed.
     pub(super) fn now(&self) -> Timestamp {
         self.batch.as_ref().map_or(Timestamp(0), |batch| batch.context().now())

@@ -67,19 +67,19 @@ impl Instance for PluginInstance {
 }
 
 /// The lane's batch in the hands of the guest. It comes back however its deliveries end.
-struct Loan<'a> {
-    store: &'a mut Store<Host>,
+pub(super) struct Loan<'a> {
+    pub store: &'a mut Store<Host>,
     lender: &'a mut dyn Lender,
 }
 
 impl<'a> Loan<'a> {
-    fn new(store: &'a mut Store<Host>, lender: &'a mut dyn Lender) -> Self {
+    pub(super) fn new(store: &'a mut Store<Host>, lender: &'a mut dyn Lender) -> Self {
         store.data_mut().begin(lender.lend());
         Self { store, lender }
     }
 
     /// The delivery under way: the guest is called with it while the batch is in its store.
-    fn delivery(&self) -> Delivery {
+    pub(super) fn delivery(&self) -> Delivery {
         match &self.store.data().batch {
             Some(batch) => batch.delivery().clone(),
             None => unreachable!("it is lent"),

@@ -19,6 +19,8 @@ pub(crate) struct LoadOptions {
     pub limits: PluginLimits,
     /// The consumer's settings, the text of a JSON object.
     pub settings: Arc<str>,
+    /// Whether the consumer is an aggregate.
+    pub is_aggregate: bool,
 }
 
 /// What the plugin of an upcaster is loaded with.
@@ -106,6 +108,18 @@ pub enum LoadError {
         /// What the component seems to be instead.
         found: String,
     },
+    /// The consumer is an aggregate, and the component is none.
+    #[error(
+        "the component does not export `tidegate:plugin/decider@0.1.0`: it {0}; build an aggregate, for Rust with \
+         `export_aggregate!`, or take `aggregate` out of the consumer's settings"
+    )]
+    NoAggregate(String),
+    /// The component is an aggregate, and the consumer is none.
+    #[error(
+        "the component is an aggregate: say which topic has its events, with `aggregate = {{ stream = \"TOPIC\" }}` in the \
+         consumer's settings"
+    )]
+    Aggregate,
     /// An import or an export has the right name and another type.
     #[error(
         "the component was built for another `tidegate:plugin@0.1.0` or a newer WASI 0.2 than this host offers: {0:#}"

@@ -6,6 +6,7 @@
 //! A [`Runtime`] belongs to one bus. It loads components into [`Plugin`]s, which are checked in full before they are
 //! handed out, and a plugin makes an instance for each lane that needs one.
 
+mod aggregate;
 mod bindings;
 mod cache;
 mod contract;

@@ -7,6 +7,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use wasmtime::Store;
 use wasmtime::component::{self, ResourceTable};
 
+use super::aggregate::ComponentModel;
 use super::bindings::exports::tidegate::plugin::plugin;
 use super::deadline::Deadline;
 use super::description::Description;
@@ -19,6 +20,7 @@ use super::load::{LoadError, LoadOptions};
 use super::runtime::Shared;
 use super::wasi::GuestClock;
 use super::worker::Worker;
+use crate::aggregate::{Model, Models};
 use crate::clock::{BoxFuture, Timestamp};
 use crate::handler::{Failure, FailureKind, Instance, LaneName, Program, ProgramVersion};
 use crate::limits::{GUEST_CALL_BYTES_MAX, WASI_RESOURCES_MAX};
@@ -82,6 +84,25 @@ impl Program for Plugin {
     fn instantiate<'a>(&'a self, lane: &'a LaneName) -> BoxFuture<'a, Result<Box<dyn Instance>, Failure>> {
         Box::pin(async move { self.launch.instantiate(self.log(lane)).await })
     }
+}
+
+impl Models for Plugin {
+    fn version(&self) -> &ProgramVersion {
+        &self.version
+    }
+
+    fn state_version(&self) -> u32 {
+        self.description.state_version
+    }
+
+    fn model<'a>(&'a self, lane: &'a LaneName) -> BoxFuture<'a, Result<Box<dyn Model>, Failure>> {
+        Box::pin(async move { self.launch.model(self.log(lane)).await })
+    }
+}
+
+/// What a component is loaded for is checked before.
+fn not_called_so() -> Failure {
+    Failure::permanent("invalid-call", "the component has no such export")
 }
 
 impl<E> Launch<E> {
@@ -176,10 +197,21 @@ impl Launch<Entry> {
                 let handler = handler.load(&mut store, &instance).map_err(invalid)?;
                 Ok(Box::new(PluginInstance::new(store, handler, room)))
             }
+            Entry::Aggregate(_) => Err(not_called_so()),
             Entry::Worker(run) => {
                 let run = instance.get_typed_func(&mut store, run).map_err(invalid)?;
                 Ok(Box::new(Worker::new(store, run, room)))
             }
         }
+    }
+
+    /// An instance that decides on commands.
+    async fn model(&self, log: Arc<LaneLog>) -> Result<Box<dyn Model>, Failure> {
+        let Entry::Aggregate(aggregate) = &self.component.entry else { return Err(not_called_so()) };
+        let Started { mut store, instance, room } = self.start(log).await?;
+        let aggregate = aggregate.load(&mut store, &instance);
+        let aggregate =
+            aggregate.map_err(|error| Failure::new(FailureKind::Trap, "invalid-call", error.to_string()))?;
+        Ok(Box::new(ComponentModel::new(store, aggregate, room)))
     }
 }

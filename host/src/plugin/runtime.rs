@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 use wasmtime::Engine;
 use wasmtime::component::{Component, HasSelf, Linker};
 
-use super::bindings::Consumer;
+use super::bindings::Plugins;
 use super::cache::{Cache, component_hash};
 use super::engine::engine;
 use super::exports::{Find, Linked};
@@ -139,9 +139,10 @@ impl Runtime {
                 LoadError::ShuttingDown
             }
         })??;
-        contract::check(&self.0.engine, &component, E::ROLE)?;
+        contract::check(&self.0.engine, &component, E::role(&options))?;
         let memories = component.resources_required().map_or(1, |required| required.num_memories.max(1));
-        let linked = self.0.linker.instantiate_pre(&component).and_then(Linked::new);
+        let linked = self.0.linker.instantiate_pre(&component);
+        let linked = linked.and_then(|instance| Linked::new(instance, &options));
         let component = linked.map_err(|error| LoadError::Contract(error.into()))?;
         Ok((Launch { shared: Arc::clone(&self.0), component, options, memories }, hash))
     }
@@ -166,7 +167,7 @@ impl Shared {
 
 fn linker(engine: &Engine) -> wasmtime::Result<Linker<Host>> {
     let mut linker = Linker::new(engine);
-    Consumer::add_to_linker::<Host, HasSelf<Host>>(&mut linker, |host| host)?;
+    Plugins::add_to_linker::<Host, HasSelf<Host>>(&mut linker, |host| host)?;
     worker::add_to_linker(&mut linker)?;
     wasi::add_to_linker(&mut linker)?;
     Ok(linker)

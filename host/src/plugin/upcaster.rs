@@ -44,6 +44,7 @@ impl From<UpcasterOptions> for LoadOptions {
             grants,
             limits: options.limits,
             settings: options.settings,
+            is_aggregate: false,
         }
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
+use super::aggregates;
 use super::records::{self, Read, ReadKey};
 use super::{Answer, Refusal, Request, StateLine};
 use crate::bus::Bus;
@@ -112,6 +113,11 @@ async fn carry_out(bus: &Bus, request: Request, outlet: &Outlet) -> Result<(), E
         Request::ReloadUpcaster { upcaster } => {
             outlet.answer(Answer::Reloaded(bus.reload_upcaster(&upcaster).await.map_err(Failed)?)).await
         }
+        Request::Aggregates => outlet.answer(Answer::Aggregates(bus.aggregates())).await,
+        Request::Execute { aggregate, command, wait } => {
+            aggregates::execute(bus, &aggregate, owned(command.0), wait, outlet).await
+        }
+        Request::Aggregate { name, id, at } => aggregates::show(bus, &name, &id, at, outlet).await,
         Request::Plugins => outlet.answer(Answer::Plugins(bus.plugins())).await,
         Request::Reload { consumer } => {
             outlet.answer(Answer::Reloaded(bus.reload(&consumer).await.map_err(Failed)?)).await

@@ -4,6 +4,7 @@
 //! directory while it runs. What they ask is a [`Request`], which [`execute()`] carries out, on the same bus or behind the
 //! socket alike.
 
+mod aggregates;
 mod apply;
 mod client;
 mod control;
@@ -19,6 +20,7 @@ mod socket_path;
 mod upcasters;
 mod watch;
 
+pub use aggregates::AggregateLine;
 pub use apply::{Applied, Change, Refused, apply};
 pub use client::{Answers, Client};
 pub use control::{ControlServer, serve_control};

@@ -9,8 +9,13 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::bus::{ConsumerStatus, PluginStatus, Record, ReloadOutcome, TopicStatus, UpcasterStatus};
+use super::AggregateLine;
+use crate::aggregate::Outcome;
+use crate::bus::{
+    AggregateStatus, At, ConsumerStatus, PluginStatus, Record, ReloadOutcome, TopicStatus, UpcasterStatus,
+};
 use crate::clock::Timestamp;
 use crate::config::TopicConfig;
 use crate::event::Event;
@@ -214,6 +219,26 @@ pub enum Request {
         /// Its name.
         name: String,
     },
+    /// The aggregates that run. Answered by [`Answer::Aggregates`].
+    Aggregates,
+    /// See [`Bus::execute`](crate::Bus::execute). Answered by [`Answer::Outcome`].
+    Execute {
+        /// The aggregate's consumer.
+        aggregate: String,
+        /// The command.
+        command: EventJson,
+        /// How long to wait for the outcome.
+        wait: Duration,
+    },
+    /// See [`Bus::aggregate_at`](crate::Bus::aggregate_at). Answered by [`Answer::Aggregate`].
+    Aggregate {
+        /// The aggregate's consumer.
+        name: String,
+        /// The aggregate.
+        id: String,
+        /// At which point.
+        at: At,
+    },
     /// The plugins that run. Answered by [`Answer::Plugins`].
     Plugins,
     /// The upcasters that run. Answered by [`Answer::Upcasters`].
@@ -327,6 +352,12 @@ pub enum Answer {
     State(StateLine),
     /// Timers, by when they are due.
     Timers(Vec<TimerStatus>),
+    /// The aggregates that run, by name.
+    Aggregates(Vec<AggregateStatus>),
+    /// What became of a command.
+    Outcome(Outcome),
+    /// What an aggregate is; `None` where nothing has happened to it.
+    Aggregate(Option<AggregateLine>),
     /// The plugins that run, by their consumer.
     Plugins(Vec<PluginStatus>),
     /// What became of a reload.
@@ -585,7 +616,7 @@ impl From<DeadLetter> for Letter {
     }
 }
 
-mod base64 {
+pub(super) mod base64 {
     use super::{BASE64, Cow, Deserialize, Deserializer, Serializer};
 
     pub fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {

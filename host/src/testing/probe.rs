@@ -49,6 +49,7 @@ impl Loader {
             grants: Grants::nothing().publish("alerts").state(),
             limits: PluginLimits::default().deadline(deadline),
             settings: "{}".into(),
+            is_aggregate: false,
         };
         let loaded = self.threads.block_on(self.runtime.load(component.into(), options));
         loaded.map(|plugin| plugin.version().clone())

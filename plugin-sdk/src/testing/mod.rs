@@ -1,10 +1,12 @@
-//! What the unit tests of a consumer need, a [`FakeHost`] and deliveries to hand to it, and those of an upcaster, [`lift`].
-//! Natively only.
+//! What unit tests need. Of a consumer: a [`FakeHost`], and deliveries to hand to it. Of an upcaster: [`lift`]. Of an aggregate:
+//! [`given`] events, a command, and what is decided then. Natively only.
 
 mod fake_host;
+mod given;
 mod sample;
 mod upcaster;
 
 pub use fake_host::{FakeHost, Logged, Published, SetTimer};
+pub use given::{Decided, Given, given};
 pub use sample::{delivery, delivery_of_json};
 pub use upcaster::{lift, lift_with};

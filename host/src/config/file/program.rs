@@ -3,15 +3,16 @@
 use std::path::{Path, PathBuf};
 
 use super::super::{
-    ContentMode, Grants, HttpRelayConfig, NatsAuth, NatsRelayConfig, PluginConfig, PluginLimits,
-    ProgramConfig, RetryPolicy, Secret, TlsConfig,
+    AggregateConfig, ContentMode, Grants, HttpRelayConfig, NatsAuth, NatsRelayConfig, PluginConfig,
+    PluginLimits, ProgramConfig, RetryPolicy, Secret, TlsConfig,
 };
 use super::ConfigFileError;
 use super::model::set;
 use super::table::{Entry, Table};
 
 /// The settings of a consumer that say what runs it. The first three are the kinds; the others are a plugin's.
-pub(super) const PROGRAM_SETTINGS: [&str; 6] = ["plugin", "http", "nats", "grants", "limits", "settings"];
+pub(super) const PROGRAM_SETTINGS: [&str; 7] =
+    ["plugin", "http", "nats", "grants", "limits", "settings", "aggregate"];
 
 const PLUGIN: &str = "the path of a WebAssembly component, relative to the configuration file";
 
@@ -31,7 +32,7 @@ pub(super) fn read_program(table: &Table<'_>, folder: &Path) -> Result<ProgramCo
     if kind == "plugin" {
         return read_plugin(table, &entry, folder).map(ProgramConfig::Plugin);
     }
-    for setting in ["grants", "limits", "settings"] {
+    for setting in ["grants", "limits", "settings", "aggregate"] {
         if let Some(entry) = table.get(setting) {
             return Err(entry.refuse_presence(&format!("it is a plugin's, and `{kind}` runs the consumer")));
         }
@@ -65,7 +66,20 @@ fn read_plugin(
     if let Some(settings) = table.get("settings") {
         plugin.settings = settings.json_object()?.to_string();
     }
+    if let Some(entry) = table.get("aggregate") {
+        plugin.aggregate = Some(read_aggregate(entry)?);
+    }
     Ok(plugin)
+}
+
+fn read_aggregate(entry: Entry<'_>) -> Result<AggregateConfig, ConfigFileError> {
+    let table = entry.table(&["stream", "snapshot_every", "cache_count", "cache_bytes"])?;
+    let stream = table.require("stream", "the topic of the aggregate's events")?;
+    let mut aggregate = AggregateConfig::new(stream.string()?);
+    set(&mut aggregate.snapshot_every, table.get("snapshot_every"), Entry::number)?;
+    set(&mut aggregate.cache_count, table.get("cache_count"), Entry::number)?;
+    set(&mut aggregate.cache_bytes, table.get("cache_bytes"), Entry::memory_bytes)?;
+    Ok(aggregate)
 }
 
 fn read_grants(entry: Entry<'_>) -> Result<Grants, ConfigFileError> {

@@ -89,7 +89,13 @@ pub fn runtime(cache: Option<&Path>) -> Runtime {
 
 pub fn options(grants: Grants) -> LoadOptions {
     let limits = PluginLimits::default().memory_bytes(1 << 20).deadline(Duration::from_millis(100));
-    LoadOptions { consumer: "counter".into(), grants, limits, settings: r#"{"a":1}"#.into() }
+    LoadOptions {
+        consumer: "counter".into(),
+        grants,
+        limits,
+        settings: r#"{"a":1}"#.into(),
+        is_aggregate: false,
+    }
 }
 
 /// All grants that there are.

@@ -1,0 +1,117 @@
+//! The adapter between the contract's bindings of an aggregate and the words of this crate.
+
+pub use crate::aggregate_bindings::exports::tidegate::plugin::{
+    decider::{Fact, Guest as DeciderGuest, Rejection as WireRejection, Undecided},
+    plugin::{Description, Guest as DescribeGuest},
+};
+pub use crate::bindings::tidegate::plugin::types::{Event as WireEvent, Failure as WireFailure};
+use crate::bindings::tidegate::plugin::{config, context, logging, types};
+use crate::{
+    Aggregate, Attribute, Event, Level, Outgoing, Raw, Timestamp,
+    aggregate::{self, DecisionHost},
+    wasm::log_panics,
+};
+
+/// Answers the contract's `describe`.
+pub fn describe<A: Aggregate>(version: &str) -> Description {
+    log_panics();
+    Description {
+        name: A::NAME.to_owned(),
+        version: version.to_owned(),
+        publishes: Vec::new(),
+        uses_state: false,
+        state_version: A::STATE_VERSION,
+    }
+}
+
+/// Answers the contract's `decide`.
+pub fn decide<A: Aggregate>(state: Option<Vec<u8>>, command: WireEvent) -> Result<Vec<Fact>, Undecided> {
+    log_panics();
+    let now = Timestamp::from_micros(context::now());
+    let decided = aggregate::decide::<A>(state.as_deref(), command.into(), now, &Bus);
+    match decided {
+        Ok(facts) => Ok(facts.into_iter().map(Fact::from).collect()),
+        Err(aggregate::Undecided::Rejected(rejection)) => Err(Undecided::Rejected(WireRejection {
+            code: rejection.code,
+            message: rejection.message,
+            data: rejection.data,
+        })),
+        Err(aggregate::Undecided::Failed(failure)) => Err(Undecided::Failed(failure.into())),
+    }
+}
+
+/// Answers the contract's `evolve`.
+pub fn evolve<A: Aggregate>(state: Option<Vec<u8>>, events: Vec<WireEvent>) -> Result<Vec<u8>, WireFailure> {
+    log_panics();
+    let events = events.into_iter().map(Event::from);
+    aggregate::evolve::<A>(state.as_deref(), events).map_err(WireFailure::from)
+}
+
+/// The host on the other side of the imports.
+struct Bus;
+
+impl DecisionHost for Bus {
+    fn settings_json(&self) -> String {
+        config::settings()
+    }
+
+    fn random(&self, len: u32) -> Vec<u8> {
+        context::random(len)
+    }
+
+    fn log(&self, level: Level, message: &str) {
+        logging::log(level.into(), message);
+    }
+}
+
+impl From<Outgoing> for Fact {
+    fn from(event: Outgoing) -> Self {
+        Self {
+            type_: event.event_type,
+            datacontenttype: event.datacontenttype,
+            dataschema: event.dataschema,
+            extensions: event.extensions.into_iter().map(|(name, value)| (name, value.into())).collect(),
+            data: match event.data {
+                Raw::Empty => None,
+                Raw::Json(json) => Some(types::Data::Json(json)),
+                Raw::Text(text) => Some(types::Data::Text(text)),
+                Raw::Binary(bytes) => Some(types::Data::Binary(bytes)),
+            },
+        }
+    }
+}
+
+impl From<WireEvent> for Event {
+    fn from(event: WireEvent) -> Self {
+        Self {
+            id: event.id,
+            source: event.source,
+            event_type: event.type_,
+            subject: event.subject,
+            time: event.time,
+            datacontenttype: event.datacontenttype,
+            dataschema: event.dataschema,
+            extensions: event.extensions.into_iter().map(|(name, value)| (name, value.into())).collect(),
+            data: match event.data {
+                None => Raw::Empty,
+                Some(types::Data::Json(json)) => Raw::Json(json),
+                Some(types::Data::Text(text)) => Raw::Text(text),
+                Some(types::Data::Binary(bytes)) => Raw::Binary(bytes),
+            },
+        }
+    }
+}
+
+impl From<types::Attribute> for Attribute {
+    fn from(attribute: types::Attribute) -> Self {
+        match attribute {
+            types::Attribute::Boolean(value) => Self::Boolean(value),
+            types::Attribute::Integer(value) => Self::Integer(value),
+            types::Attribute::Text(value) => Self::Text(value),
+            types::Attribute::Binary(value) => Self::Binary(value),
+            types::Attribute::Uri(value) => Self::Uri(value),
+            types::Attribute::UriReference(value) => Self::UriReference(value),
+            types::Attribute::Timestamp(value) => Self::Timestamp(value),
+        }
+    }
+}
