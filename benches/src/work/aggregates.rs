@@ -31,8 +31,8 @@ pub fn commands(scale: &Scale) -> Result<Vec<Row>> {
     }
     let beside = "a plugin that counts in its state";
     Ok(vec![
-        many.row("aggregate-commands", "commands/s", beside, Goal::AtLeast(0.1)),
-        one.row("aggregate-commands-one", "commands/s", beside, Goal::AtLeast(0.05)),
+        many.row("aggregate-commands", "commands/s", beside, Goal::AtLeast(0.05)),
+        one.row("aggregate-commands-one", "commands/s", beside, Goal::AtLeast(0.03)),
     ])
 }
 
