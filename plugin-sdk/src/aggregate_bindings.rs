@@ -176,7 +176,7 @@ pub mod exports {
                 }
                 #[doc(hidden)]
                 #[macro_export]
-                macro_rules! __export_tidegate_plugin_plugin_0_1_0_aggregate_cabi {
+                macro_rules! __export_aggregate_tidegate_plugin_plugin_0_1_0_cabi {
                     ($ty:ident with_types_in $($path_to_types:tt)*) => {
                         const _ : () = { #[unsafe (export_name =
                         "tidegate:plugin/plugin@0.1.0#describe")] unsafe extern "C" fn
@@ -188,7 +188,7 @@ pub mod exports {
                     };
                 }
                 #[doc(hidden)]
-                pub use __export_tidegate_plugin_plugin_0_1_0_aggregate_cabi;
+                pub use __export_aggregate_tidegate_plugin_plugin_0_1_0_cabi;
                 #[cfg_attr(target_pointer_width = "64", repr(align(8)))]
                 #[cfg_attr(target_pointer_width = "32", repr(align(4)))]
                 struct _RetArea(
@@ -1969,7 +1969,7 @@ pub mod exports {
                 }
                 #[doc(hidden)]
                 #[macro_export]
-                macro_rules! __export_tidegate_plugin_decider_0_1_0_cabi {
+                macro_rules! __export_aggregate_tidegate_plugin_decider_0_1_0_cabi {
                     ($ty:ident with_types_in $($path_to_types:tt)*) => {
                         const _ : () = { #[unsafe (export_name =
                         "tidegate:plugin/decider@0.1.0#decide")] unsafe extern "C" fn
@@ -1990,7 +1990,7 @@ pub mod exports {
                     };
                 }
                 #[doc(hidden)]
-                pub use __export_tidegate_plugin_decider_0_1_0_cabi;
+                pub use __export_aggregate_tidegate_plugin_decider_0_1_0_cabi;
                 #[repr(align(8))]
                 struct _RetArea(
                     [::core::mem::MaybeUninit<
@@ -2159,10 +2159,10 @@ macro_rules! __export_aggregate_impl {
     };
     ($ty:ident with_types_in $($path_to_types_root:tt)*) => {
         $($path_to_types_root)*::
-        exports::tidegate::plugin::plugin::__export_tidegate_plugin_plugin_0_1_0_aggregate_cabi!($ty
+        exports::tidegate::plugin::plugin::__export_aggregate_tidegate_plugin_plugin_0_1_0_cabi!($ty
         with_types_in $($path_to_types_root)*:: exports::tidegate::plugin::plugin);
         $($path_to_types_root)*::
-        exports::tidegate::plugin::decider::__export_tidegate_plugin_decider_0_1_0_cabi!($ty
+        exports::tidegate::plugin::decider::__export_aggregate_tidegate_plugin_decider_0_1_0_cabi!($ty
         with_types_in $($path_to_types_root)*:: exports::tidegate::plugin::decider);
         const _ : () = { #[rustfmt::skip] #[cfg(target_arch = "wasm32")] #[unsafe
         (link_section =

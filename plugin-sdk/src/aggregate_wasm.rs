@@ -5,11 +5,12 @@ pub use crate::aggregate_bindings::exports::tidegate::plugin::{
     plugin::{Description, Guest as DescribeGuest},
 };
 pub use crate::bindings::tidegate::plugin::types::{Event as WireEvent, Failure as WireFailure};
-use crate::bindings::tidegate::plugin::{config, context, logging, types};
+use crate::bindings::tidegate::plugin::{config, context, logging};
 use crate::{
-    Aggregate, Attribute, Event, Level, Outgoing, Raw, Timestamp,
+    Aggregate, Event, Level, Outgoing, Timestamp,
     aggregate::{self, DecisionHost},
     wasm::log_panics,
+    words,
 };
 
 /// Answers the contract's `describe`.
@@ -71,47 +72,7 @@ impl From<Outgoing> for Fact {
             datacontenttype: event.datacontenttype,
             dataschema: event.dataschema,
             extensions: event.extensions.into_iter().map(|(name, value)| (name, value.into())).collect(),
-            data: match event.data {
-                Raw::Empty => None,
-                Raw::Json(json) => Some(types::Data::Json(json)),
-                Raw::Text(text) => Some(types::Data::Text(text)),
-                Raw::Binary(bytes) => Some(types::Data::Binary(bytes)),
-            },
-        }
-    }
-}
-
-impl From<WireEvent> for Event {
-    fn from(event: WireEvent) -> Self {
-        Self {
-            id: event.id,
-            source: event.source,
-            event_type: event.type_,
-            subject: event.subject,
-            time: event.time,
-            datacontenttype: event.datacontenttype,
-            dataschema: event.dataschema,
-            extensions: event.extensions.into_iter().map(|(name, value)| (name, value.into())).collect(),
-            data: match event.data {
-                None => Raw::Empty,
-                Some(types::Data::Json(json)) => Raw::Json(json),
-                Some(types::Data::Text(text)) => Raw::Text(text),
-                Some(types::Data::Binary(bytes)) => Raw::Binary(bytes),
-            },
-        }
-    }
-}
-
-impl From<types::Attribute> for Attribute {
-    fn from(attribute: types::Attribute) -> Self {
-        match attribute {
-            types::Attribute::Boolean(value) => Self::Boolean(value),
-            types::Attribute::Integer(value) => Self::Integer(value),
-            types::Attribute::Text(value) => Self::Text(value),
-            types::Attribute::Binary(value) => Self::Binary(value),
-            types::Attribute::Uri(value) => Self::Uri(value),
-            types::Attribute::UriReference(value) => Self::UriReference(value),
-            types::Attribute::Timestamp(value) => Self::Timestamp(value),
+            data: words::data(event.data),
         }
     }
 }

@@ -45,6 +45,8 @@ pub mod upcaster_wasm;
 #[cfg(target_arch = "wasm32")]
 #[doc(hidden)]
 pub mod wasm;
+#[cfg(target_arch = "wasm32")]
+mod words;
 
 pub use aggregate::{Aggregate, CommandContext, Rejection};
 pub use attribute::Attribute;

@@ -7,9 +7,7 @@ pub use crate::upcaster_bindings::exports::tidegate::plugin::{
     plugin::{Description, Guest as DescribeGuest},
 };
 use crate::{
-    Attribute, Event, Lifted, Lifts, Raw, Refusal, Settings, Upcaster,
-    bindings::tidegate::plugin::{config, types},
-    wasm::log_panics,
+    Lifted, Lifts, Refusal, Settings, Upcaster, bindings::tidegate::plugin::config, wasm::log_panics, words,
 };
 
 pub use crate::bindings::tidegate::plugin::types::Event as GuestEvent;
@@ -56,52 +54,12 @@ fn with_lifts<U: Upcaster, T>(work: impl FnOnce(&Lifts) -> Result<T, Refusal>) -
     })
 }
 
-impl From<GuestEvent> for Event {
-    fn from(event: GuestEvent) -> Self {
-        Self {
-            id: event.id,
-            source: event.source,
-            event_type: event.type_,
-            subject: event.subject,
-            time: event.time,
-            datacontenttype: event.datacontenttype,
-            dataschema: event.dataschema,
-            extensions: event.extensions.into_iter().map(|(name, value)| (name, value.into())).collect(),
-            data: match event.data {
-                None => Raw::Empty,
-                Some(types::Data::Json(json)) => Raw::Json(json),
-                Some(types::Data::Text(text)) => Raw::Text(text),
-                Some(types::Data::Binary(bytes)) => Raw::Binary(bytes),
-            },
-        }
-    }
-}
-
-impl From<types::Attribute> for Attribute {
-    fn from(attribute: types::Attribute) -> Self {
-        match attribute {
-            types::Attribute::Boolean(value) => Self::Boolean(value),
-            types::Attribute::Integer(value) => Self::Integer(value),
-            types::Attribute::Text(value) => Self::Text(value),
-            types::Attribute::Binary(value) => Self::Binary(value),
-            types::Attribute::Uri(value) => Self::Uri(value),
-            types::Attribute::UriReference(value) => Self::UriReference(value),
-            types::Attribute::Timestamp(value) => Self::Timestamp(value),
-        }
-    }
-}
-
 impl From<Lifted> for GuestLifted {
     fn from(lifted: Lifted) -> Self {
         Self {
             datacontenttype: lifted.datacontenttype,
             dataschema: lifted.dataschema,
-            data: match lifted.data {
-                Raw::Empty => None,
-                Raw::Json(json) => Some(types::Data::Json(json)),
-                Raw::Text(text) => Some(types::Data::Text(text)),
-                Raw::Binary(bytes) => Some(types::Data::Binary(bytes)),
-            },
+            data: words::data(lifted.data),
         }
     }
 }

@@ -1,17 +1,18 @@
 //! The adapter between the contract's bindings and the words of this crate.
 
-use std::{mem, sync::Once, time::Duration};
+use std::{mem, sync::Once};
 
 pub use crate::bindings::exports::tidegate::plugin::{
     plugin::{Description, Guest as DescribeGuest},
     worker::Guest as WorkerGuest,
 };
 use crate::{
-    Attribute, Consumer, Data, Delivery, Entry, Failure, Host, Level, Outgoing, PublishError, Raw,
-    StateError, TimerError, Timestamp,
+    Consumer, Data, Delivery, Entry, Failure, Host, Level, Outgoing, PublishError, Raw, StateError,
+    TimerError, Timestamp,
     bindings::tidegate::plugin::{config, context, deliveries, logging, publisher, state, timers, types},
     consumer::{handle, handle_timer, is_timer, wants},
     record::{self, Malformed},
+    words,
 };
 
 /// Answers the contract's `describe`.
@@ -104,7 +105,7 @@ impl Host for Bus {
     }
 
     fn set_timer(&mut self, name: &str, due: Timestamp, data: Raw) -> Result<(), TimerError> {
-        timers::set(name, due.as_micros(), contract_data(data).as_ref()).map_err(TimerError::from)
+        timers::set(name, due.as_micros(), words::data(data).as_ref()).map_err(TimerError::from)
     }
 
     fn cancel_timer(&mut self, name: &str) -> Result<(), TimerError> {
@@ -133,18 +134,6 @@ impl Host for Bus {
 
     fn log(&mut self, level: Level, message: &str) {
         logging::log(level.into(), message);
-    }
-}
-
-impl From<Level> for logging::Level {
-    fn from(level: Level) -> Self {
-        match level {
-            Level::Trace => Self::Trace,
-            Level::Debug => Self::Debug,
-            Level::Info => Self::Info,
-            Level::Warn => Self::Warn,
-            Level::Error => Self::Error,
-        }
     }
 }
 
@@ -187,17 +176,8 @@ impl From<Outgoing> for publisher::Outgoing {
             datacontenttype: event.datacontenttype,
             dataschema: event.dataschema,
             extensions: event.extensions.into_iter().map(|(name, value)| (name, value.into())).collect(),
-            data: contract_data(event.data),
+            data: words::data(event.data),
         }
-    }
-}
-
-fn contract_data(data: Raw) -> Option<types::Data> {
-    match data {
-        Raw::Empty => None,
-        Raw::Json(json) => Some(types::Data::Json(json)),
-        Raw::Text(text) => Some(types::Data::Text(text)),
-        Raw::Binary(bytes) => Some(types::Data::Binary(bytes)),
     }
 }
 
@@ -214,36 +194,5 @@ impl From<timers::Error> for TimerError {
             }
             timers::Error::Invalid(message) => Self::Invalid { message },
         }
-    }
-}
-
-impl From<Attribute> for types::Attribute {
-    fn from(attribute: Attribute) -> Self {
-        match attribute {
-            Attribute::Boolean(value) => Self::Boolean(value),
-            Attribute::Integer(value) => Self::Integer(value),
-            Attribute::Text(value) => Self::Text(value),
-            Attribute::Binary(value) => Self::Binary(value),
-            Attribute::Uri(value) => Self::Uri(value),
-            Attribute::UriReference(value) => Self::UriReference(value),
-            Attribute::Timestamp(value) => Self::Timestamp(value),
-        }
-    }
-}
-
-impl From<Failure> for types::Failure {
-    fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::Transient(reason) => Self::Transient(reason.into()),
-            Failure::Permanent(reason) => Self::Permanent(reason.into()),
-        }
-    }
-}
-
-impl From<crate::Reason> for types::Reason {
-    fn from(reason: crate::Reason) -> Self {
-        // A wait that outgrows the number is over the host's bound anyway.
-        let millis = |wait: Duration| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-        Self { code: reason.code, message: reason.message, retry_after_ms: reason.retry_after.map(millis) }
     }
 }
