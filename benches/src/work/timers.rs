@@ -56,11 +56,11 @@ pub fn timers(scale: &Scale) -> Result<Vec<Row>> {
     let set = work_off(bus, "setting", scale.timers)?;
     anyhow::ensure!(came.load(Ordering::Relaxed) == 0, "some came due before all were set");
     while clock.now() < due {
-        thread::sleep(Duration::from_millis(1));
+        pause();
     }
     let ((), took) = timed(|| {
         while came.load(Ordering::Relaxed) < scale.timers {
-            thread::sleep(Duration::from_millis(1));
+            pause();
         }
     });
     Ok(vec![
@@ -77,4 +77,9 @@ pub fn timers(scale: &Scale) -> Result<Vec<Row>> {
             Goal::AtLeast(0.1),
         ),
     ])
+}
+
+/// A pause between two looks: nobody unparks this thread.
+fn pause() {
+    thread::park_timeout(Duration::from_millis(1));
 }

@@ -517,8 +517,8 @@ impl Desk {
     /// before.
     fn read_timers(&mut self, now: Timestamp) -> Result<(), Interruption> {
         loop {
-            if let Some(after) = self.timers.wants(now, self.shared.config.held_max) {
-                let bounds = (LANE_BATCH_DELIVERIES, READ_BYTES_MAX);
+            if self.timers.wants_more(now, self.shared.config.held_max) {
+                let (after, bounds) = (self.timers.read_to(), (LANE_BATCH_DELIVERIES, READ_BYTES_MAX));
                 self.timers.fill(self.shared.log.due_timers(self.lane, after, now, bounds)?);
             }
             match (self.timers.first(), &self.context) {

@@ -38,14 +38,19 @@ enum Next {
 }
 
 impl Timers {
-    /// From where on to read those that are due, where there may be some, none are left here to come, and fewer wait than may.
-    pub fn wants(&self, now: Timestamp, waiting_max: usize) -> Option<Option<TimerPlace>> {
+    /// Whether to read those that are due: there may be some, none are left here to come, and fewer wait than may.
+    pub fn wants_more(&self, now: Timestamp, waiting_max: usize) -> bool {
         let may_be_due = match self.next {
             Next::Unknown => true,
             Next::At(due) => due <= now,
             Next::Never => false,
         };
-        (may_be_due && self.due.is_empty() && self.waiting_count < waiting_max).then_some(self.read_to)
+        may_be_due && self.due.is_empty() && self.waiting_count < waiting_max
+    }
+
+    /// The one behind which to read on.
+    pub fn read_to(&self) -> Option<TimerPlace> {
+        self.read_to
     }
 
     /// Adds what a read has found.

@@ -14,7 +14,7 @@ const CANCEL_BYTES: usize = 64;
 impl Context {
     /// Sets a timer of the delivery's key, in place of the one of this name if there is one.
     ///
-    /// When it is due, it comes to this consumer as an event of type [`TIMER_TYPE`](crate::TIMER_TYPE) with the same key and
+    /// When it is due, it comes to this consumer as an event of type [`TIMER_TYPE`] with the same key and
     /// subject, its name in the attribute `timername` and this data; its `time` is when it was due, and `causationid`,
     /// `correlationid` and `traceparent` follow from the event that was delivered when it was set. It comes after what the
     /// log had accepted before it was due, and before what comes later, in the key's order, once, with retries and dead

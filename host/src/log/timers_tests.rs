@@ -30,9 +30,9 @@ fn event(name: &TimerName) -> Event {
 }
 
 /// The number of a timer counts from the first of its commit.
-fn timer(of: &TimerName, due: i64, nth: u64) -> Option<NewTimer> {
+fn timer(of: &TimerName, due: i64, nth: u64) -> NewTimer {
     let place = TimerPlace { due: Timestamp(due), number: nth };
-    Some(NewTimer { place, event: Arc::new(event(of)) })
+    NewTimer { place, event: Arc::new(event(of)) }
 }
 
 /// What a commit does to a lane's timers.
@@ -68,9 +68,12 @@ fn all(log: &Log, lane: LaneId, page: usize) -> Vec<(TimerPlace, TimerName)> {
     }
 }
 
+/// Changes of timers, and how many come before them.
+type Run = (Vec<(u8, Option<i64>)>, usize);
+
 /// What each of some commits does: timers by the number of their name that are set for a moment, or cancelled; and how many of
 /// those that are due first have come.
-fn runs() -> impl Strategy<Value = Vec<(Vec<(u8, Option<i64>)>, usize)>> {
+fn runs() -> impl Strategy<Value = Vec<Run>> {
     let change = (0_u8..6, proptest::option::of(0_i64..20));
     proptest::collection::vec((proptest::collection::vec(change, 0..5), 0_usize..3), 1..20)
 }
@@ -99,7 +102,7 @@ proptest! {
                 if let Some(due) = due {
                     model.insert(of.clone(), TimerPlace { due: Timestamp(due), number: number + nth });
                 }
-                last.insert(of.clone(), due.and_then(|due| timer(&of, due, nth)));
+                last.insert(of.clone(), due.map(|due| timer(&of, due, nth)));
                 nth += u64::from(due.is_some());
             }
             number += nth;
@@ -117,7 +120,12 @@ fn a_timer_is_due_at_its_moment_and_not_before() {
     let log = open(&MemoryMedium::new());
     let (_, lane) = consumer(&log);
     let (a, b) = (name("k", "a"), name("k", "b"));
-    commit(&log, lane, Vec::new(), [(a.clone(), timer(&a, 10, 0)), (b.clone(), timer(&b, 20, 1))]);
+    commit(
+        &log,
+        lane,
+        Vec::new(),
+        [(a.clone(), Some(timer(&a, 10, 0))), (b.clone(), Some(timer(&b, 20, 1)))],
+    );
     let due = |now| {
         let read = log.due_timers(lane, None, Timestamp(now), (9, READ_BYTES_MAX)).unwrap();
         (read.due.len(), read.next.map(|next| next.0))
@@ -125,7 +133,7 @@ fn a_timer_is_due_at_its_moment_and_not_before() {
     assert_eq!([due(9), due(10), due(19), due(20)], [(0, Some(10)), (1, Some(20)), (1, Some(20)), (2, None)]);
     let at = |due, number| log.timer(lane, TimerPlace { due: Timestamp(due), number }).unwrap();
     assert_eq!(at(20, 1).unwrap().event.unwrap().name, b);
-    commit(&log, lane, Vec::new(), [(name("k", "c"), timer(&name("k", "c"), 5, 0))]);
+    commit(&log, lane, Vec::new(), [(name("k", "c"), Some(timer(&name("k", "c"), 5, 0)))]);
     assert_eq!(at(10, 0).unwrap().event.unwrap().name, a);
     assert!(at(20, 0).is_none() && at(21, 1).is_none());
 }
@@ -136,14 +144,15 @@ fn people_see_what_is_due_first_of_all_lanes_and_can_cancel_it() {
     topic(&log, "t", TopicConfig::new(2));
     let (id, _) = block_on(log.register("c", &["t".to_owned()], Position::Earliest)).unwrap();
     let partition = |key: &str| hash::partition_of(hash::key_hash(key), 2);
-    let of = |wanted: u32| (0..).map(|at| format!("key{at}")).find(|key| partition(key) == wanted).unwrap();
+    let of =
+        |wanted: u32| (0..100).map(|at| format!("key{at}")).find(|key| partition(key) == wanted).unwrap();
     let keys = [of(0), of(1)];
     for (lane, key) in (0..).zip(&keys) {
         let lane = LaneId { consumer: id, partition: lane };
         let names = [name(key, "late"), name(key, "early")];
         let due = i64::from(lane.partition);
         let [late, early] = [timer(&names[0], 100 + due, 0), timer(&names[1], 10 + due, 1)];
-        commit(&log, lane, Vec::new(), names.into_iter().zip([late, early]));
+        commit(&log, lane, Vec::new(), names.into_iter().zip([Some(late), Some(early)]));
     }
     let list = |partition, key: Option<&str>, count| -> Vec<(i64, String)> {
         let found = log.timers("c", partition, key, count).unwrap();

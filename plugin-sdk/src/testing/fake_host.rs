@@ -252,7 +252,7 @@ impl FakeHost {
     /// The consumer's failure, or a permanent one with code `bad-data` if the data has another shape.
     pub fn deliver<C: Consumer>(&mut self, consumer: &mut C, delivery: Delivery) -> Result<(), Failure> {
         self.drawn = 0;
-        self.key = delivery.event.key().to_owned();
+        delivery.event.key().clone_into(&mut self.key);
         let (state, timers) = (self.state.clone(), self.timers.clone());
         let published = self.published.len();
         let outcome = if is_timer(&delivery) {
@@ -294,7 +294,7 @@ impl FakeHost {
 
     fn timer_delivery(&self, timer: &SetTimer) -> Delivery {
         let mut delivery = delivery(Outgoing::new(TIMER_TYPE).subject(&timer.key));
-        delivery.topic = TIMER_TOPIC.to_owned();
+        TIMER_TOPIC.clone_into(&mut delivery.topic);
         delivery.offset = self.came;
         (delivery.appended, delivery.first_attempt) = (timer.due, timer.due);
         let event = &mut delivery.event;

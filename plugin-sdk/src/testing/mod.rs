@@ -1,5 +1,5 @@
 //! What unit tests need. Of a consumer: a [`FakeHost`], and deliveries to hand to it. Of an upcaster: [`lift`]. Of an aggregate:
-//! [`given`] events, a command, and what is decided then. Natively only.
+//! [`given()`] events, a command, and what is decided then. Natively only.
 
 mod fake_host;
 mod given;

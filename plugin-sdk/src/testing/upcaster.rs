@@ -35,6 +35,17 @@ pub fn lift<U: Upcaster>(event: Outgoing) -> Result<Event, Refusal> {
 
 /// The same by an upcaster with settings.
 ///
+/// ```
+/// use tidegate_plugin::serde_json::json;
+/// use tidegate_plugin::{Outgoing, Upcaster, testing};
+///
+/// /// What an upcaster makes of an order where prices were in dollars.
+/// fn in_dollars<U: Upcaster>(order: Outgoing) {
+///     let lifted = testing::lift_with::<U>(&json!({ "currency": "USD" }), order);
+///     assert!(lifted.is_ok(), "{lifted:?}");
+/// }
+/// ```
+///
 /// # Errors
 ///
 /// The upcaster refuses the event, or to start with these settings.

@@ -73,7 +73,7 @@ mod tests {
 
     use super::*;
 
-    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+    const DAY: Duration = Duration::from_hours(24);
 
     fn tell(host: &mut FakeHost, event_type: &str, order: &str) {
         let data = json!({ "customer": "c4", "total_cents": 995 });
@@ -85,7 +85,7 @@ mod tests {
     fn an_order_that_is_not_paid_in_time_gets_one_reminder() {
         let mut host = FakeHost::new::<OrderReminder>();
         tell(&mut host, "OrderPlaced.v1", "17");
-        host.advance(&mut OrderReminder, DAY - Duration::from_secs(1)).unwrap();
+        host.advance(&mut OrderReminder, Duration::from_hours(23)).unwrap();
         assert!(host.published.is_empty());
         host.advance(&mut OrderReminder, DAY).unwrap();
         assert_eq!(host.published.len(), 1);
@@ -99,7 +99,7 @@ mod tests {
         tell(&mut host, "OrderPlaced.v1", "17");
         tell(&mut host, "OrderPlaced.v1", "18");
         tell(&mut host, "OrderPaid.v1", "17");
-        host.advance(&mut OrderReminder, Duration::from_secs(60)).unwrap();
+        host.advance(&mut OrderReminder, Duration::from_mins(1)).unwrap();
         let orders: Vec<_> =
             host.published.iter().map(|reminder| reminder.event.subject.as_deref()).collect();
         assert_eq!(orders, [Some("18")]);

@@ -15,7 +15,8 @@ use crate::limits::LANE_BATCH_DELIVERIES;
 use crate::log::{Position, Wait};
 use crate::timer::{TIMER_NAME, TIMER_TOPIC, TIMER_TYPE};
 
-const MINUTE: Duration = Duration::from_secs(60);
+const MINUTE: Duration = Duration::from_mins(1);
+const MICROSECOND: Duration = Duration::from_micros(1);
 
 /// A delivery in short: `id` of an event, `key/name` of a timer.
 fn line(delivery: &Delivery) -> String {
@@ -94,7 +95,7 @@ async fn a_timer_comes_when_it_is_due_once_and_says_what_it_is() {
     .await;
     rig.publish("t", &[("a", "e1")]).await;
     rests(&running, 1).await;
-    rig.clock.advance_to(due.before(Duration::from_micros(1)));
+    rig.clock.advance_to(due.before(MICROSECOND));
     rig.publish("t", &[("b", "e2")]).await;
     running.reaches(|report| is_at_rest(report) && report.timers == 2).await;
     assert_eq!(lines.all(), ["e1", "e2"]);
@@ -191,10 +192,10 @@ async fn a_timer_waits_behind_its_key_and_is_retried_and_given_up_on_as_any_even
     rig.publish("t", &[("a", "set x 1"), ("b", "set x 1 b")]).await;
     rests(&running, 2).await;
     // It fails, and its key's timer comes due while it waits for its retry.
-    rig.clock.advance(MINUTE - Duration::from_micros(1));
+    rig.clock.advance_to(rig.clock.now().after(MINUTE).before(MICROSECOND));
     rig.publish("t", &[("a", "slow")]).await;
     running.reaches(|report| report.held == 1).await;
-    rig.clock.advance(Duration::from_micros(1));
+    rig.clock.advance(MICROSECOND);
     running.settles(3).await;
     let of_a = || -> Vec<_> { lines.all().into_iter().filter(|line| !line.contains('b')).collect() };
     let attempts = ["set x 1", "slow", "slow", "slow", "a/x", "a/x", "a/x", "a/x"];

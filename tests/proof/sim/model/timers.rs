@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use tidegate::TIMER_TOPIC;
 use tidegate::config::Order;
-use tidegate::{DeadLetter, TIMER_TOPIC};
 
 use super::super::script::TIMER_LISTS;
 use super::Standing;
@@ -28,7 +28,7 @@ struct Replay {
 ///
 /// The first promise that is broken.
 pub fn check(standing: &Standing, had_letters: bool) -> Result<(), String> {
-    let letters = standing.letters.iter().filter(is_of_timer).count();
+    let letters = standing.letters.iter().filter(|letter| letter.topic == TIMER_TOPIC).count();
     let is_strict = standing.plan.order != Order::None && letters == 0 && !had_letters;
     let mut replay = Replay { set: Timers::new(), replaced: Timers::new(), is_strict };
     for (lane, lists) in (0..).zip(&standing.lists) {
@@ -99,8 +99,4 @@ fn take(timers: &mut Timers, name: &(u32, String, String), due: i64) -> bool {
     let Some(at) = dues.iter().position(|other| *other == due) else { return false };
     dues.swap_remove(at);
     true
-}
-
-fn is_of_timer(letter: &&DeadLetter) -> bool {
-    letter.topic == TIMER_TOPIC
 }
