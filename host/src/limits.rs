@@ -506,7 +506,7 @@ pub const TIMER_NAME_BYTES_MAX: usize = 256;
 /// Largest data of a timer. It is copied into a row that stays until the timer is due, perhaps with a million others; what is
 /// larger belongs into the state.
 pub const TIMER_DATA_BYTES_MAX: usize = 64 << 10;
-/// Timers that a lane may have set at one time: with a hundred bytes of data each they take some 500 MB.
+/// Timers that a lane may have set at one time: each is two rows of the database for as long as it is set.
 pub const TIMERS_MAX: u64 = 1_000_000;
 /// The last moment that a timer may be set for: the end of the year 9999, the last that RFC 3339 can write.
 pub const TIMER_DUE_MAX: Timestamp = Timestamp(253_402_300_799_999_999);
