@@ -74,16 +74,17 @@ const MUTANTS: &[Mutant] = &[
         name: "progress-apart-from-effects",
         breaks: "progress and effects are one commit",
         file: "host/src/delivery/desk.rs",
-        find: "        Ok(self.shared.log.commit(commit).await?)\n",
+        find: "        self.machine.set_timers(self.shared.log.commit(commit).await?);\n",
         replace: "        let early = LaneCommit {
             held: <_>::default(),
             dead_letters: Vec::new(),
+            fired: Vec::new(),
             effects: <_>::default(),
             progress: commit.progress.clone(),
             ..commit
         };
         self.shared.log.commit(early).await?;
-        Ok(self.shared.log.commit(commit).await?)\n",
+        self.machine.set_timers(self.shared.log.commit(commit).await?);\n",
         proof: SIM,
     },
     Mutant {
@@ -122,12 +123,9 @@ const MUTANTS: &[Mutant] = &[
         name: "reload-in-mid-batch",
         breaks: "a new version takes over between two deliveries, and what was done before it counts",
         file: "host/src/delivery/desk.rs",
-        find: "            if is_full || self.control.has_changed().unwrap_or(true) {\n",
-        replace: "            if self.control.has_changed().unwrap_or(true) {
-                drop(self.machine.take_changes());
-                return Ok(Ahead::Bound);
-            }
-            if is_full {\n",
+        find: "        if self.control.has_changed().unwrap_or(true) {\n",
+        replace: "        if self.control.has_changed().unwrap_or(true) {
+            drop(self.machine.take_changes());\n",
         proof: SIM,
     },
     Mutant {

@@ -486,7 +486,7 @@ impl Desk {
             (Step::DeliverFresh | Step::Hold, None) => unreachable!("the machine was shown nothing"),
             (Step::Rest(why, retry), _) => {
                 // Where something else keeps the lane from what is there, a timer would have to wait as well.
-                let timer = self.timers.next_due().filter(|_| why == Rest::Empty);
+                let timer = self.timers.next_due(self.shared.config.held_max).filter(|_| why == Rest::Empty);
                 Ok(Task::Rest(why, Wake { retry, timer }))
             }
         }

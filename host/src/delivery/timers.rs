@@ -109,11 +109,11 @@ impl Timers {
         }
     }
 
-    /// When the next one is due that is not here.
-    pub fn next_due(&self) -> Option<Timestamp> {
+    /// When the next one is due that is not here, unless as many wait as may: then none is read before a key is free.
+    pub fn next_due(&self, waiting_max: usize) -> Option<Timestamp> {
         match self.next {
-            Next::At(due) => Some(due),
-            Next::Unknown | Next::Never => None,
+            Next::At(due) if self.waiting_count < waiting_max => Some(due),
+            Next::At(_) | Next::Unknown | Next::Never => None,
         }
     }
 }
