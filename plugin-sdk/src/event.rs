@@ -60,23 +60,17 @@ impl<T> Event<T> {
 
     /// The same event without its data, and that.
     pub(crate) fn split_data(self) -> (Event<()>, T) {
-        let attributes = Event {
-            id: self.id,
-            source: self.source,
-            event_type: self.event_type,
-            subject: self.subject,
-            time: self.time,
-            datacontenttype: self.datacontenttype,
-            dataschema: self.dataschema,
-            extensions: self.extensions,
-            data: (),
-        };
-        (attributes, self.data)
+        self.replace_data(())
     }
 
     /// The same event with other data.
     fn with_data<U>(self, data: U) -> Event<U> {
-        Event {
+        self.replace_data(data).0
+    }
+
+    /// The same event with other data, and its own.
+    fn replace_data<U>(self, data: U) -> (Event<U>, T) {
+        let event = Event {
             id: self.id,
             source: self.source,
             event_type: self.event_type,
@@ -86,7 +80,8 @@ impl<T> Event<T> {
             dataschema: self.dataschema,
             extensions: self.extensions,
             data,
-        }
+        };
+        (event, self.data)
     }
 }
 

@@ -12,6 +12,7 @@ mod init;
 mod outbox;
 mod output;
 mod plugins;
+mod programs;
 mod publish;
 mod read;
 mod run;
