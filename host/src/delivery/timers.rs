@@ -117,3 +117,53 @@ impl Timers {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::event::Event;
+    use crate::timer::{TIMER_NAME, TIMER_TYPE};
+
+    const NOW: Timestamp = Timestamp(100);
+
+    fn place(due: i64) -> TimerPlace {
+        TimerPlace { due: Timestamp(due), number: due.unsigned_abs() }
+    }
+
+    fn timer(name: &str) -> TimerEvent {
+        let event = Event::new("id", "/tests", TIMER_TYPE).subject("k").extension(TIMER_NAME, name);
+        let event = Arc::new(event.build().unwrap());
+        TimerEvent { name: TimerName::of(&event), key: 1, event }
+    }
+
+    /// What a read has found that are due then, and when the next one is.
+    fn found(dues: &[i64], next: Option<i64>) -> DueTimers {
+        let due = dues.iter().map(|due| DueTimer { place: place(*due), event: Ok(timer(&due.to_string())) });
+        DueTimers { due: due.collect(), next: next.map(Timestamp) }
+    }
+
+    #[test]
+    fn one_that_is_set_for_a_moment_that_was_read_already_comes_in_its_place() {
+        let mut timers = Timers::default();
+        timers.fill(found(&[10, 20], None));
+        let TimerEvent { name, event, .. } = timer("15");
+        let new = NewTimer { place: place(15), event };
+        timers.changed([(name, Some(new)), (timer("10").name, None)].into());
+        let come: Vec<_> = std::iter::from_fn(|| timers.take()).map(|timer| timer.place).collect();
+        assert_eq!(come, [place(15), place(20)]);
+    }
+
+    #[test]
+    fn nothing_wakes_the_lane_for_more_while_as_many_wait_for_their_key_as_may() {
+        let mut timers = Timers::default();
+        timers.fill(found(&[10, 20], Some(30)));
+        timers.wait();
+        assert_eq!(timers.next_due(2), Some(Timestamp(30)));
+        timers.wait();
+        assert_eq!((timers.next_due(2), timers.wants_more(NOW, 2)), (None, false));
+        assert_eq!(timers.free(1), [place(10), place(20)]);
+        assert_eq!((timers.next_due(2), timers.wants_more(NOW, 2)), (Some(Timestamp(30)), true));
+    }
+}
