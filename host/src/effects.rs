@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use crate::clock::Timestamp;
 use crate::config::Grants;
-use crate::event::{Attribute, Event, EventError, EventParts};
+use crate::event::{Causes, Event, EventError, EventParts};
 use crate::handler::Delivery;
 use crate::ids::TopicId;
 use crate::limits::{
@@ -261,22 +261,6 @@ impl Current {
     fn origin(&self, owner: &ContextOwner) -> String {
         format!("{}/{}/{}/{}", owner.consumer, self.topic, self.partition, self.offset)
     }
-
-    /// Says in an event what caused it, as far as it doesn't say so itself. Its place among all that the delivery causes is
-    /// that of its origin, and a number.
-    fn add_causes(&self, event: &mut EventParts, origin: &str, index: usize) {
-        let cause = &self.cause;
-        event.add_extension("causationid", || Attribute::Text(cause.id().to_owned()));
-        event.add_extension("correlationid", || match cause.extension("correlationid") {
-            Some(correlation) => correlation.clone(),
-            None => Attribute::Text(cause.id().to_owned()),
-        });
-        if let Some(parent) = cause.extension("traceparent").and_then(Attribute::as_text)
-            && let Some(span) = child_span(parent, origin, index)
-        {
-            event.add_extension("traceparent", || Attribute::Text(span));
-        }
-    }
 }
 
 /// State writes, events and timers, ready for a commit.
@@ -462,7 +446,7 @@ impl Context {
     ///
     /// Without an id it gets one of consumer, topic, partition, offset and its index within the delivery, so that a
     /// repeated delivery repeats it. Without a source it gets `/tidegate/consumers/NAME`, without a time the delivery's.
-    /// `causationid`, `correlationid` and `traceparent` follow from the delivered event where they are missing.
+    /// `causationid`, `correlationid`, `traceparent` and `tracestate` follow from the delivered event where they are missing.
     ///
     /// # Errors
     ///
@@ -540,7 +524,7 @@ impl Context {
             if event.time.is_none() {
                 event.time = Some(delivery.now.to_string());
             }
-            delivery.add_causes(&mut event, &origin, index);
+            Causes::of(&delivery.cause).add_to(&mut event, &origin, index);
         }
         Event::try_from(event)
     }
@@ -609,22 +593,6 @@ impl Context {
         }
         Ok(())
     }
-}
-
-/// A `traceparent` in the same trace as `parent` with a span id of its own, the same on every run: W3C Trace Context,
-/// `00-TRACE(32)-SPAN(16)-FLAGS(2)`. `None` where `parent` isn't one.
-fn child_span(parent: &str, origin: &str, index: usize) -> Option<String> {
-    let mut fields = parent.split('-');
-    let (version, trace, span, flags) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
-    let hex = |field: &str, len: usize| {
-        field.len() == len && field.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
-    };
-    if !(hex(version, 2) && version != "ff" && hex(trace, 32) && hex(span, 16) && hex(flags, 2)) {
-        return None;
-    }
-    let hash = RandomStream::new(0, origin, u32::try_from(index).unwrap_or(u32::MAX)).block(0).h1;
-    // The span id of all zeroes is invalid.
-    Some(format!("00-{trace}-{:016x}-{flags}", hash.max(1)))
 }
 
 /// Random bytes made by hashing a counter under a key: SipHash-2-4 with 128 bits of output is a pseudo-random function,

@@ -513,6 +513,46 @@ pub const TIMER_DUE_MAX: Timestamp = Timestamp(253_402_300_799_999_999);
 /// Timers that a list for people has at once.
 pub const TIMERS_LISTED_MAX: usize = 1000;
 
+/// Nodes of a trace unless told otherwise: nobody reads more of one correlation.
+pub const TRACE_EVENTS: usize = 10_000;
+/// Ceiling of the setting above: all of them are in memory until the tree is put together.
+pub const TRACE_EVENTS_CEILING: usize = 100_000;
+/// Texts of a trace's nodes, in bytes: attributes have 8 KiB each, and few have even a hundred bytes.
+pub const TRACE_BYTES_MAX: usize = 32 << 20;
+/// Other correlations that a trace names.
+pub const TRACE_CORRELATIONS_MAX: usize = 10;
+
+/// Newest events of a topic that `doctor` reads: enough to see what most of them are like, and read in milliseconds.
+pub const DOCTOR_SAMPLE_EVENTS: u64 = 1024;
+/// Those of a partition at least, where the topic has many: one or two say nothing of it.
+pub const DOCTOR_SAMPLE_FLOOR: u64 = 8;
+/// Event types that it tells apart in a topic.
+pub const DOCTOR_TYPES_MAX: usize = 100;
+/// Names that a finding lists.
+pub const DOCTOR_NAMES_MAX: usize = 3;
+/// Characters of a text from outside that a finding shows.
+pub const DOCTOR_TEXT_CHARS: usize = 200;
+/// Events of a topic below which its traffic says nothing.
+pub const DOCTOR_TRAFFIC_EVENTS: u64 = 100;
+/// In which times traffic is looked at: in the first that has enough of it, and else in all that is retained.
+pub const DOCTOR_TRAFFIC_TIMES: [Duration; 2] = [Duration::from_hours(1), Duration::from_hours(24)];
+/// An event that is larger than what `CloudEvents` wants to pass everywhere belongs elsewhere.
+pub const DOCTOR_EVENT_BYTES: usize = EVENT_BYTES_FLOOR;
+/// Partitions below which one that has more than half of the traffic is no wonder.
+pub const DOCTOR_HOT_PARTITIONS_MIN: usize = 4;
+/// What a deduplication window has to last for: a producer that got no answer tries again within minutes.
+pub const DOCTOR_DEDUP_TIME_MIN: Duration = Duration::from_mins(10);
+/// Correlations of several events below which it says nothing that they have different keys.
+pub const DOCTOR_CHAINS_MIN: usize = 10;
+/// Age of the oldest event of a lane that runs, from which on it doesn't keep up.
+pub const DOCTOR_LAG_MAX: Duration = Duration::from_mins(15);
+/// The part of a bound, as so many of so many, from which on it is nearly reached.
+pub const DOCTOR_FULL_PART: (u64, u64) = (4, 5);
+/// A disk is nearly full that has less than so many times what publishing leaves.
+pub const DOCTOR_FREE_FLOORS: u64 = 4;
+/// Age of an outbox's oldest row from which on its relay doesn't keep up.
+pub const DOCTOR_OUTBOX_AGE_MAX: Duration = Duration::from_mins(5);
+
 /// Largest configuration file.
 pub const CONFIG_BYTES_MAX: u64 = 4 << 20;
 /// Largest settings of one plugin, as JSON: they are copied into each instance that asks for them.

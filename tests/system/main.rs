@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod aggregates;
+mod causation;
 mod cli_aggregates;
 mod cli_bad_input;
 mod cli_outbox;
@@ -18,6 +19,7 @@ mod crash;
 mod dead_letters;
 mod deduplication;
 mod determinism;
+mod doctor;
 mod durability;
 mod endpoint;
 mod exactly_once;

@@ -3,14 +3,19 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::{AggregateError, AggregateState, At, Bus, ConsumerError, Drained, ExecuteError, ReloadOutcome};
+use super::{
+    AggregateError, AggregateState, At, Bus, ConsumerError, DoctorOptions, Drained, ExecuteError, Finding,
+    ReloadOutcome, Trace, TraceOptions,
+};
 use crate::aggregate::{Aggregate, Outcome};
 #[cfg(any(feature = "outbox-sqlite", feature = "outbox-postgres"))]
 use crate::config::OutboxConfig;
 use crate::config::{AggregateConfig, ConsumerConfig, PluginConfig, TopicConfig};
 use crate::event::Event;
 use crate::handler::Handler;
-use crate::log::{AdminError, Position, PublishError, Published, Transaction, TransactionError, block_on};
+use crate::log::{
+    AdminError, Position, PublishError, Published, ReadError, Transaction, TransactionError, block_on,
+};
 #[cfg(any(feature = "outbox-sqlite", feature = "outbox-postgres"))]
 use crate::outbox::{FailedRow, FailedRows, OutboxError, OutboxStatus};
 use crate::schema::{Compatibility, Schema, SchemaVersion};
@@ -123,6 +128,24 @@ impl Blocking {
         events: Vec<Event>,
     ) -> Result<Vec<Published>, PublishError> {
         block_on(self.bus.publish_expecting(topic, expected, events))
+    }
+
+    /// See [`Bus::doctor`].
+    ///
+    /// # Errors
+    ///
+    /// The same.
+    pub fn doctor(&self, options: DoctorOptions) -> Result<Vec<Finding>, ReadError> {
+        block_on(self.bus.doctor(options))
+    }
+
+    /// See [`Bus::trace`].
+    ///
+    /// # Errors
+    ///
+    /// The same.
+    pub fn trace(&self, id: &str, options: TraceOptions) -> Result<Trace, ReadError> {
+        block_on(self.bus.trace(id, options))
     }
 
     /// See [`Bus::subscribe`].

@@ -13,7 +13,7 @@ use super::aggregate_arguments::{Aggregates, Execute};
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done
-  1  something was refused or failed; the rest is done
+  1  something was refused or failed, or `doctor` found a problem; the rest is done
   2  the command line is wrong
   3  there is no data directory, or another process has it open and can't be reached
   4  the database is damaged, or of a newer version
@@ -72,6 +72,13 @@ pub enum Command {
     Execute(Execute),
     /// Aggregates: list them, or show what one is at any version or time
     Aggregates(Aggregates),
+    /// Show the tree of what caused what, for one correlation
+    Trace(Trace),
+    /// Look at configuration, topics, consumers and recent events, and name what will hurt
+    #[command(after_help = "\
+Each finding has a name, what was seen, why it hurts, and what to do. The exit code is 1 where one of them is a problem: something
+that hurts now, or that loses something soon. Warnings alone leave it at 0. Nothing is changed.")]
+    Doctor,
     /// List plugins, or reload one
     Plugins(Plugins),
     /// List upcasters, which lift events to the latest version of their type, or reload one
@@ -370,6 +377,29 @@ pub enum TimersCommand {
     },
 }
 
+/// `tidegate trace`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+There is no index of correlations: the topics are read from --since on, and all dead letters, held events and timers. With --json,
+a line for each node, from the top down with its depth, and a last one with the summary.")]
+pub struct Trace {
+    /// The correlation: the id of the event that began it, or its correlationid
+    #[arg(value_name = "ID", required_unless_present = "by_trace")]
+    pub id: Option<String>,
+    /// The trace id of traceparent instead: 32 hexadecimal digits
+    #[arg(long = "trace-id", value_name = "HEX", conflicts_with = "id", value_parser = trace_id)]
+    pub by_trace: Option<String>,
+    /// Read these topics alone
+    #[arg(long, value_name = "TOPIC", value_parser = name)]
+    pub topic: Vec<String>,
+    /// Leave out events that the log accepted before this time, such as 2018-01-31T00:00:00Z
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<Timestamp>,
+    /// Leave out what comes behind so many: up to 100000
+    #[arg(long, value_name = "NUMBER", default_value_t = 10_000)]
+    pub limit: usize,
+}
+
 /// `tidegate plugins`.
 #[derive(Debug, Args)]
 pub struct Plugins {
@@ -584,6 +614,13 @@ fn position(text: &str) -> Result<Position, String> {
     text.parse::<Timestamp>().map(Position::Time).map_err(|_| {
         "allowed are `earliest`, `latest`, an offset, or a time such as 2018-01-31T00:00:00Z".to_owned()
     })
+}
+
+fn trace_id(text: &str) -> Result<String, String> {
+    if text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Ok(text.to_ascii_lowercase());
+    }
+    Err("a trace id has 32 hexadecimal digits, as in `00-TRACE-SPAN-FLAGS`".to_owned())
 }
 
 fn filter(text: &str) -> Result<Filter, String> {

@@ -13,7 +13,7 @@ use tidegate::{BusError, OpenError};
 pub enum Exit {
     /// All is done.
     Done = 0,
-    /// Something was refused or failed; the rest is done.
+    /// Something was refused or failed, or a problem was found; the rest is done.
     Refused = 1,
     /// The command line is wrong. Clap's own.
     Usage = 2,

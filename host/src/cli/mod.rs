@@ -7,6 +7,7 @@ mod arguments;
 mod consumers;
 mod demo;
 mod dlq;
+mod doctor;
 mod error;
 mod init;
 mod outbox;
@@ -22,6 +23,7 @@ mod state;
 mod table;
 mod timers;
 mod topics;
+mod trace;
 mod upcasters;
 
 use std::process::ExitCode;
@@ -61,6 +63,8 @@ fn dispatch(arguments: Arguments, output: &mut Output) -> Result<Exit, CliError>
         Command::Timers(timers) => timers::timers(&global, timers.command, output),
         Command::Execute(execute) => aggregates::execute(&global, &execute, output),
         Command::Aggregates(aggregates) => aggregates::aggregates(&global, aggregates.command, output),
+        Command::Doctor => doctor::doctor(&global, output),
+        Command::Trace(trace) => trace::trace(&global, trace, output),
         Command::Plugins(plugins) => plugins::plugins(&global, plugins.command, output),
         Command::Upcasters(upcasters) => upcasters::upcasters(&global, upcasters.command, output),
         Command::Dlq(dlq) => dlq::dlq(&global, dlq.command, output),

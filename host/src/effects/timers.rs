@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Context, Current, EFFECT_BYTES_MAX, EFFECT_EVENTS_MAX};
 use crate::clock::Timestamp;
-use crate::event::{Attribute, Data, Event, EventError, EventParts};
+use crate::event::{Attribute, Causes, Data, Event, EventError, EventParts};
 use crate::limits::{TIMER_DATA_BYTES_MAX, TIMER_DUE_MAX, TIMER_NAME_BYTES_MAX, TIMERS_MAX};
 use crate::timer::{NewTimer, TIMER_NAME, TIMER_TYPE, TimerError, TimerName, TimerPlace};
 
@@ -16,7 +16,7 @@ impl Context {
     ///
     /// When it is due, it comes to this consumer as an event of type [`TIMER_TYPE`] with the same key and
     /// subject, its name in the attribute `timername` and this data; its `time` is when it was due, and `causationid`,
-    /// `correlationid` and `traceparent` follow from the event that was delivered when it was set. It comes after what the
+    /// `correlationid`, `traceparent` and `tracestate` follow from the event that was delivered when it was set. It comes after what the
     /// log had accepted before it was due, and before what comes later, in the key's order, once, with retries and dead
     /// letters as any event. A moment that has passed already is due at once. While the consumer is paused or
     /// stopped nothing comes; what was due then comes when it goes on.
@@ -129,7 +129,7 @@ impl Context {
         if cause.subject() != Some(cause.key()) {
             parts.extensions.push(("partitionkey".to_owned(), Attribute::Text(cause.key().to_owned())));
         }
-        delivery.add_causes(&mut parts, &origin, 0);
+        Causes::of(cause).add_to(&mut parts, &origin, 0);
         Event::try_from(parts)
     }
 }

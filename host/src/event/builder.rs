@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Attribute, Data, Event, EventError, EventParts, JsonError};
+use super::{Attribute, Causes, Data, Event, EventError, EventParts, JsonError};
 use crate::clock::Timestamp;
 
 /// An event in the making, see [`Event::new`]. All checks wait for [`build`](Self::build).
@@ -26,11 +26,12 @@ pub struct EventBuilder {
     parts: EventParts,
     /// What went wrong when data was made JSON: told by `build`, so that calls can be chained.
     failure: Option<JsonError>,
+    causes: Option<Causes>,
 }
 
 impl EventBuilder {
     pub(super) fn new(id: String, source: String, kind: String) -> Self {
-        Self { parts: EventParts { id, source, kind, ..EventParts::default() }, failure: None }
+        Self { parts: EventParts { id, source, kind, ..EventParts::default() }, failure: None, causes: None }
     }
 
     /// Sets what the event is about, within its source. It is the event's key unless there is a `partitionkey`.
@@ -65,6 +66,23 @@ impl EventBuilder {
     /// Adds an extension attribute; its name is of lower-case letters and digits, and given once.
     pub fn extension(mut self, name: impl Into<String>, value: impl Into<Attribute>) -> Self {
         self.parts.extensions.push((name.into(), value.into()));
+        self
+    }
+
+    /// Says which event caused this one, as the bus does for what a delivery publishes: `causationid` becomes the cause's id,
+    /// `correlationid` the cause's, or its id where it has none, and `traceparent` and `tracestate` go on in the cause's trace.
+    /// What is set as an extension stays.
+    ///
+    /// ```
+    /// use tidegate::{Attribute, Event};
+    ///
+    /// let order = Event::new("order-17", "/shop", "OrderPlaced.v1").build()?;
+    /// let refund = Event::new("refund-3", "/shop", "OrderRefunded.v1").caused_by(&order).build()?;
+    /// assert_eq!(refund.extension("correlationid"), Some(&Attribute::from("order-17")));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn caused_by(mut self, cause: &Event) -> Self {
+        self.causes = Some(Causes::of(cause));
         self
     }
 
@@ -106,10 +124,14 @@ impl EventBuilder {
     /// # Errors
     ///
     /// The first attribute that breaks a rule of `CloudEvents` 1.0.2 or a bound of the bus.
-    pub fn build(self) -> Result<Event, EventError> {
-        match self.failure {
-            Some(failure) => Err(EventError::Data(failure)),
-            None => Event::try_from(self.parts),
+    pub fn build(mut self) -> Result<Event, EventError> {
+        if let Some(failure) = self.failure {
+            return Err(EventError::Data(failure));
         }
+        if let Some(causes) = self.causes {
+            let origin = format!("{}#{}", self.parts.source, self.parts.id);
+            causes.add_to(&mut self.parts, &origin, 0);
+        }
+        Event::try_from(self.parts)
     }
 }

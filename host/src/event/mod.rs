@@ -2,6 +2,7 @@
 
 mod attribute;
 mod builder;
+mod causation;
 mod data;
 mod error;
 mod json;
@@ -15,6 +16,7 @@ mod uri;
 
 pub use attribute::Attribute;
 pub use builder::EventBuilder;
+pub(crate) use causation::Causes;
 pub use data::{Data, DataError};
 pub use error::{EventError, JsonError};
 pub use lines::{EventLines, LineError};

@@ -401,6 +401,11 @@ impl Log {
         reading(|| letters::get(&self.shared, consumer, letter))
     }
 
+    /// Free bytes on the disk, where it says so.
+    pub fn free_bytes(&self) -> Option<u64> {
+        self.shared.medium.free_bytes().ok()
+    }
+
     /// How many dead letters a consumer has.
     ///
     /// # Errors

@@ -55,6 +55,9 @@ pub(crate) struct TimerEvent {
     pub event: Arc<Event>,
 }
 
+/// Where a timer is, what it comes as or why that can't be read, and when it was set.
+pub(crate) type SetTimer = (TimerPlace, Result<Arc<Event>, String>, Timestamp);
+
 /// Timers of a lane that are due, and when the next one is.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct DueTimers {
@@ -179,6 +182,21 @@ impl Log {
         reading(|| due(&self.shared, lane, after, now, bounds))
     }
 
+    /// The timers of a lane after `after`, due or not, with when each was set: at most so many, and about so many bytes. Empty
+    /// only where there are none.
+    ///
+    /// # Errors
+    ///
+    /// See [`ReadError`].
+    pub fn set_timers(
+        &self,
+        lane: LaneId,
+        after: Option<TimerPlace>,
+        bounds: (usize, usize),
+    ) -> Result<Vec<SetTimer>, ReadError> {
+        reading(|| set_timers(&self.shared, lane, after, bounds))
+    }
+
     /// The timer of a lane at this place, where it is there.
     ///
     /// # Errors
@@ -238,6 +256,31 @@ fn due(
         }
         bytes += row.len();
         found.due.push(DueTimer { place, event: event(key, row) });
+    }
+    Ok(found)
+}
+
+/// The timers of a lane after `after`: at most so many, and about so many bytes.
+fn set_timers(
+    shared: &Shared,
+    lane: LaneId,
+    after: Option<TimerPlace>,
+    (count_max, bytes_max): (usize, usize),
+) -> Result<Vec<SetTimer>, ReadError> {
+    let table = shared.begin_read()?.open_table(TIMERS)?;
+    let mut found = Vec::new();
+    let mut bytes = 0;
+    for row in table.range(range(lane, after))? {
+        let (key, row) = row?;
+        let (key, row) = (in_lane(lane, key.value())?, row.value());
+        bytes += row.len();
+        if found.len() >= count_max || (bytes > bytes_max && !found.is_empty()) {
+            break;
+        }
+        found.push(match read(key, row) {
+            Ok((_, event, set)) => (place_of(key), Ok(event), set),
+            Err(error) => (place_of(key), Err(error.to_string()), Timestamp(0)),
+        });
     }
     Ok(found)
 }

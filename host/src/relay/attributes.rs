@@ -23,6 +23,16 @@ pub(super) fn attributes(event: &Event) -> impl Iterator<Item = (&str, String)> 
     core.chain(event.extensions().map(|(name, value)| (name, percent_encoded(&value.to_string()))))
 }
 
+/// The headers by which the receiver's own tracing goes on in the event's trace, as W3C Trace Context says: outside of the
+/// event, for whatever reads no `CloudEvents`.
+pub(super) fn trace_headers(event: &Event) -> impl Iterator<Item = (&'static str, &str)> {
+    let parent = event.traceparent();
+    let state = parent.and_then(|_| event.tracestate());
+    [("traceparent", parent), ("tracestate", state)]
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value?)))
+}
+
 /// As the bindings say: space, `"`, `%`, and what is not printable ASCII become `%xy`, byte by byte.
 pub(super) fn percent_encoded(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
@@ -49,6 +59,19 @@ mod tests {
     fn values_are_encoded_as_the_bindings_example() {
         assert_eq!(percent_encoded("Euro € 😀"), "Euro%20%E2%82%AC%20%F0%9F%98%80");
         assert_eq!(percent_encoded("100%\"~!\u{7f}\u{80}"), "100%25%22~!%7F%C2%80");
+    }
+
+    #[test]
+    fn a_trace_goes_on_where_there_is_one() {
+        let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        let event = |parent: &str| {
+            let event = Event::new("1", "/a", "t").extension("traceparent", parent);
+            event.extension("tracestate", "vendor=1").build().unwrap()
+        };
+        let traced = event(parent);
+        let found: Vec<_> = trace_headers(&traced).collect();
+        assert_eq!(found, [("traceparent", parent), ("tracestate", "vendor=1")]);
+        assert_eq!(trace_headers(&event("mine")).count(), 0, "another system would refuse it");
     }
 
     #[test]

@@ -118,6 +118,16 @@ async fn carry_out(bus: &Bus, request: Request, outlet: &Outlet) -> Result<(), E
             aggregates::execute(bus, &aggregate, owned(command.0), wait, outlet).await
         }
         Request::Aggregate { name, id, at } => aggregates::show(bus, &name, &id, at, outlet).await,
+        Request::Trace { id, options } => {
+            let trace = bus.trace(&id, options).await.map_err(Failed)?;
+            for node in trace.nodes {
+                outlet.answer(Answer::TraceNode(Box::new(node))).await?;
+            }
+            outlet.answer(Answer::TraceSummary(trace.summary)).await
+        }
+        Request::Doctor { options } => {
+            outlet.answer(Answer::Findings(bus.doctor(options).await.map_err(Failed)?)).await
+        }
         Request::Plugins => outlet.answer(Answer::Plugins(bus.plugins())).await,
         Request::Reload { consumer } => {
             outlet.answer(Answer::Reloaded(bus.reload(&consumer).await.map_err(Failed)?)).await

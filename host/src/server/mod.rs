@@ -20,6 +20,7 @@ mod socket_path;
 mod upcasters;
 mod watch;
 
+pub use crate::bus::config_findings;
 pub use aggregates::AggregateLine;
 pub use apply::{Applied, Change, Refused, apply};
 pub use client::{Answers, Client};

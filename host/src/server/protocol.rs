@@ -14,7 +14,8 @@ use std::time::Duration;
 use super::AggregateLine;
 use crate::aggregate::Outcome;
 use crate::bus::{
-    AggregateStatus, At, ConsumerStatus, PluginStatus, Record, ReloadOutcome, TopicStatus, UpcasterStatus,
+    AggregateStatus, At, ConsumerStatus, DoctorOptions, Finding, PluginStatus, Record, ReloadOutcome,
+    TopicStatus, TraceNode, TraceOptions, TraceSummary, UpcasterStatus,
 };
 use crate::clock::Timestamp;
 use crate::config::TopicConfig;
@@ -239,6 +240,20 @@ pub enum Request {
         /// At which point.
         at: At,
     },
+    /// See [`Bus::trace`](crate::Bus::trace). Answered by many [`Answer::TraceNode`] and one [`Answer::TraceSummary`].
+    Trace {
+        /// The correlation, or what the options say that it is.
+        id: String,
+        /// What is followed, and how far.
+        #[serde(default)]
+        options: TraceOptions,
+    },
+    /// See [`Bus::doctor`](crate::Bus::doctor). Answered by [`Answer::Findings`].
+    Doctor {
+        /// What is known beside the bus.
+        #[serde(default)]
+        options: DoctorOptions,
+    },
     /// The plugins that run. Answered by [`Answer::Plugins`].
     Plugins,
     /// The upcasters that run. Answered by [`Answer::Upcasters`].
@@ -358,6 +373,12 @@ pub enum Answer {
     Outcome(Outcome),
     /// What an aggregate is; `None` where nothing has happened to it.
     Aggregate(Option<AggregateLine>),
+    /// A node of a trace; those below it follow.
+    TraceNode(Box<TraceNode>),
+    /// What was read for a trace, behind its nodes.
+    TraceSummary(TraceSummary),
+    /// What will hurt, worst first.
+    Findings(Vec<Finding>),
     /// The plugins that run, by their consumer.
     Plugins(Vec<PluginStatus>),
     /// What became of a reload.

@@ -8,7 +8,7 @@ use hyper::{HeaderMap, Method, Request, Uri};
 use crate::config::ContentMode;
 use crate::event::{Data, Event};
 use crate::handler::Failure;
-use crate::relay::attributes::{PREFIX, STRUCTURED, attributes};
+use crate::relay::attributes::{PREFIX, STRUCTURED, attributes, trace_headers};
 use crate::relay::identity::identity;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -30,6 +30,12 @@ pub(super) fn message(
     let mut headers = headers.clone();
     let key = HeaderValue::try_from(format!("\"{}\"", identity(event)));
     headers.insert(IDEMPOTENCY_KEY, key.map_err(|_| unfit("the idempotency key"))?);
+    for (name, value) in trace_headers(event) {
+        // What the configuration sets stays; a value that HTTP has no room for is worth no failure.
+        if let (false, Ok(value)) = (headers.contains_key(name), HeaderValue::try_from(value)) {
+            headers.insert(HeaderName::from_static(name), value);
+        }
+    }
     let body = match mode {
         ContentMode::Binary => {
             for (name, value) in attributes(event) {

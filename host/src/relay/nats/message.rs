@@ -3,14 +3,14 @@
 //! Version 1.0.2 of the binding has structured mode alone, and no headers. The draft of 1.0.3 adds binary mode, and the
 //! header that tells them apart; who reads messages as 1.0.2 says doesn't look at it.
 
-use async_nats::HeaderMap;
 use async_nats::header::{NATS_EXPECTED_STREAM, NATS_MESSAGE_ID};
+use async_nats::{HeaderMap, HeaderValue};
 use bytes::Bytes;
 
 use crate::config::ContentMode;
 use crate::event::Data;
 use crate::handler::Delivery;
-use crate::relay::attributes::{PREFIX, STRUCTURED, attributes, percent_encoded};
+use crate::relay::attributes::{PREFIX, STRUCTURED, attributes, percent_encoded, trace_headers};
 use crate::relay::identity::identity_in;
 
 const CONTENT_TYPE: &str = "Content-Type";
@@ -23,6 +23,12 @@ pub(super) fn message(delivery: &Delivery, mode: ContentMode, stream: Option<&st
     headers.insert(NATS_MESSAGE_ID, identity_in(&delivery.topic, event));
     if let Some(stream) = stream {
         headers.insert(NATS_EXPECTED_STREAM, stream);
+    }
+    for (name, value) in trace_headers(event) {
+        // NATS takes printable text without a line break.
+        if let Ok(value) = value.parse::<HeaderValue>() {
+            headers.insert(name, value);
+        }
     }
     let payload = match mode {
         ContentMode::Binary => {
