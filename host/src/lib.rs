@@ -69,9 +69,10 @@ pub use aggregate::{Aggregate, Fact, Outcome, Rejection};
 pub use bus::{
     AggregateError, AggregateProblem, AggregateState, AggregateStatus, At, Blocking, Bus, BusError,
     ConsumerError, ConsumerKind, ConsumerStatus, DoctorOptions, Drained, ExecuteError, Finding, KeyReader,
-    Options, PartitionStatus, PluginStatus, Reader, Record, ReloadOutcome, Severity, Snapshot,
-    SnapshotReader, StateView, StorageEnd, TopicStatus, Trace, TraceBy, TraceLink, TraceNode, TraceOptions,
-    TraceSummary, Traced, Unfinished, UpcasterError, UpcasterStatus,
+    Options, PartitionStatus, PluginStatus, Reader, Record, ReloadOutcome, Saga, SagaError, SagaEvent,
+    SagaQuery, SagaState, SagaStatus, SagaStep, Severity, Snapshot, SnapshotReader, StateView, StorageEnd,
+    TopicStatus, Trace, TraceBy, TraceLink, TraceNode, TraceOptions, TraceSummary, Traced, Unfinished,
+    UpcasterError, UpcasterStatus,
 };
 pub use clock::{Clock, Random, SystemClock, SystemRandom, Timestamp, TimestampError};
 pub use delivery::{LaneState, LaneStatus};

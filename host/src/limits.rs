@@ -512,6 +512,8 @@ pub const TIMERS_MAX: u64 = 1_000_000;
 pub const TIMER_DUE_MAX: Timestamp = Timestamp(253_402_300_799_999_999);
 /// Timers that a list for people has at once.
 pub const TIMERS_LISTED_MAX: usize = 1000;
+/// Sagas that a list for people has at once. What is stuck or has waited longest comes first, and nobody reads more.
+pub const SAGAS_LISTED_MAX: usize = 1000;
 
 /// Nodes of a trace unless told otherwise: nobody reads more of one correlation.
 pub const TRACE_EVENTS: usize = 10_000;

@@ -9,9 +9,10 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::clock::Timestamp;
-use crate::event::{Attribute, Event, EventError};
+use crate::event::{Attribute, Data, Event, EventError, EventParts};
 use crate::handler::Failure;
 use crate::ids::TopicId;
+use crate::limits::{TIMER_DATA_BYTES_MAX, TIMER_DUE_MAX, TIMER_NAME_BYTES_MAX};
 
 /// The type of the event that a timer comes as when it is due.
 pub const TIMER_TYPE: &str = "tidegate.timer";
@@ -74,6 +75,42 @@ pub(crate) struct NewTimer {
     pub place: TimerPlace,
     /// The event that it comes as.
     pub event: Arc<Event>,
+}
+
+/// Refuses a name, and a moment and data, that a timer may not have.
+pub(crate) fn check_timer(name: &str, new: Option<(Timestamp, Option<&Data>)>) -> Result<(), TimerError> {
+    if name.is_empty() || name.len() > TIMER_NAME_BYTES_MAX {
+        return Err(TimerError::NameSize { len: name.len(), max: TIMER_NAME_BYTES_MAX });
+    }
+    let Some((due, data)) = new else { return Ok(()) };
+    if !(Timestamp(0)..=TIMER_DUE_MAX).contains(&due) {
+        return Err(TimerError::Due(due));
+    }
+    let len = data.map_or(0, |data| data.as_bytes().len());
+    if len > TIMER_DATA_BYTES_MAX {
+        return Err(TimerError::DataSize { len, max: TIMER_DATA_BYTES_MAX });
+    }
+    Ok(())
+}
+
+/// What a timer comes as, without its subject and what caused it. Its origin is its id.
+pub(crate) fn timer_parts(
+    consumer: &str,
+    origin: String,
+    name: &str,
+    due: Timestamp,
+    data: Option<Data>,
+) -> EventParts {
+    EventParts {
+        id: origin,
+        source: format!("/tidegate/consumers/{consumer}"),
+        kind: TIMER_TYPE.to_owned(),
+        time: Some(due.to_string()),
+        datacontenttype: matches!(data, Some(Data::Text(_))).then(|| "text/plain".to_owned()),
+        extensions: vec![(TIMER_NAME.to_owned(), Attribute::Text(name.to_owned()))],
+        data,
+        ..EventParts::default()
+    }
 }
 
 /// A timer that is set and not due yet, or not delivered yet, as [`Bus::timers`](crate::Bus::timers) lists it.

@@ -42,6 +42,23 @@ impl Event {
         let data = T::decode(raw, self.datacontenttype.as_deref())?;
         Ok(self.with_data(data))
     }
+
+    /// The data as a `T`.
+    ///
+    /// ```
+    /// use tidegate_plugin::{Outgoing, testing};
+    ///
+    /// let event = testing::delivery(Outgoing::new("Greeting.v1").json("hello")?).event;
+    /// assert_eq!(event.decode_data::<String>()?, "hello");
+    /// # Ok::<(), tidegate_plugin::Failure>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// A permanent failure with code `bad-data` if the data isn't a `T`.
+    pub fn decode_data<T: Data>(&self) -> Result<T, Failure> {
+        T::decode(self.data.clone(), self.datacontenttype.as_deref())
+    }
 }
 
 impl<T> Event<T> {

@@ -77,3 +77,16 @@ macro_rules! export {
         const _: fn() -> (&'static str, &'static str) = || ($version, <$consumer as $crate::Consumer>::NAME);
     };
 }
+
+/// Makes a [`Saga`](crate::Saga) the plugin that this crate builds, as [`export!`](crate::export!) does with a consumer.
+///
+/// The plugin's version is that of the crate, unless another is given: `export_saga!(Orders, version = "0.2.0")`.
+#[macro_export]
+macro_rules! export_saga {
+    ($saga:ty) => {
+        $crate::export!($crate::SagaConsumer<$saga>);
+    };
+    ($saga:ty, version = $version:expr) => {
+        $crate::export!($crate::SagaConsumer<$saga>, version = $version);
+    };
+}

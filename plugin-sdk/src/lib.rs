@@ -14,6 +14,7 @@ mod json_path;
 mod log;
 mod outgoing;
 mod record;
+mod saga;
 mod timestamp;
 mod upcaster;
 
@@ -58,6 +59,7 @@ pub use failure::{Failure, Reason};
 pub use host::{Entry, Host};
 pub use log::Level;
 pub use outgoing::Outgoing;
+pub use saga::{Command, Saga, SagaConsumer, SagaContext, Step};
 pub use timestamp::Timestamp;
 pub use upcaster::{IntoLifted, Lifted, Lifts, Refusal, Settings, Upcaster};
 

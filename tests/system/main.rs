@@ -42,6 +42,7 @@ mod relay_nats;
 mod reload;
 mod resources;
 mod retries;
+mod sagas;
 mod samples;
 mod schemas;
 mod schemas_protobuf;

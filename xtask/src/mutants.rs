@@ -259,6 +259,22 @@ const MUTANTS: &[Mutant] = &[
         proof: SIM,
     },
     Mutant {
+        name: "saga-step-in-doubt-not-undone",
+        breaks: "a saga that is compensated has all undone that may have happened",
+        file: "plugin-sdk/src/saga/record.rs",
+        find: "matches!(self, Self::Done | Self::InDoubt)",
+        replace: "matches!(self, Self::Done)",
+        proof: SIM,
+    },
+    Mutant {
+        name: "saga-apart-from-its-command",
+        breaks: "a saga's record and its commands are one commit",
+        file: "plugin-sdk/src/saga/turn.rs",
+        find: "        self.take_steps(0)?;\n        self.keep()\n",
+        replace: "        self.take_steps(0)\n",
+        proof: SIM,
+    },
+    Mutant {
         name: "waiting-batches-not-spilled",
         breaks: "a batch that waits for its place is on the disk when the journal goes on without it",
         file: "host/src/log/committer.rs",

@@ -27,9 +27,10 @@ struct Variant {
     component: &'static str,
 }
 
-const VARIANTS: [Variant; 2] = [
-    Variant { package: "quake-alerts", feature: "v2", component: "quake_alerts_v2.wasm" },
+const VARIANTS: [Variant; 3] = [
     Variant { package: "accounts", feature: "v2", component: "accounts_v2.wasm" },
+    Variant { package: "order-saga", feature: "v2", component: "order_saga_v2.wasm" },
+    Variant { package: "quake-alerts", feature: "v2", component: "quake_alerts_v2.wasm" },
 ];
 
 /// Builds every package in `plugins/` to `target/plugins/NAME.wasm`, and every guest to

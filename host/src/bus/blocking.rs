@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use super::{
     AggregateError, AggregateState, At, Bus, ConsumerError, DoctorOptions, Drained, ExecuteError, Finding,
-    ReloadOutcome, Trace, TraceOptions,
+    ReloadOutcome, SagaError, SagaQuery, SagaStatus, Trace, TraceOptions,
 };
 use crate::aggregate::{Aggregate, Outcome};
+use crate::clock::Timestamp;
 #[cfg(any(feature = "outbox-sqlite", feature = "outbox-postgres"))]
 use crate::config::OutboxConfig;
 use crate::config::{AggregateConfig, ConsumerConfig, PluginConfig, TopicConfig};
-use crate::event::Event;
+use crate::event::{Data, Event};
 use crate::handler::Handler;
 use crate::log::{
     AdminError, Position, PublishError, Published, ReadError, Transaction, TransactionError, block_on,
@@ -322,6 +323,49 @@ impl Blocking {
     /// The same.
     pub fn discard(&self, consumer: &str, letters: Vec<u64>) -> Result<(), AdminError> {
         block_on(self.bus.discard(consumer, letters))
+    }
+
+    /// See [`Bus::set_timer`].
+    ///
+    /// # Errors
+    ///
+    /// The same.
+    pub fn set_timer(
+        &self,
+        consumer: &str,
+        key: &str,
+        name: &str,
+        due: Timestamp,
+        data: Option<Data>,
+    ) -> Result<(), AdminError> {
+        block_on(self.bus.set_timer(consumer, key, name, due, data))
+    }
+
+    /// See [`Bus::sagas`].
+    ///
+    /// # Errors
+    ///
+    /// The same.
+    pub fn sagas(&self, query: SagaQuery) -> Result<Vec<SagaStatus>, ReadError> {
+        block_on(self.bus.sagas(query))
+    }
+
+    /// See [`Bus::retry_saga`].
+    ///
+    /// # Errors
+    ///
+    /// The same.
+    pub fn retry_saga(&self, consumer: &str, id: &str) -> Result<(), SagaError> {
+        block_on(self.bus.retry_saga(consumer, id))
+    }
+
+    /// See [`Bus::compensate_saga`].
+    ///
+    /// # Errors
+    ///
+    /// The same.
+    pub fn compensate_saga(&self, consumer: &str, id: &str) -> Result<(), SagaError> {
+        block_on(self.bus.compensate_saga(consumer, id))
     }
 
     /// See [`Bus::cancel_timer`].

@@ -69,6 +69,10 @@ impl Bus {
 pub struct StateView(Box<dyn StateRead>);
 
 impl StateView {
+    pub(super) fn new(state: Box<dyn StateRead>) -> Self {
+        Self(state)
+    }
+
     /// The value of a key.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use tidegate::config::{check_name, parse_bytes, parse_duration};
 use tidegate::schema::Compatibility;
-use tidegate::{Position, Timestamp};
+use tidegate::{Position, SagaState, Timestamp};
 
 use super::aggregate_arguments::{Aggregates, Execute};
 
@@ -66,7 +66,7 @@ pub enum Command {
     Schemas(Schemas),
     /// List consumers with progress, lag, held events and retries; pause, resume, move and forget them
     Consumers(Consumers),
-    /// List the timers of a consumer, or cancel one
+    /// List the timers of a consumer, set one, or cancel one
     Timers(Timers),
     /// Give a command to an aggregate, and wait for what becomes of it
     Execute(Execute),
@@ -79,6 +79,8 @@ pub enum Command {
 Each finding has a name, what was seen, why it hurts, and what to do. The exit code is 1 where one of them is a problem: something
 that hurts now, or that loses something soon. Warnings alone leave it at 0. Nothing is changed.")]
     Doctor,
+    /// List sagas, those first that need looking at; show one, have it ask again, or have it compensated
+    Sagas(Sagas),
     /// List plugins, or reload one
     Plugins(Plugins),
     /// List upcasters, which lift events to the latest version of their type, or reload one
@@ -366,6 +368,24 @@ pub enum TimersCommand {
         #[arg(long, value_name = "COUNT", default_value_t = 100)]
         limit: usize,
     },
+    /// Set a timer, in place of the one of this key and name if there is one
+    Set {
+        /// The consumer
+        consumer: String,
+        /// The timer's key
+        key: String,
+        /// Its name
+        name: String,
+        /// How long after now it is due
+        #[arg(long = "in", value_name = "DURATION", default_value = "0s", value_parser = duration)]
+        wait: Duration,
+        /// When it is due: RFC 3339, such as 2018-01-31T00:00:00Z
+        #[arg(long = "at", value_name = "TIME", conflicts_with = "wait")]
+        due: Option<Timestamp>,
+        /// What it comes with: JSON
+        #[arg(long, value_name = "JSON")]
+        data: Option<String>,
+    },
     /// Cancel a timer
     Cancel {
         /// The consumer
@@ -398,6 +418,51 @@ pub struct Trace {
     /// Leave out what comes behind so many: up to 100000
     #[arg(long, value_name = "NUMBER", default_value_t = 10_000)]
     pub limit: usize,
+}
+
+/// `tidegate sagas`.
+#[derive(Debug, Args)]
+pub struct Sagas {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: SagasCommand,
+}
+
+/// What to do with sagas.
+#[derive(Debug, Subcommand)]
+pub enum SagasCommand {
+    /// List sagas: those first that are stuck, then those that have been in their step longest, then those that have ended
+    List {
+        /// One consumer; otherwise all
+        consumer: Option<String>,
+        /// Those alone that wait for an operator, as with `--state stuck`
+        #[arg(long, conflicts_with = "state")]
+        stuck: bool,
+        /// Those alone that haven't ended, and have been in their step for so long
+        #[arg(long, value_name = "DURATION", value_parser = duration)]
+        older_than: Option<Duration>,
+        /// Those alone in this state: running, compensating, stuck, completed or compensated
+        #[arg(long, value_name = "STATE", value_parser = saga_state)]
+        state: Option<SagaState>,
+        /// How many at most: up to 1000
+        #[arg(long, value_name = "COUNT", default_value_t = 100)]
+        limit: usize,
+    },
+    /// Show a saga: how far it is, its steps, what it knows, and what happened to it
+    Show(SagaName),
+    /// Have a saga ask again for what it waits for: one that is stuck for its compensation, one that runs for its step
+    Retry(SagaName),
+    /// Have a saga that runs compensated
+    Compensate(SagaName),
+}
+
+/// Which saga.
+#[derive(Debug, Args)]
+pub struct SagaName {
+    /// The consumer that runs it
+    pub consumer: String,
+    /// Its id: the key of the event that began it
+    pub id: String,
 }
 
 /// `tidegate plugins`.
@@ -600,6 +665,14 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
 
 fn bytes(text: &str) -> Result<u64, String> {
     parse_bytes(text).map_err(|error| error.to_string())
+}
+
+fn saga_state(text: &str) -> Result<SagaState, String> {
+    use SagaState::{Compensated, Compensating, Completed, Running, Stuck};
+    let states = [Running, Compensating, Stuck, Completed, Compensated];
+    states.into_iter().find(|state| state.to_string() == text).ok_or_else(|| {
+        "allowed are `running`, `compensating`, `stuck`, `completed` and `compensated`".to_owned()
+    })
 }
 
 fn position(text: &str) -> Result<Position, String> {

@@ -17,6 +17,7 @@ mod programs;
 mod publish;
 mod read;
 mod run;
+mod sagas;
 mod schemas;
 mod signals;
 mod state;
@@ -65,6 +66,7 @@ fn dispatch(arguments: Arguments, output: &mut Output) -> Result<Exit, CliError>
         Command::Aggregates(aggregates) => aggregates::aggregates(&global, aggregates.command, output),
         Command::Doctor => doctor::doctor(&global, output),
         Command::Trace(trace) => trace::trace(&global, trace, output),
+        Command::Sagas(sagas) => sagas::sagas(&global, sagas.command, output),
         Command::Plugins(plugins) => plugins::plugins(&global, plugins.command, output),
         Command::Upcasters(upcasters) => upcasters::upcasters(&global, upcasters.command, output),
         Command::Dlq(dlq) => dlq::dlq(&global, dlq.command, output),

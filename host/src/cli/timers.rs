@@ -11,12 +11,17 @@ use super::table::{Table, row};
 /// Characters of a key or a name that its row shows.
 const NAME_CHARS: usize = 80;
 
-/// Lists the timers of a consumer, or cancels one.
+/// Lists the timers of a consumer, sets one, or cancels one.
 pub fn timers(global: &Global, command: TimersCommand, output: &mut Output) -> Result<Exit, CliError> {
     let mut access = Access::open(global)?;
     match command {
         TimersCommand::List { consumer, partition, key, limit } => {
             list(&mut access, Request::Timers { consumer, partition, key, limit }, output)?;
+        }
+        TimersCommand::Set { consumer, key, name, wait, due, data } => {
+            let said = format!("timer `{name}` of key `{key}` is set");
+            access.tell(Request::SetTimer { consumer, key, name, due, wait, data })?;
+            output.line(said)?;
         }
         TimersCommand::Cancel { consumer, key, name } => {
             let said = format!("timer `{name}` of key `{key}` is cancelled");

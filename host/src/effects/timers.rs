@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use super::{Context, Current, EFFECT_BYTES_MAX, EFFECT_EVENTS_MAX};
 use crate::clock::Timestamp;
-use crate::event::{Attribute, Causes, Data, Event, EventError, EventParts};
-use crate::limits::{TIMER_DATA_BYTES_MAX, TIMER_DUE_MAX, TIMER_NAME_BYTES_MAX, TIMERS_MAX};
-use crate::timer::{NewTimer, TIMER_NAME, TIMER_TYPE, TimerError, TimerName, TimerPlace};
+use crate::event::{Attribute, Causes, Data, Event, EventError};
+use crate::limits::TIMERS_MAX;
+use crate::timer::{NewTimer, TimerError, TimerName, TimerPlace, check_timer, timer_parts};
 
 /// What a cancelled timer weighs beside its name, in bytes: its row's key.
 const CANCEL_BYTES: usize = 64;
@@ -28,14 +28,8 @@ impl Context {
     ///
     /// See [`TimerError`]; nothing is set then.
     pub fn set_timer(&mut self, name: &str, due: Timestamp, data: Option<Data>) -> Result<(), TimerError> {
-        self.check_timer(name)?;
-        if !(Timestamp(0)..=TIMER_DUE_MAX).contains(&due) {
-            return Err(TimerError::Due(due));
-        }
-        let len = data.as_ref().map_or(0, |data| data.as_bytes().len());
-        if len > TIMER_DATA_BYTES_MAX {
-            return Err(TimerError::DataSize { len, max: TIMER_DATA_BYTES_MAX });
-        }
+        self.allow_timers()?;
+        check_timer(name, Some((due, data.as_ref())))?;
         let Some(delivery) = &self.delivery else { return Ok(()) };
         let event = self.timer_event(delivery, name, due, data)?;
         let set = self.timers.set + (self.kept.timers.len() + self.open.timers.len()) as u64;
@@ -57,7 +51,8 @@ impl Context {
     ///
     /// See [`TimerError`]; nothing is cancelled then.
     pub fn cancel_timer(&mut self, name: &str) -> Result<(), TimerError> {
-        self.check_timer(name)?;
+        self.allow_timers()?;
+        check_timer(name, None)?;
         self.change_timer(name, CANCEL_BYTES + name.len(), None)
     }
 
@@ -81,14 +76,8 @@ impl Context {
         self.kept.timers.values_mut().find(is_there)?.take().map(|timer| timer.event)
     }
 
-    fn check_timer(&self, name: &str) -> Result<(), TimerError> {
-        if !self.owner.authority.allows_state() {
-            return Err(TimerError::NotGranted);
-        }
-        if name.is_empty() || name.len() > TIMER_NAME_BYTES_MAX {
-            return Err(TimerError::NameSize { len: name.len(), max: TIMER_NAME_BYTES_MAX });
-        }
-        Ok(())
+    fn allow_timers(&self) -> Result<(), TimerError> {
+        if self.owner.authority.allows_state() { Ok(()) } else { Err(TimerError::NotGranted) }
     }
 
     fn change_timer(&mut self, name: &str, bytes: usize, timer: Option<NewTimer>) -> Result<(), TimerError> {
@@ -115,17 +104,8 @@ impl Context {
     ) -> Result<Event, EventError> {
         let (cause, origin) = (&delivery.cause, delivery.origin(&self.owner));
         let origin = format!("{origin}/timers/{name}");
-        let mut parts = EventParts {
-            id: origin.clone(),
-            source: format!("/tidegate/consumers/{}", self.owner.consumer),
-            kind: TIMER_TYPE.to_owned(),
-            subject: cause.subject().map(str::to_owned),
-            time: Some(due.to_string()),
-            datacontenttype: matches!(data, Some(Data::Text(_))).then(|| "text/plain".to_owned()),
-            data,
-            ..EventParts::default()
-        };
-        parts.extensions.push((TIMER_NAME.to_owned(), Attribute::Text(name.to_owned())));
+        let mut parts = timer_parts(&self.owner.consumer, origin.clone(), name, due, data);
+        parts.subject = cause.subject().map(str::to_owned);
         if cause.subject() != Some(cause.key()) {
             parts.extensions.push(("partitionkey".to_owned(), Attribute::Text(cause.key().to_owned())));
         }

@@ -13,11 +13,12 @@ use super::timers;
 use super::txn::{Change, Txn, Verdict};
 use crate::clock::Timestamp;
 use crate::config::TopicConfig;
+use crate::event::Data;
 use crate::handler::ProgramVersion;
 use crate::ids::{ConsumerId, TopicId};
 use crate::limits::LETTERS_MAX;
 use crate::schema::{Compatibility, Schema, SchemaVersion, SubjectStatus, VersionedType};
-use crate::timer::TimerName;
+use crate::timer::{TimerName, check_timer};
 
 /// What a change of bookkeeping weighs on the way to the committer, in bytes: about a row for each of many lanes.
 const ADMIN_BYTES: usize = 16 << 10;
@@ -255,6 +256,26 @@ impl Log {
     pub async fn forget(&self, consumer: &str) -> Result<(), AdminError> {
         let consumer = consumer.to_owned();
         self.administer(ADMIN_BYTES, false, move |txn| registry::forget(txn, &consumer)).await
+    }
+
+    /// Sets a timer.
+    ///
+    /// # Errors
+    ///
+    /// See [`AdminError`].
+    pub async fn set_timer(
+        &self,
+        consumer: &str,
+        key: &str,
+        name: &str,
+        due: Timestamp,
+        data: Option<Data>,
+    ) -> Result<(), AdminError> {
+        check_timer(name, Some((due, data.as_ref())))?;
+        let bytes = ADMIN_BYTES + data.as_ref().map_or(0, |data| data.as_bytes().len());
+        let (consumer, name) =
+            (consumer.to_owned(), TimerName { key: key.to_owned(), name: name.to_owned() });
+        self.administer(bytes, true, move |txn| timers::set_by_hand(txn, &consumer, &name, due, data)).await
     }
 
     /// Cancels a timer.

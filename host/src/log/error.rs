@@ -11,6 +11,7 @@ use crate::config::{ConfigError, NameError};
 use crate::event::EventError;
 use crate::handler::FailureKind;
 use crate::schema::{Incompatible, SchemaError, SchemaRefusal};
+use crate::timer::TimerError;
 
 /// A fault of the database or of the disk below it.
 ///
@@ -443,6 +444,9 @@ pub enum AdminError {
         /// The letter's id.
         letter: u64,
     },
+    /// The timer is none that may be. Nothing was changed.
+    #[error(transparent)]
+    Timer(#[from] TimerError),
     /// No such timer is set: it has come, was cancelled, or never was. Nothing was changed.
     #[error("consumer `{consumer}` has no timer `{timer}` of key `{key}`")]
     UnknownTimer {

@@ -13,6 +13,7 @@ use super::admin::AdminResult;
 use super::error::{AdminError, ReadError, StorageFault};
 use super::guard::{misplaced, reading};
 use super::hash;
+use super::lane_rows::Progress;
 use super::registry;
 use super::schema::{self, TIMERS, TimerKey, TimerNameKey};
 use super::shared::Shared;
@@ -20,10 +21,10 @@ use super::store::Log;
 use super::txn::Txn;
 use crate::clock::Timestamp;
 use crate::effects::Effects;
-use crate::event::Event;
+use crate::event::{Data, Event};
 use crate::ids::{ConsumerId, LaneId};
-use crate::limits::TIMERS_LISTED_MAX;
-use crate::timer::{NewTimer, TimerCounts, TimerName, TimerPlace, TimerStatus};
+use crate::limits::{TIMERS_LISTED_MAX, TIMERS_MAX};
+use crate::timer::{NewTimer, TimerCounts, TimerError, TimerName, TimerPlace, TimerStatus, timer_parts};
 
 /// A timer as it is stored.
 #[derive(Serialize, Deserialize)]
@@ -206,6 +207,17 @@ impl Log {
         reading(|| at(&self.shared, lane, place))
     }
 
+    /// The lane of a consumer that a key belongs to.
+    ///
+    /// # Errors
+    ///
+    /// There is no such consumer.
+    pub fn lane_of(&self, consumer: &str, key: &str) -> Result<LaneId, ReadError> {
+        let unknown = || ReadError::UnknownConsumer(consumer.to_owned());
+        let (id, row) = self.consumer(consumer).ok_or_else(unknown)?;
+        Ok(LaneId { consumer: id, partition: partition_of(key, row.partitions) })
+    }
+
     /// The timers of a consumer that are due first, of all its lanes or of one, of all keys or of one: at most so many.
     ///
     /// # Errors
@@ -330,15 +342,54 @@ fn list(
     Ok(found)
 }
 
-/// Cancels a timer by hand. The lane reads itself back then.
-pub(super) fn cancel_by_hand(txn: &mut Txn<'_>, consumer: &str, name: &TimerName) -> AdminResult<()> {
+/// Sets a timer by hand; one whose moment has passed, for now. The lane reads itself back then.
+pub(super) fn set_by_hand(
+    txn: &mut Txn<'_>,
+    consumer: &str,
+    name: &TimerName,
+    due: Timestamp,
+    data: Option<Data>,
+) -> AdminResult<()> {
+    let (lane, mut progress) = match lane_by_hand(txn, consumer, name)? {
+        Ok(found) => found,
+        Err(refused) => return Ok(Err(refused)),
+    };
+    let counts = &mut progress.timers;
+    if counts.set >= TIMERS_MAX {
+        return Ok(Err(TimerError::TooMany { max: TIMERS_MAX }.into()));
+    }
+    let place = TimerPlace { due: due.max(txn.now), number: counts.next };
+    // No delivery is its origin, so its number among all of the lane tells it from the others.
+    let origin = format!("{consumer}/by-hand/{}/{}/timers/{}", lane.partition, place.number, name.name);
+    let mut parts = timer_parts(consumer, origin, &name.name, place.due, data);
+    parts.subject = Some(name.key.clone());
+    let event = match Event::try_from(parts) {
+        Ok(event) => Arc::new(event),
+        Err(error) => return Ok(Err(TimerError::from(error).into())),
+    };
+    counts.next += 1;
+    cancel(txn, lane, name, counts)?;
+    set(txn, lane, name, &NewTimer { place, event }, counts)?;
+    registry::put_progress(txn, lane, &progress)?;
+    txn.change_lane(lane);
+    Ok(Ok(()))
+}
+
+/// The lane of a timer's key, and its progress.
+fn lane_by_hand(txn: &Txn<'_>, consumer: &str, name: &TimerName) -> AdminResult<(LaneId, Progress)> {
     let Some((id, row)) = registry::known(txn, consumer)? else {
         return Ok(Err(AdminError::UnknownConsumer(consumer.to_owned())));
     };
     let lane = LaneId { consumer: id, partition: partition_of(&name.key, row.partitions) };
-    let mut progress = match registry::stored_progress(txn, lane)? {
-        Ok(stored) => stored.unwrap_or_default(),
-        Err(error) => return Ok(Err(error)),
+    let stored = registry::stored_progress(txn, lane)?;
+    Ok(stored.map(|progress| (lane, progress.unwrap_or_default())))
+}
+
+/// Cancels a timer by hand. The lane reads itself back then.
+pub(super) fn cancel_by_hand(txn: &mut Txn<'_>, consumer: &str, name: &TimerName) -> AdminResult<()> {
+    let (lane, mut progress) = match lane_by_hand(txn, consumer, name)? {
+        Ok(found) => found,
+        Err(refused) => return Ok(Err(refused)),
     };
     if !cancel(txn, lane, name, &mut progress.timers)? {
         let (consumer, key, timer) = (consumer.to_owned(), name.key.clone(), name.name.clone());

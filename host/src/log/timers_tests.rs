@@ -15,9 +15,9 @@ use super::store::Log;
 use super::tests::{consumer, lane_commit, open, topic};
 use crate::clock::Timestamp;
 use crate::config::TopicConfig;
-use crate::event::Event;
+use crate::event::{Data, Event};
 use crate::ids::LaneId;
-use crate::limits::READ_BYTES_MAX;
+use crate::limits::{READ_BYTES_MAX, TIMER_NAME_BYTES_MAX};
 use crate::timer::{NewTimer, TIMER_NAME, TIMER_TYPE, TimerCounts, TimerName, TimerPlace};
 
 fn name(key: &str, name: &str) -> TimerName {
@@ -182,4 +182,42 @@ fn people_see_what_is_due_first_of_all_lanes_and_can_cancel_it() {
     for lane in [lane, LaneId { partition: 1, ..lane }] {
         assert_eq!(all(&log, lane, 9), []);
     }
+}
+
+#[test]
+fn people_can_set_a_timer_and_replace_it() {
+    let log = open(&MemoryMedium::new());
+    let (_, lane) = consumer(&log);
+    let key = "k";
+    let set = |name: &str, due, data: Option<&str>| {
+        let data = data.map(|json| Data::Json(json.to_owned()));
+        block_on(log.set_timer("c", key, name, Timestamp(due), data))
+    };
+    let before = log.lane(lane).unwrap();
+    let now = log.clock().now().0;
+    let later = now + 3_600_000_000;
+    set("a", later + 20, None).unwrap();
+    set("b", later + 10, Some("{}")).unwrap();
+    set("a", later + 30, None).unwrap();
+    let after = log.lane(lane).unwrap();
+    assert_eq!(after.progress.timers, TimerCounts { next: before.progress.timers.next + 3, set: 2 });
+    assert!(after.epoch > before.epoch, "the lane has to hear of it");
+    let read = log.due_timers(lane, None, Timestamp(i64::MAX), (9, READ_BYTES_MAX)).unwrap();
+    let due: Vec<_> = read.due.into_iter().map(|timer| (timer.place.due.0, timer.event.unwrap())).collect();
+    let names: Vec<_> = due.iter().map(|(due, timer)| (*due - later, &*timer.name.name)).collect();
+    assert_eq!(names, [(10, "b"), (30, "a")]);
+    assert_eq!(due[0].1.event.key(), key);
+    assert_ne!(due[0].1.event.id(), due[1].1.event.id());
+
+    // What is past is now, so that its delivery has no time of long ago.
+    set("past", 0, None).unwrap();
+    assert!(log.timers("c", None, Some(key), 9).unwrap()[0].due.0 >= now);
+
+    let long = "n".repeat(TIMER_NAME_BYTES_MAX + 1);
+    for refused in [set("", now, None), set(&long, now, None), set("n", -1, None), set("n", now, Some("{"))] {
+        assert!(matches!(refused, Err(AdminError::Timer(_))), "{refused:?}");
+    }
+    let unknown = block_on(log.set_timer("d", key, "n", Timestamp(now), None));
+    assert!(matches!(unknown, Err(AdminError::UnknownConsumer(_))), "{unknown:?}");
+    assert_eq!(log.lane(lane).unwrap().progress.timers.set, 3, "nothing was changed");
 }

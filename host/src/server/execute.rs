@@ -8,7 +8,7 @@ use super::aggregates;
 use super::records::{self, Read, ReadKey};
 use super::{Answer, Refusal, Request, StateLine};
 use crate::bus::Bus;
-use crate::event::Event;
+use crate::event::{Data, Event};
 use crate::limits::{LETTERS_MAX, STATE_SCAN_MAX};
 
 /// Carries out a request on a bus. Its answers go into `answers`, which bounds how far it runs ahead of who takes them;
@@ -106,6 +106,11 @@ async fn carry_out(bus: &Bus, request: Request, outlet: &Outlet) -> Result<(), E
             let timers = bus.timers(&consumer, partition, key.as_deref(), limit).map_err(Failed)?;
             outlet.answer(Answer::Timers(timers)).await
         }
+        Request::SetTimer { consumer, key, name, due, wait, data } => {
+            let due = due.unwrap_or_else(|| bus.clock().now().after(wait));
+            let set = bus.set_timer(&consumer, &key, &name, due, data.map(Data::Json));
+            Ok(set.await.map_err(Failed)?)
+        }
         Request::CancelTimer { consumer, key, name } => {
             Ok(bus.cancel_timer(&consumer, &key, &name).await.map_err(Failed)?)
         }
@@ -127,6 +132,15 @@ async fn carry_out(bus: &Bus, request: Request, outlet: &Outlet) -> Result<(), E
         }
         Request::Doctor { options } => {
             outlet.answer(Answer::Findings(bus.doctor(options).await.map_err(Failed)?)).await
+        }
+        Request::Sagas(query) => outlet.answer(Answer::Sagas(bus.sagas(query).await.map_err(Failed)?)).await,
+        Request::Saga { consumer, id } => {
+            let saga = bus.saga(&consumer, &id).map_err(Failed)?;
+            outlet.answer(Answer::Saga(Box::new(saga))).await
+        }
+        Request::RetrySaga { consumer, id } => Ok(bus.retry_saga(&consumer, &id).await.map_err(Failed)?),
+        Request::CompensateSaga { consumer, id } => {
+            Ok(bus.compensate_saga(&consumer, &id).await.map_err(Failed)?)
         }
         Request::Plugins => outlet.answer(Answer::Plugins(bus.plugins())).await,
         Request::Reload { consumer } => {

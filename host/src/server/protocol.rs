@@ -14,8 +14,8 @@ use std::time::Duration;
 use super::AggregateLine;
 use crate::aggregate::Outcome;
 use crate::bus::{
-    AggregateStatus, At, ConsumerStatus, DoctorOptions, Finding, PluginStatus, Record, ReloadOutcome,
-    TopicStatus, TraceNode, TraceOptions, TraceSummary, UpcasterStatus,
+    AggregateStatus, At, ConsumerStatus, DoctorOptions, Finding, PluginStatus, Record, ReloadOutcome, Saga,
+    SagaQuery, SagaStatus, TopicStatus, TraceNode, TraceOptions, TraceSummary, UpcasterStatus,
 };
 use crate::clock::Timestamp;
 use crate::config::TopicConfig;
@@ -211,6 +211,24 @@ pub enum Request {
         /// How many at most.
         limit: usize,
     },
+    /// See [`Bus::set_timer`](crate::Bus::set_timer).
+    SetTimer {
+        /// The consumer.
+        consumer: String,
+        /// The timer's key.
+        key: String,
+        /// Its name.
+        name: String,
+        /// When it is due; without it, when `wait` is over.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        due: Option<Timestamp>,
+        /// How long after now it is due where `due` doesn't say it.
+        #[serde(default)]
+        wait: Duration,
+        /// What it comes with: JSON.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        data: Option<String>,
+    },
     /// See [`Bus::cancel_timer`](crate::Bus::cancel_timer).
     CancelTimer {
         /// The consumer.
@@ -253,6 +271,29 @@ pub enum Request {
         /// What is known beside the bus.
         #[serde(default)]
         options: DoctorOptions,
+    },
+    /// See [`Bus::sagas`](crate::Bus::sagas). Answered by [`Answer::Sagas`].
+    Sagas(SagaQuery),
+    /// See [`Bus::saga`](crate::Bus::saga). Answered by [`Answer::Saga`].
+    Saga {
+        /// The consumer.
+        consumer: String,
+        /// The saga's id.
+        id: String,
+    },
+    /// See [`Bus::retry_saga`](crate::Bus::retry_saga).
+    RetrySaga {
+        /// The consumer.
+        consumer: String,
+        /// The saga's id.
+        id: String,
+    },
+    /// See [`Bus::compensate_saga`](crate::Bus::compensate_saga).
+    CompensateSaga {
+        /// The consumer.
+        consumer: String,
+        /// The saga's id.
+        id: String,
     },
     /// The plugins that run. Answered by [`Answer::Plugins`].
     Plugins,
@@ -379,6 +420,10 @@ pub enum Answer {
     TraceSummary(TraceSummary),
     /// What will hurt, worst first.
     Findings(Vec<Finding>),
+    /// Sagas, in the order in which they need looking at.
+    Sagas(Vec<SagaStatus>),
+    /// A saga.
+    Saga(Box<Saga>),
     /// The plugins that run, by their consumer.
     Plugins(Vec<PluginStatus>),
     /// What became of a reload.

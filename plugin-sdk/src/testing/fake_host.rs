@@ -292,7 +292,8 @@ impl FakeHost {
         Ok(())
     }
 
-    fn timer_delivery(&self, timer: &SetTimer) -> Delivery {
+    /// The delivery that a timer comes as.
+    pub(super) fn timer_delivery(&self, timer: &SetTimer) -> Delivery {
         let mut delivery = delivery(Outgoing::new(TIMER_TYPE).subject(&timer.key));
         TIMER_TOPIC.clone_into(&mut delivery.topic);
         delivery.offset = self.came;

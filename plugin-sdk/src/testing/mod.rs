@@ -3,10 +3,12 @@
 
 mod fake_host;
 mod given;
+mod saga_test;
 mod sample;
 mod upcaster;
 
 pub use fake_host::{FakeHost, Logged, Published, SetTimer};
 pub use given::{Decided, Given, given};
+pub use saga_test::SagaTest;
 pub use sample::{delivery, delivery_of_json};
 pub use upcaster::{lift, lift_with};

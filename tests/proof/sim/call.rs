@@ -10,11 +10,12 @@ use std::pin::Pin;
 
 use tidegate::testing::Stepper;
 use tidegate::{
-    AdminError, Bus, ConsumerError, Event, PublishError, Published, TIMER_TOPIC, TransactionError,
+    AdminError, Bus, ConsumerError, Event, PublishError, Published, SagaError, TIMER_TOPIC, TransactionError,
 };
 use tokio::task::JoinHandle;
 
 use super::model::ROWS;
+use super::sagas;
 use super::script::PLANS;
 use super::world::World;
 
@@ -42,6 +43,10 @@ pub enum Done {
     Transacted(Answer<TransactionError<PublishError>>),
     /// A transaction that was to be refused.
     Refused(Result<(), TransactionError<PublishError>>),
+    /// What begins a saga was published. The log says what became of it.
+    Begun(Result<(), PublishError>),
+    /// An operator's word to a saga.
+    Told(Result<(), SagaError>),
     /// Something that changes no event.
     Administered(Result<(), ConsumerError>),
     /// The bus's own threads have ended.
@@ -84,10 +89,13 @@ impl fmt::Display for Done {
                 }
                 Ok(())
             }
-            Self::Published(Err((error, _))) => write!(f, "{error}"),
+            Self::Published(Err((error, _))) | Self::Begun(Err(error)) => write!(f, "{error}"),
             Self::Transacted(Err((error, _))) | Self::Refused(Err(error)) => write!(f, "{error}"),
             Self::Administered(Err(error)) => write!(f, "{error}"),
-            Self::Refused(Ok(())) | Self::Administered(Ok(())) => write!(f, "done"),
+            Self::Told(Err(error)) => write!(f, "{error}"),
+            Self::Refused(Ok(())) | Self::Administered(Ok(())) | Self::Begun(Ok(())) | Self::Told(Ok(())) => {
+                write!(f, "done")
+            }
             Self::CutOff => write!(f, "cut off"),
         }
     }
@@ -135,6 +143,8 @@ impl Done {
                     .ok_or_else(|| "a transaction that failed was kept".to_owned());
             }
             Self::Administered(outcome) => return administered(outcome),
+            Self::Begun(outcome) => return begun(outcome),
+            Self::Told(outcome) => return told(outcome),
             Self::CutOff => return Ok(()),
         };
         world.counts.add("refused calls", 1);
@@ -161,6 +171,31 @@ fn administered(outcome: Result<(), ConsumerError>) -> Result<(), String> {
         | ConsumerError::Running(_)
         | ConsumerError::NotRunning(_) => Ok(()),
         other => Err(other.to_string()),
+    }
+}
+
+fn begun(outcome: Result<(), PublishError>) -> Result<(), String> {
+    match outcome {
+        Ok(())
+        | Err(
+            PublishError::InDoubt(_)
+            | PublishError::Reopening
+            | PublishError::DiskFull { .. }
+            | PublishError::Closed,
+        ) => Ok(()),
+        Err(other) => Err(other.to_string()),
+    }
+}
+
+fn told(outcome: Result<(), SagaError>) -> Result<(), String> {
+    match outcome {
+        Ok(())
+        | Err(SagaError::Unknown { .. } | SagaError::Ended { .. } | SagaError::CompensatedAlready { .. }) => {
+            Ok(())
+        }
+        Err(SagaError::Read(error)) => administered(Err(AdminError::from(error).into())),
+        Err(SagaError::Admin(error)) => administered(Err(error.into())),
+        Err(other) => Err(other.to_string()),
     }
 }
 
@@ -327,6 +362,36 @@ pub fn resubscribe(world: &mut World, bus: &Bus) -> Option<Call> {
         bus.subscribe(plan.name, config, script).await
     });
     Some(Call { changes: Some(plan.name), ..call })
+}
+
+/// Any saga, also one that hasn't begun: the twentieth at most.
+fn any_saga(world: &World) -> String {
+    format!("saga {}", world.draw(20))
+}
+
+/// What begins a saga, or would begin it again.
+pub fn begin_saga(world: &mut World, bus: &Bus) -> Option<Call> {
+    let id = any_saga(world);
+    let event = sagas::order(&id, format!("{id}/{}", world.draw(2)));
+    let bus = bus.clone();
+    Some(Call::new(format!("begin {id}"), async move {
+        Done::Begun(bus.publish(sagas::ORDERS, event).await.map(drop))
+    }))
+}
+
+/// What an operator says to a saga.
+pub fn tell_saga(world: &mut World, bus: &Bus) -> Option<Call> {
+    let (id, retries, bus) = (any_saga(world), world.draw(2) == 0, bus.clone());
+    world.counts.add("words to sagas", 1);
+    let what = if retries { "retry" } else { "compensate" };
+    Some(Call::new(format!("{what} {id}"), async move {
+        let saga = sagas::SAGA.0;
+        Done::Told(if retries {
+            bus.retry_saga(saga, &id).await
+        } else {
+            bus.compensate_saga(saga, &id).await
+        })
+    }))
 }
 
 /// Retention.

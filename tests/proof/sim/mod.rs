@@ -3,6 +3,8 @@
 
 mod call;
 mod model;
+mod native;
+mod sagas;
 mod script;
 mod world;
 

@@ -14,6 +14,7 @@ use tidegate::{
 
 use super::script::{ALL, Call, Fate, PLANS, Plan, key_list};
 
+pub mod sagas;
 mod timers;
 
 /// The application's own table: a row for each event of a transaction.
@@ -172,7 +173,7 @@ impl Model {
         for standing in standings.into_iter().flatten() {
             self.check_consumer(&standing).map_err(|broken| format!("{}: {broken}", standing.plan.name))?;
         }
-        Ok(())
+        sagas::check(bus).map(drop)
     }
 
     /// Looks at a log whose file had some bits flipped. What is read is what was handed in, and what isn't is told.
@@ -236,12 +237,15 @@ impl Model {
         if is_same { Ok(()) } else { Err(format!("{topic} {place:?} is {event:?}, and was {known:?}")) }
     }
 
-    /// Whether every consumer has come to the end of what is durable.
+    /// Whether every consumer has come to the end of what is durable, and every saga to its end.
     ///
     /// # Errors
     ///
     /// It can't be read.
     pub fn is_through(&self, bus: &Bus, held_max: usize) -> Result<bool, String> {
+        if !sagas::is_through(bus)? {
+            return Ok(false);
+        }
         for plan in &PLANS {
             for partition in 0..plan.partitions {
                 let lane = bus.durable_lane(plan.name, partition).map_err(text)?;

@@ -167,7 +167,7 @@ impl Fate {
 }
 
 /// FNV-1a, mixed once more.
-fn hash(consumer: &str, id: &str) -> u64 {
+pub fn hash(consumer: &str, id: &str) -> u64 {
     let bytes = consumer.bytes().chain([b'/']).chain(id.bytes());
     let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)

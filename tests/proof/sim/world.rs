@@ -18,7 +18,8 @@ use tidegate::{
 use tokio::sync::Notify;
 
 use super::call::{self, Begun, Call, Done};
-use super::model::{KEPT, KEPT_AT_MOST, Model, TOPICS};
+use super::model::{self, KEPT, KEPT_AT_MOST, Model, TOPICS};
+use super::sagas;
 use super::script::{Calls, PLANS, Script};
 
 /// The time at which the clock starts.
@@ -397,6 +398,11 @@ impl Life<'_> {
             let made = async move { bus.create_topic(topic, config).await };
             self.drive(made).await?.map_err(|error| error.to_string())?;
         }
+        for topic in sagas::TOPICS {
+            let bus = self.bus.clone();
+            let made = async move { bus.create_topic(topic, TopicConfig::new(sagas::PARTITIONS)).await };
+            self.drive(made).await?.map_err(|error| error.to_string())?;
+        }
         Ok(())
     }
 
@@ -409,7 +415,13 @@ impl Life<'_> {
                 self.drive(async move { bus.subscribe(plan.name, config, script).await }).await?;
             subscribed.map_err(|error| format!("{} doesn't start: {error}", plan.name))?;
         }
-        Ok(())
+        let bus = self.bus.clone();
+        let subscribed = self.drive(async move {
+            bus.subscribe(sagas::SAGA.0, sagas::config(sagas::SAGA.1), sagas::SagaHandler).await?;
+            let (name, topics) = sagas::PARTICIPANT;
+            bus.subscribe(name, sagas::config(topics), sagas::ParticipantHandler).await
+        });
+        subscribed.await?.map_err(|error| format!("the sagas don't start: {error}"))
     }
 
     /// Lets things happen until the bus dies.
@@ -486,7 +498,9 @@ impl Life<'_> {
                 self.world.clock.advance(Duration::from_secs(hours));
                 self.world.note(format_args!("{hours} seconds pass"));
             }
-            78..88 => self.world.clock.advance(Duration::from_millis(self.world.draw(500))),
+            78..82 => self.call(call::begin_saga),
+            82 => self.call(call::tell_saga),
+            83..88 => self.world.clock.advance(Duration::from_millis(self.world.draw(500))),
             _ => {
                 for _ in 0..self.world.draw(20) {
                     self.turn().await?;
@@ -605,20 +619,24 @@ impl Life<'_> {
         // Every letter that has an event goes back to work, until there is none.
         for _ in 0..DEEDS {
             let mut is_done = true;
-            for plan in &PLANS {
-                let letters = self.bus.dead_letters(plan.name, 0, 100).map_err(|error| error.to_string())?;
+            let of_sagas = [sagas::SAGA.0, sagas::PARTICIPANT.0];
+            for name in PLANS.iter().map(|plan| plan.name).chain(of_sagas) {
+                let letters = self.bus.dead_letters(name, 0, 100).map_err(|error| error.to_string())?;
                 let letters: Vec<_> = letters.into_iter().filter(|letter| letter.event.is_some()).collect();
                 if letters.is_empty() {
                     continue;
                 }
                 is_done = false;
-                self.world.model.redrive(plan.name, &letters);
+                self.world.model.redrive(name, &letters);
                 let ids = letters.iter().map(|letter| letter.id).collect();
                 let bus = self.bus.clone();
-                let redriven = self.drive(async move { bus.redrive(plan.name, ids).await }).await?;
+                let redriven = self.drive(async move { bus.redrive(name, ids).await }).await?;
                 redriven.map_err(|error| error.to_string())?;
             }
             if is_done {
+                for (state, count) in model::sagas::check(&self.bus)? {
+                    self.world.counts.add(&format!("sagas {state}"), count);
+                }
                 self.go_over().await?;
                 return self.check();
             }
