@@ -62,6 +62,20 @@ impl House {
         }
     }
 
+    /// Does this while the clock runs, as [`until`](Self::until) has it run: what comes behind a failed attempt or a trap may wait
+    /// for it.
+    ///
+    /// # Panics
+    ///
+    /// It is not done within a day of the clock, or a minute of real time.
+    pub fn meanwhile<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        std::thread::scope(|scope| {
+            let work = scope.spawn(work);
+            self.until(|| work.is_finished());
+            work.join().unwrap()
+        })
+    }
+
     /// Waits with the clock standing still until this is so.
     ///
     /// # Panics
