@@ -169,20 +169,27 @@ pub(crate) enum Authority {
     Native,
     /// A plugin: what it was granted, and nothing by default.
     Granted(Grants),
+    /// Who answers a question: it reads state, and changes nothing.
+    Reader,
 }
 
 impl Authority {
     fn allows_state(&self) -> bool {
         match self {
-            Self::Native => true,
+            Self::Native | Self::Reader => true,
             Self::Granted(grants) => grants.state,
         }
+    }
+
+    fn allows_writing(&self) -> bool {
+        !matches!(self, Self::Reader)
     }
 
     fn allows_publish(&self, topic: &str) -> bool {
         match self {
             Self::Native => true,
             Self::Granted(grants) => grants.publish.contains(topic),
+            Self::Reader => false,
         }
     }
 }
@@ -290,6 +297,15 @@ impl Context {
     ) -> Self {
         let (kept, open) = (Effects::default(), Effects::default());
         Self { owner, version, state, timers, timers_due: None, kept, open, delivery: None }
+    }
+
+    /// A context for who answers a question from a moment of a lane's state, if it may read that.
+    pub(crate) fn reader(consumer: Arc<str>, version: Arc<str>, state: Option<Box<dyn StateRead>>) -> Self {
+        let authority =
+            if state.is_some() { Authority::Reader } else { Authority::Granted(Grants::nothing()) };
+        let owner =
+            ContextOwner { consumer, authority: Arc::new(authority), topics: Arc::new(NoTopics), seed: 0 };
+        Self::new(owner, version, state.unwrap_or_else(|| Box::new(NoState)), TimerCounts::default())
     }
 
     /// Starts a delivery.
@@ -582,6 +598,9 @@ impl Context {
 
     fn write(&mut self, key: &[u8], value: Option<Vec<u8>>) -> Result<(), StateError> {
         self.check_key(key)?;
+        if !self.owner.authority.allows_writing() {
+            return Err(StateError::NotGranted);
+        }
         let bytes = key.len() + value.as_ref().map_or(0, Vec::len);
         if self.open.bytes + bytes > EFFECT_BYTES_MAX {
             return Err(StateError::EffectsSize { max: EFFECT_BYTES_MAX });
@@ -592,6 +611,40 @@ impl Context {
             Entry::Vacant(entry) => drop(entry.insert(value)),
         }
         Ok(())
+    }
+}
+
+/// The topics of who may publish to none.
+struct NoTopics;
+
+impl TopicDirectory for NoTopics {
+    fn topic_id(&self, _: &str) -> Option<TopicId> {
+        None
+    }
+
+    fn is_sequenced(&self, _: TopicId) -> bool {
+        false
+    }
+
+    fn event_bytes_max(&self) -> usize {
+        0
+    }
+
+    fn check_schema(&self, _: TopicId, _: &Event) -> Result<(), SchemaRefusal> {
+        Ok(())
+    }
+}
+
+/// The state of who may read none.
+struct NoState;
+
+impl StateRead for NoState {
+    fn get(&self, _: &[u8]) -> Result<Option<Vec<u8>>, StateUnavailable> {
+        Ok(None)
+    }
+
+    fn scan(&self, _: &[u8], _: Option<&[u8]>, _: usize) -> Result<Vec<StateEntry>, StateUnavailable> {
+        Ok(Vec::new())
     }
 }
 

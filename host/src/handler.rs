@@ -14,6 +14,7 @@ use crate::clock::{BoxFuture, Timestamp};
 use crate::effects::{Context, EmitError, StateError};
 use crate::event::{DataError, Event};
 use crate::limits::{BACKTRACE_BYTES_MAX, FAILURE_CODE_BYTES_MAX, FAILURE_MESSAGE_BYTES_MAX};
+use crate::question::Answering;
 use crate::schema::SchemaRefusal;
 
 /// An event handed to a consumer.
@@ -335,6 +336,11 @@ pub(crate) trait Program: Send + Sync + 'static {
 
     /// The aggregate that it is, if it is one.
     fn aggregate(&self) -> Option<&AggregateProgram> {
+        None
+    }
+
+    /// What answers questions, where it is a projection.
+    fn answering(&self) -> Option<&dyn Answering> {
         None
     }
 }

@@ -12,6 +12,8 @@
 //!   at one moment. [`Bus::publish_expecting`] publishes on condition that nobody was faster.
 //! - [`Bus::subscribe`] runs a consumer by a [`Handler`], [`Bus::subscribe_plugin`] by a component. What a delivery
 //!   changes goes through its [`Context`], and commits with its progress or not at all.
+//! - [`Bus::query`] asks a projection, which is a plugin that answers questions from its state, and [`Bus::rebuild`] makes that
+//!   state anew beside the one that answers.
 //! - [`schema`] has the schemas of event types: [`Bus::register_schema`] registers one, and a topic may require them.
 //! - [`upcast`] lifts events of old versions to the latest: [`Bus::add_upcaster`] does it by a function,
 //!   [`Bus::add_upcaster_plugin`] by a component. Consumers see one version.
@@ -55,6 +57,7 @@ mod log;
 #[cfg(any(feature = "outbox-sqlite", feature = "outbox-postgres"))]
 pub mod outbox;
 mod plugin;
+mod question;
 mod relay;
 pub mod schema;
 #[cfg(feature = "server")]
@@ -68,11 +71,12 @@ pub mod upcast;
 pub use aggregate::{Aggregate, Fact, Outcome, Rejection};
 pub use bus::{
     AggregateError, AggregateProblem, AggregateState, AggregateStatus, At, Blocking, Bus, BusError,
-    ConsumerError, ConsumerKind, ConsumerStatus, DoctorOptions, Drained, ExecuteError, Finding, KeyReader,
-    Options, PartitionStatus, PluginStatus, Reader, Record, ReloadOutcome, Saga, SagaError, SagaEvent,
-    SagaQuery, SagaState, SagaStatus, SagaStep, Severity, Snapshot, SnapshotReader, StateView, StorageEnd,
-    TopicStatus, Trace, TraceBy, TraceLink, TraceNode, TraceOptions, TraceSummary, Traced, Unfinished,
-    UpcasterError, UpcasterStatus,
+    ConsumerError, ConsumerKind, ConsumerStatus, DoctorOptions, Drained, EventPlace, ExecuteError, Finding,
+    KeyReader, LanePosition, ModelStatus, Options, PartitionStatus, PluginStatus, ProjectionStatus, Query,
+    QueryAnswer, QueryError, Reader, Rebuild, RebuildOutcome, Record, ReloadOutcome, Saga, SagaError,
+    SagaEvent, SagaQuery, SagaState, SagaStatus, SagaStep, Severity, Snapshot, SnapshotReader, StateView,
+    StorageEnd, TopicStatus, Trace, TraceBy, TraceLink, TraceNode, TraceOptions, TraceSummary, Traced,
+    Unfinished, UpcasterError, UpcasterStatus,
 };
 pub use clock::{Clock, Random, SystemClock, SystemRandom, Timestamp, TimestampError};
 pub use delivery::{LaneState, LaneStatus};

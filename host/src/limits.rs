@@ -415,6 +415,30 @@ pub const LOG_LINE_BYTES_MAX: usize = 4 << 10;
 /// Lines in the log that one lane's plugin may write in a second; what comes faster is counted and dropped.
 pub const LOG_LINES_PER_SECOND: u32 = 100;
 
+/// Longest question to a projection: it is a name, and stands in errors.
+pub const QUESTION_BYTES_MAX: usize = 256;
+/// Largest parameters of a question: as much as an event of the default size.
+pub const QUESTION_PARAMETERS_BYTES_MAX: usize = EVENT_BYTES_MAX;
+/// Largest answer to a question, of one lane or of all: it is in memory as a whole, here and in the guest.
+pub const ANSWER_BYTES_MAX: usize = 4 << 20;
+/// The answers of all lanes to a question, before they are made one: the guest has all of them in its memory.
+pub const ANSWERS_BYTES_MAX: usize = 16 << 20;
+/// Questions that a projection works on at one time: each has an instance of its own. Others wait.
+pub const QUESTIONS_AT_ONCE: usize = 8;
+/// Places that a question asks to be reflected: one for each partition of a topic.
+pub const QUESTION_PLACES_MAX: usize = PARTITIONS_MAX as usize;
+/// Time that a question waits for a projection to reflect what it asks for, unless told otherwise.
+pub const QUESTION_WAIT: Duration = Duration::from_secs(2);
+/// Ceiling of the setting above: who waits longer asks again.
+pub const QUESTION_WAIT_MAX: Duration = Duration::from_mins(10);
+/// Dead letters of a projection, the newest first, among which an event is looked for that a question asks to be reflected.
+pub const QUESTION_LETTERS_MAX: usize = 1000;
+/// Rows of a replaced generation that one commit removes: bounds what the publishers beside it wait.
+pub const GENERATION_ROWS_MAX: usize = 1000;
+/// Time that the lanes of a projection stand still so that a rebuilt generation can come to where they are. Where it doesn't,
+/// they go on, and it is tried again.
+pub const REBUILD_SWITCH_WAIT: Duration = Duration::from_secs(5);
+
 /// Outbox relays of a bus: each has a connection to its database, and with SQLite a thread.
 pub const OUTBOXES_MAX: usize = 64;
 /// Topics that an outbox's configuration lists.
@@ -581,6 +605,7 @@ pub const LINE_BYTES_MAX: usize = EVENT_BYTES_CEILING * 2;
 
 const _: () = assert!(EFFECT_BYTES_MAX < COMMIT_BYTES_MAX, "the effects of one delivery fit into one commit");
 const _: () = assert!(COMMIT_BYTES_MAX < ADMISSION_BYTES_MAX, "a commit can be filled from what waits");
+const _: () = assert!(ANSWER_BYTES_MAX <= GUEST_CALL_BYTES_MAX, "a guest can hand over the largest answer");
 const _: () =
     assert!(EVENT_BYTES_MAX <= EFFECT_BYTES_MAX, "a delivery can publish one event of the default size");
 const _: () =

@@ -78,6 +78,68 @@ macro_rules! export {
     };
 }
 
+/// Makes a [`Projection`](crate::Projection) the plugin that this crate builds. Once in a crate of type `cdylib`; does
+/// nothing in a native build, so that the projection's tests run natively.
+///
+/// The plugin's version is that of the crate, unless another is given: `export_projection!(Board, version = "0.2.0")`.
+#[macro_export]
+macro_rules! export_projection {
+    ($projection:ty) => {
+        $crate::export_projection!($projection, version = env!("CARGO_PKG_VERSION"));
+    };
+    ($projection:ty, version = $version:expr) => {
+        #[cfg(target_arch = "wasm32")]
+        #[allow(unsafe_code)]
+        const _: () = {
+            use $crate::projection_wasm as projection;
+
+            struct Plugin;
+
+            impl projection::DescribeGuest for Plugin {
+                fn describe() -> projection::Description {
+                    projection::describe::<$projection>($version)
+                }
+            }
+
+            impl projection::WorkerGuest for Plugin {
+                fn run() {
+                    projection::run::<$projection>()
+                }
+            }
+
+            impl projection::QueriesGuest for Plugin {
+                fn answer(
+                    question: String,
+                    parameters: Option<projection::Data>,
+                ) -> Result<Option<projection::Data>, projection::GuestRefusal> {
+                    projection::answer::<$projection>(question, parameters)
+                }
+
+                fn combine(
+                    question: String,
+                    parameters: Option<projection::Data>,
+                    answers: Vec<Option<projection::Data>>,
+                ) -> Result<Option<projection::Data>, projection::GuestRefusal> {
+                    projection::combine::<$projection>(question, parameters, answers)
+                }
+            }
+
+            $crate::projection_bindings::export_projection_pull!(
+                Plugin with_types_in $crate::projection_bindings
+            );
+        };
+
+        #[cfg(not(target_arch = "wasm32"))]
+        const _: fn() -> (&'static str, &'static str) = || {
+            fn is_one<P: $crate::Projection>() {
+                const { assert!(P::PUBLISHES.is_empty(), "a projection can't publish") };
+            }
+            is_one::<$projection>();
+            ($version, <$projection as $crate::Consumer>::NAME)
+        };
+    };
+}
+
 /// Makes a [`Saga`](crate::Saga) the plugin that this crate builds, as [`export!`](crate::export!) does with a consumer.
 ///
 /// The plugin's version is that of the crate, unless another is given: `export_saga!(Orders, version = "0.2.0")`.

@@ -13,7 +13,9 @@ mod host;
 mod json_path;
 mod log;
 mod outgoing;
+mod projection;
 mod record;
+mod refusal;
 mod saga;
 mod timestamp;
 mod upcaster;
@@ -36,10 +38,18 @@ pub mod bindings;
 #[rustfmt::skip]
 #[doc(hidden)]
 #[allow(clippy::all, clippy::pedantic, clippy::unwrap_used, missing_docs, unsafe_code, unused_qualifications)]
+pub mod projection_bindings;
+#[cfg(target_arch = "wasm32")]
+#[rustfmt::skip]
+#[doc(hidden)]
+#[allow(clippy::all, clippy::pedantic, clippy::unwrap_used, missing_docs, unsafe_code, unused_qualifications)]
 pub mod upcaster_bindings;
 #[cfg(target_arch = "wasm32")]
 #[doc(hidden)]
 pub mod aggregate_wasm;
+#[cfg(target_arch = "wasm32")]
+#[doc(hidden)]
+pub mod projection_wasm;
 #[cfg(target_arch = "wasm32")]
 #[doc(hidden)]
 pub mod upcaster_wasm;
@@ -59,9 +69,11 @@ pub use failure::{Failure, Reason};
 pub use host::{Entry, Host};
 pub use log::Level;
 pub use outgoing::Outgoing;
+pub use projection::{Projection, Query, concatenate};
+pub use refusal::Refusal;
 pub use saga::{Command, Saga, SagaConsumer, SagaContext, Step};
 pub use timestamp::Timestamp;
-pub use upcaster::{IntoLifted, Lifted, Lifts, Refusal, Settings, Upcaster};
+pub use upcaster::{IntoLifted, Lifted, Lifts, Settings, Upcaster};
 
 pub use serde;
 pub use serde_json;

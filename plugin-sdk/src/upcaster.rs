@@ -2,7 +2,7 @@ use std::fmt;
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{Data, Event, Failure, Raw, SettingsError};
+use crate::{Data, Event, Raw, Refusal, SettingsError};
 
 /// An upcaster: it lifts events of older versions of their type to later ones, so that consumers see one version.
 /// [`export_upcaster!`](crate::export_upcaster!) makes it a plugin.
@@ -127,7 +127,7 @@ impl Lifts {
         to: impl Into<String>,
         lift: impl Fn(Event<T>) -> Result<U, Refusal> + 'static,
     ) -> Self {
-        let lift = move |event: Event| lift(event.decode().map_err(Refusal::of)?)?.into_lifted();
+        let lift = move |event: Event| lift(event.decode().map_err(Refusal::from)?)?.into_lifted();
         self.0.push(Lift { from: from.into(), to: to.into(), function: Box::new(lift) });
         self
     }
@@ -225,57 +225,5 @@ impl IntoLifted for Lifted {
 impl<T: Serialize> IntoLifted for T {
     fn into_lifted(self) -> Result<Lifted, Refusal> {
         Ok(Lifted::json(&self)?)
-    }
-}
-
-/// Why an event can't be lifted: a permanent failure of its delivery, as another attempt would end alike. Consumers don't see
-/// the event; their dead letters have it as it was published.
-///
-/// ```
-/// use tidegate_plugin::Refusal;
-///
-/// let refusal = Refusal::new("no-price", "the order has no price");
-/// assert_eq!(refusal.to_string(), "no-price: the order has no price");
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    /// A short word that stays the same for the same cause, for people to count and filter by. The host cuts what is over 64
-    /// bytes.
-    pub code: String,
-    /// What is wrong with the event. The host cuts what is over 4 KiB.
-    pub message: String,
-}
-
-impl Refusal {
-    /// A refusal with its code.
-    pub fn new(code: &str, message: impl fmt::Display) -> Self {
-        Self { code: code.to_owned(), message: message.to_string() }
-    }
-
-    fn of(failure: Failure) -> Self {
-        let (Failure::Transient(reason) | Failure::Permanent(reason)) = failure;
-        Self { code: reason.code, message: reason.message }
-    }
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.code, self.message)
-    }
-}
-
-impl std::error::Error for Refusal {}
-
-/// What can't be written as JSON.
-impl From<serde_json::Error> for Refusal {
-    fn from(error: serde_json::Error) -> Self {
-        Self::new("bad-json", error)
-    }
-}
-
-/// Settings of another shape: the upcaster isn't loaded with them.
-impl From<SettingsError> for Refusal {
-    fn from(error: SettingsError) -> Self {
-        Self::new("bad-settings", error)
     }
 }

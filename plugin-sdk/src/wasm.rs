@@ -29,12 +29,18 @@ pub fn describe<C: Consumer>(version: &str) -> Description {
 
 /// Answers the contract's `run`: works on deliveries for as long as the instance lives.
 pub fn run<C: Consumer>() {
+    work::<C>(&mut Bus);
+}
+
+#[expect(clippy::inline_always, reason = "in a place of its own it is a function more in each component")]
+#[inline(always)]
+pub(crate) fn work<C: Consumer>(host: &mut dyn Host) {
     log_panics();
     let mut worker = Worker::<C>::default();
     let mut outcome = Ok(());
     loop {
         let record = deliveries::next(outcome.as_ref().copied());
-        outcome = match worker.work(record) {
+        outcome = match worker.work(record, host) {
             Ok(outcome) => outcome.map_err(types::Failure::from),
             Err(malformed) => panic!("the host hands over a delivery that can't be read: {malformed}"),
         };
@@ -49,12 +55,12 @@ struct Worker<C> {
 }
 
 impl<C: Consumer> Worker<C> {
-    fn work(&mut self, record: Vec<u8>) -> Result<Result<(), Failure>, Malformed> {
+    fn work(&mut self, record: Vec<u8>, host: &mut dyn Host) -> Result<Result<(), Failure>, Malformed> {
         let place = record::envelope(&record, &mut self.last)?;
         if is_timer(&self.last) {
             let data = record::data(record, place)?;
             let delivery = mem::take(&mut self.last).with_data(data);
-            let outcome = handle_timer(&mut self.consumer, &delivery, &mut Bus);
+            let outcome = handle_timer(&mut self.consumer, &delivery, host);
             self.last = delivery.with_data(());
             return Ok(outcome);
         }
@@ -64,7 +70,7 @@ impl<C: Consumer> Worker<C> {
         }
         let decoded = C::Data::decode(record::data(record, place)?, event.datacontenttype.as_deref());
         let decoded = decoded.map(|data| mem::take(&mut self.last).with_data(data));
-        let outcome = handle(&mut self.consumer, decoded.as_ref().map_err(Failure::clone), &mut Bus);
+        let outcome = handle(&mut self.consumer, decoded.as_ref().map_err(Failure::clone), host);
         if let Ok(delivery) = decoded {
             self.last = delivery.with_data(());
         }
@@ -81,7 +87,7 @@ pub(crate) fn log_panics() {
 }
 
 /// The host on the other side of the imports.
-struct Bus;
+pub(crate) struct Bus;
 
 impl Host for Bus {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {

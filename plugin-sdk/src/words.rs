@@ -17,6 +17,16 @@ pub(crate) fn data(data: Raw) -> Option<types::Data> {
     }
 }
 
+/// Data of the contract's.
+pub(crate) fn raw(data: Option<types::Data>) -> Raw {
+    match data {
+        None => Raw::Empty,
+        Some(types::Data::Json(json)) => Raw::Json(json),
+        Some(types::Data::Text(text)) => Raw::Text(text),
+        Some(types::Data::Binary(bytes)) => Raw::Binary(bytes),
+    }
+}
+
 impl From<types::Event> for Event {
     fn from(event: types::Event) -> Self {
         Self {
@@ -28,12 +38,7 @@ impl From<types::Event> for Event {
             datacontenttype: event.datacontenttype,
             dataschema: event.dataschema,
             extensions: event.extensions.into_iter().map(|(name, value)| (name, value.into())).collect(),
-            data: match event.data {
-                None => Raw::Empty,
-                Some(types::Data::Json(json)) => Raw::Json(json),
-                Some(types::Data::Text(text)) => Raw::Text(text),
-                Some(types::Data::Binary(bytes)) => Raw::Binary(bytes),
-            },
+            data: raw(event.data),
         }
     }
 }

@@ -24,6 +24,12 @@ fn bindings_of_upcasters_are_generated_from_the_contract() -> Result<(), Box<dyn
 }
 
 #[test]
+fn bindings_of_projections_are_generated_from_the_contract() -> Result<(), Box<dyn Error>> {
+    let shared = ["types", "deliveries", "state", "context", "config", "logging"];
+    check_beside("projection", "projection-pull", &shared)
+}
+
+#[test]
 fn bindings_of_the_guest_that_is_called_are_generated() -> Result<(), Box<dyn Error>> {
     check("wit/v0", "consumer", "tests/guests/src/bindings/consumer.rs")
 }

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::{aggregates, consume, flow, grow, hostile, publish, rates, timers, waits};
+use super::{aggregates, consume, flow, grow, hostile, publish, queries, rates, timers, waits};
 use crate::row::Row;
 use crate::scale::Scale;
 
@@ -16,7 +16,7 @@ pub struct Bench {
 }
 
 /// All benchmarks, in the order in which they run.
-pub const BENCHES: [Bench; 23] = [
+pub const BENCHES: [Bench; 25] = [
     // First, while no memory is there that others have freed.
     Bench {
         id: "grow-window",
@@ -105,6 +105,12 @@ pub const BENCHES: [Bench; 23] = [
         id: "schema-cost",
         about: "publishing to a topic that requires schemas, beside one that doesn't",
         run: rates::schema_cost,
+    },
+    Bench { id: "query-cost", about: "what a question to a projection takes", run: queries::query_cost },
+    Bench {
+        id: "query-neighbours",
+        about: "a projection that works off its backlog while it is asked, beside one that isn't",
+        run: queries::query_neighbours,
     },
     Bench {
         id: "aggregate-commands",

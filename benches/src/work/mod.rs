@@ -8,6 +8,7 @@ mod grow;
 mod hostile;
 mod list;
 mod publish;
+mod queries;
 mod rates;
 mod timers;
 mod waits;

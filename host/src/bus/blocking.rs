@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::{
     AggregateError, AggregateState, At, Bus, ConsumerError, DoctorOptions, Drained, ExecuteError, Finding,
-    ReloadOutcome, SagaError, SagaQuery, SagaStatus, Trace, TraceOptions,
+    Query, QueryAnswer, QueryError, Rebuild, RebuildOutcome, ReloadOutcome, SagaError, SagaQuery, SagaStatus,
+    Trace, TraceOptions,
 };
 use crate::aggregate::{Aggregate, Outcome};
 use crate::clock::Timestamp;
@@ -254,6 +255,42 @@ impl Blocking {
     /// The same.
     pub fn reload(&self, name: &str) -> Result<ReloadOutcome, ConsumerError> {
         block_on(self.bus.reload(name))
+    }
+
+    /// See [`Bus::query`].
+    ///
+    /// # Errors
+    ///
+    /// The same.
+    pub fn query(&self, projection: &str, query: Query) -> Result<QueryAnswer, QueryError> {
+        block_on(self.bus.query(projection, query))
+    }
+
+    /// See [`Bus::rebuild`].
+    ///
+    /// # Errors
+    ///
+    /// The same.
+    pub fn rebuild(&self, name: &str, rebuild: Rebuild) -> Result<(), ConsumerError> {
+        block_on(self.bus.rebuild(name, rebuild))
+    }
+
+    /// See [`Bus::rebuilt`].
+    ///
+    /// # Errors
+    ///
+    /// The same.
+    pub fn rebuilt(&self, name: &str) -> Result<RebuildOutcome, ConsumerError> {
+        block_on(self.bus.rebuilt(name))
+    }
+
+    /// See [`Bus::cancel_rebuild`].
+    ///
+    /// # Errors
+    ///
+    /// The same.
+    pub fn cancel_rebuild(&self, name: &str) -> Result<(), ConsumerError> {
+        block_on(self.bus.cancel_rebuild(name))
     }
 
     /// See [`Bus::caught_up`].

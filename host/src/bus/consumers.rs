@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::programs::Candidate;
+use super::rebuild::cancelled;
 use super::roster::Running;
 use super::status::{ConsumerKind, ConsumerStatus, PluginStatus, ReloadOutcome};
 use super::{Bus, ConsumerError};
@@ -125,12 +126,15 @@ impl Bus {
         self.register(name, &config).await?;
         self.accept(name, &candidate).await?;
         let Candidate { program: running, authority, .. } = candidate;
-        self.start(name, config, Some(program.clone()), running, authority).await?;
+        self.start(name, config.clone(), Some(program.clone()), running, authority).await?;
         if !from_file {
             let outcome = self.switch(name, &program).await;
             self.note_outcome(name, &outcome);
         }
-        Ok(())
+        match program.plugin() {
+            Some(plugin) => self.resume_generations(name, &config, plugin).await,
+            None => Ok(()),
+        }
     }
 
     /// Ends a consumer in this process and marks it as detached: progress, state and dead letters stay until it is
@@ -156,6 +160,7 @@ impl Bus {
     /// There is no such consumer, or the log refuses.
     pub async fn unsubscribe(&self, name: &str) -> Result<(), ConsumerError> {
         let _turn = self.turn().await?;
+        self.call_off(name, cancelled("the projection was unsubscribed")).await?;
         if let Some(running) = self.inner.roster.take(name) {
             self.stop(running).await;
         }
@@ -212,6 +217,7 @@ impl Bus {
         let candidate = self.candidate(name, &program).await?;
         self.inner.log.check_registration(name, &config.topics)?;
         self.accept(name, &candidate).await?;
+        self.call_off(name, cancelled("the projection got another configuration")).await?;
         if let Some(running) = self.inner.roster.take(name) {
             self.stop(running).await;
         }
@@ -281,9 +287,20 @@ impl Bus {
     /// It isn't running.
     pub async fn caught_up(&self, name: &str) -> Result<(), ConsumerError> {
         self.outside_transaction()?;
-        let caught_up = self.inner.roster.with(name, |running| running.consumer.caught_up());
-        let not_running = || ConsumerError::NotRunning(name.to_owned());
-        if caught_up.ok_or_else(not_running)?.await { Ok(()) } else { Err(not_running()) }
+        let look = || {
+            let look = |running: &mut Running| (running.consumer.id(), running.consumer.caught_up());
+            self.inner.roster.with(name, look).ok_or_else(|| ConsumerError::NotRunning(name.to_owned()))
+        };
+        let (mut waited_for, mut caught_up) = look()?;
+        while !caught_up.await {
+            // Another generation may have its name by now.
+            let (id, of_it) = look()?;
+            if id == waited_for {
+                return Err(ConsumerError::NotRunning(name.to_owned()));
+            }
+            (waited_for, caught_up) = (id, of_it);
+        }
+        Ok(())
     }
 
     /// Stops a consumer's deliveries until [`resume`](Self::resume), over restarts too. It comes to the end of its
@@ -398,7 +415,8 @@ impl Bus {
             return Err(ConsumerError::StillRunning(name.to_owned()));
         }
         self.inner.log.forget(name).await?;
-        let of_consumers = self.inner.log.consumers().into_values().map(|row| row.program.hash);
+        self.forget_generations(name).await?;
+        let of_consumers = self.inner.log.generations().into_values().map(|row| row.program.hash);
         let kept = self.accepted_upcaster_hashes();
         let kept = kept.map(|of_upcasters| of_consumers.chain(of_upcasters).collect::<Vec<_>>());
         if let Err(error) = kept.and_then(|kept| self.inner.components.retain(&kept)) {
@@ -482,7 +500,7 @@ impl Bus {
     }
 
     /// Ends a consumer's lanes, on the bus's own threads: what was begun is done whatever becomes of the caller.
-    async fn stop(&self, running: Running) {
+    pub(super) async fn stop(&self, running: Running) {
         let stop = async move { running.consumer.stop(UNSUBSCRIBE_WAIT).await };
         // A runtime that is gone has ended the lanes as well.
         drop(self.inner.handle.spawn(stop).await);
@@ -524,7 +542,7 @@ impl Bus {
     }
 
     /// What runs a consumer, as its configuration says.
-    fn running_program(&self, name: &str) -> Result<ProgramConfig, ConsumerError> {
+    pub(super) fn running_program(&self, name: &str) -> Result<ProgramConfig, ConsumerError> {
         match self.inner.roster.with(name, |running| running.program.clone()) {
             Some(Some(program)) => Ok(program),
             Some(None) => Err(ConsumerError::Native(name.to_owned())),
@@ -533,7 +551,7 @@ impl Bus {
     }
 
     /// Keeps why a candidate was refused, for people to see.
-    fn note_outcome(&self, name: &str, outcome: &Result<ReloadOutcome, ConsumerError>) {
+    pub(super) fn note_outcome(&self, name: &str, outcome: &Result<ReloadOutcome, ConsumerError>) {
         let refused = outcome.as_ref().err().map(ToString::to_string);
         self.inner.roster.with(name, |running| running.refused = refused).unwrap_or(());
     }
@@ -579,8 +597,7 @@ impl Bus {
             lifts: self.inner.upcasters.lifts(),
             paused: row.paused,
         });
-        let running = Running { consumer, config, program: configured, refused: None };
-        match self.inner.roster.insert(name, running) {
+        match self.inner.roster.insert(name, Running::new(consumer, config, configured)) {
             Ok(()) => Ok(()),
             Err(too_late) => {
                 self.stop(*too_late).await;
@@ -589,7 +606,7 @@ impl Bus {
         }
     }
 
-    fn status(&self, id: ConsumerId, row: ConsumerRow) -> Result<ConsumerStatus, ReadError> {
+    pub(super) fn status(&self, id: ConsumerId, row: ConsumerRow) -> Result<ConsumerStatus, ReadError> {
         let log = &self.inner.log;
         let look = |running: &mut Running| {
             let target = running.program.as_ref().and_then(ProgramConfig::target);

@@ -125,7 +125,7 @@ pub enum ConsumerError {
     /// The plugin keeps its state in another layout than the one that ran before.
     #[error(
         "consumer `{consumer}`, {}: the plugin has state version {found}, and the consumer's state has version {stored}: \
-         run it as a consumer of another name, or forget this one first", .path.display()
+         {}", .path.display(), remedy(.consumer, *.is_projection)
     )]
     StateVersion {
         /// The consumer.
@@ -136,6 +136,27 @@ pub enum ConsumerError {
         found: u32,
         /// The version of what is stored.
         stored: u32,
+        /// Whether the plugin is a projection, whose state can be made anew.
+        is_projection: bool,
+    },
+    /// What runs it answers no questions, so it isn't made anew.
+    #[error("consumer `{0}` is no projection: it doesn't run a plugin that exports `queries`")]
+    NotProjection(String),
+    /// Its state isn't being made anew.
+    #[error("projection `{0}` isn't being rebuilt")]
+    NotRebuilding(String),
+    /// It has open ends that a state of what is left would not have.
+    #[error(
+        "projection `{consumer}` has {held} held events and {dead_letters} dead letters, whose events may be gone from the log: \
+         redrive or discard them before a partial rebuild (`tidegate dlq list {consumer}`)"
+    )]
+    OpenEnds {
+        /// The consumer.
+        consumer: String,
+        /// Events that it holds.
+        held: u64,
+        /// Its dead letters.
+        dead_letters: u64,
     },
     /// The log refused.
     #[error(transparent)]
@@ -143,4 +164,14 @@ pub enum ConsumerError {
     /// The log can't be read.
     #[error(transparent)]
     Read(#[from] ReadError),
+}
+
+/// What to do with a plugin of another state version.
+fn remedy(consumer: &str, is_projection: bool) -> String {
+    let other = "run it as a consumer of another name, or forget this one first";
+    if is_projection {
+        format!("rebuild the projection (`tidegate projections rebuild {consumer}`); or {other}")
+    } else {
+        other.to_owned()
+    }
 }

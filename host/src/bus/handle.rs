@@ -13,6 +13,7 @@ use tokio::runtime::Runtime;
 use super::components::Components;
 use super::ending::{self, Ending};
 use super::reader::{Partitions, Reader};
+use super::rebuild::Rebuilds;
 use super::roster::Roster;
 use super::upcasters::Upcasters;
 use super::{Blocking, BusError, Drained, Options, PartitionStatus, TopicStatus};
@@ -69,6 +70,7 @@ pub(super) struct Inner {
     pub upcasters: Upcasters,
     pub roster: Roster,
     pub lanes: Lanes,
+    pub rebuilds: Rebuilds,
     #[cfg(any(feature = "outbox-sqlite", feature = "outbox-postgres"))]
     pub outboxes: crate::outbox::Roster,
     pub handle: tokio::runtime::Handle,
@@ -163,6 +165,7 @@ impl Bus {
             upcasters: Upcasters::default(),
             roster: Roster::default(),
             lanes,
+            rebuilds: Rebuilds::default(),
             #[cfg(any(feature = "outbox-sqlite", feature = "outbox-postgres"))]
             outboxes: crate::outbox::Roster::default(),
             handle,

@@ -28,6 +28,21 @@ struct Component {
     state_version: u32,
 }
 
+impl Candidate {
+    fn of_plugin(plugin: Arc<Plugin>, bytes: Arc<[u8]>, config: &PluginConfig) -> Self {
+        Self {
+            component: Some(Component { bytes, state_version: plugin.state_version() }),
+            program: plugin,
+            authority: Authority::Granted(config.grants.clone()),
+        }
+    }
+
+    /// The layout of a plugin's state.
+    pub fn state_version(&self) -> Option<u32> {
+        self.component.as_ref().map(|component| component.state_version)
+    }
+}
+
 impl Bus {
     /// Makes what a configuration says, and checks it as far as it can be without running it.
     pub(super) async fn candidate(
@@ -77,26 +92,49 @@ impl Bus {
             return Ok(Candidate { component, program, authority: Authority::Granted(grants) });
         }
         self.check_state_version(name, path, &plugin)?;
-        Ok(Candidate {
-            component: Some(Component { bytes, state_version: plugin.state_version() }),
-            program: plugin,
-            authority: Authority::Granted(config.grants.clone()),
+        Ok(Candidate::of_plugin(plugin, bytes, config))
+    }
+
+    /// What a plugin's file holds now, to make a state anew: in whatever layout.
+    pub(super) async fn rebuild_candidate(
+        &self,
+        name: &str,
+        config: &PluginConfig,
+    ) -> Result<Candidate, ConsumerError> {
+        let bytes = read_component(name, &config.component)?;
+        let plugin = self.load(name, &config.component, Arc::clone(&bytes), config).await?;
+        Ok(Candidate::of_plugin(plugin, bytes, config))
+    }
+
+    /// The version that a row says, where it is kept.
+    pub(super) async fn kept_candidate(
+        &self,
+        name: &str,
+        row: &ConsumerRow,
+        config: &PluginConfig,
+    ) -> Result<Option<Candidate>, ConsumerError> {
+        let Some((path, bytes)) = self.accepted(name, row)? else { return Ok(None) };
+        let plugin = self.load(name, &path, Arc::clone(&bytes), config).await?;
+        Ok(Some(Candidate::of_plugin(plugin, bytes, config)))
+    }
+
+    /// Keeps a candidate's component: it is on the disk when this returns.
+    pub(super) fn keep(&self, name: &str, candidate: &Candidate) -> Result<(), ConsumerError> {
+        let Some(component) = &candidate.component else { return Ok(()) };
+        let (components, hash) = (&self.inner.components, &candidate.program.version().hash);
+        components.put(hash, &component.bytes).map_err(|source| ConsumerError::File {
+            consumer: name.to_owned(),
+            path: components.path(hash),
+            source: Arc::new(source),
         })
     }
 
     /// Makes a candidate the consumer's accepted version, and keeps its component.
     pub(super) async fn accept(&self, name: &str, candidate: &Candidate) -> Result<(), ConsumerError> {
         let version = candidate.program.version().clone();
-        let state_version = match &candidate.component {
-            Some(component) => {
-                let components = &self.inner.components;
-                components.put(&version.hash, &component.bytes).map_err(|source| ConsumerError::File {
-                    consumer: name.to_owned(),
-                    path: components.path(&version.hash),
-                    source: Arc::new(source),
-                })?;
-                component.state_version
-            }
+        self.keep(name, candidate)?;
+        let state_version = match candidate.state_version() {
+            Some(state_version) => state_version,
             // One without state leaves that of a plugin before it as it is.
             None => self.inner.log.consumer(name).and_then(|(_, row)| row.state_version).unwrap_or(0),
         };
@@ -214,6 +252,7 @@ impl Bus {
                 path: path.to_owned(),
                 found: plugin.state_version(),
                 stored,
+                is_projection: plugin.answering().is_some(),
             }),
             _ => Ok(()),
         }

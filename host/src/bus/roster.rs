@@ -2,10 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Semaphore;
 
 use crate::config::{ConsumerConfig, ProgramConfig};
 use crate::delivery::Consumer;
+use crate::ids::ConsumerId;
+use crate::limits::QUESTIONS_AT_ONCE;
 
 /// See the module.
 #[derive(Default)]
@@ -25,6 +29,15 @@ pub(super) struct Running {
     pub program: Option<ProgramConfig>,
     /// Why the last candidate was refused, until one is accepted.
     pub refused: Option<String>,
+    /// Places for the questions that it works on.
+    pub questions: Arc<Semaphore>,
+}
+
+impl Running {
+    pub fn new(consumer: Consumer, config: ConsumerConfig, program: Option<ProgramConfig>) -> Self {
+        let questions = Arc::new(Semaphore::new(QUESTIONS_AT_ONCE));
+        Self { consumer, config, program, refused: None, questions }
+    }
 }
 
 impl Roster {
@@ -41,6 +54,21 @@ impl Roster {
     /// Tells all consumers something.
     pub fn each(&self, tell: impl FnMut(&mut Running)) {
         self.running().values_mut().for_each(tell);
+    }
+
+    /// Looks at the consumer of this number.
+    pub fn with_id<T>(&self, id: ConsumerId, look: impl FnOnce(&mut Running) -> T) -> Option<T> {
+        self.running().values_mut().find(|running| running.consumer.id() == id).map(look)
+    }
+
+    /// Has what runs under one name run under another, in place of what ran there. Whoever looks finds one of the two.
+    pub fn rename(&self, from: &str, to: &str) -> Option<Consumer> {
+        let mut all = self.running();
+        if !all.contains_key(to) {
+            return None;
+        }
+        let Running { consumer, .. } = all.remove(from)?;
+        all.get_mut(to).map(|running| std::mem::replace(&mut running.consumer, consumer))
     }
 
     /// Adds a consumer; gives it back where the roster has ended.

@@ -9,6 +9,7 @@ use tidegate::schema::Compatibility;
 use tidegate::{Position, SagaState, Timestamp};
 
 use super::aggregate_arguments::{Aggregates, Execute};
+use super::projection_arguments::{Projections, Query};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -83,6 +84,10 @@ that hurts now, or that loses something soon. Warnings alone leave it at 0. Noth
     Sagas(Sagas),
     /// List plugins, or reload one
     Plugins(Plugins),
+    /// Ask a projection
+    Query(Query),
+    /// List projections, or rebuild one
+    Projections(Projections),
     /// List upcasters, which lift events to the latest version of their type, or reload one
     Upcasters(Upcasters),
     /// Dead letters: list, show, redrive, discard

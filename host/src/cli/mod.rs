@@ -14,7 +14,10 @@ mod outbox;
 mod output;
 mod plugins;
 mod programs;
+mod projection_arguments;
+mod projections;
 mod publish;
+mod query;
 mod read;
 mod run;
 mod sagas;
@@ -69,6 +72,8 @@ fn dispatch(arguments: Arguments, output: &mut Output) -> Result<Exit, CliError>
         Command::Sagas(sagas) => sagas::sagas(&global, sagas.command, output),
         Command::Plugins(plugins) => plugins::plugins(&global, plugins.command, output),
         Command::Upcasters(upcasters) => upcasters::upcasters(&global, upcasters.command, output),
+        Command::Query(query) => query::query(&global, query, output),
+        Command::Projections(projections) => projections::projections(&global, projections.command, output),
         Command::Dlq(dlq) => dlq::dlq(&global, dlq.command, output),
         Command::Outbox(outbox) => outbox::outbox(&global, outbox.command, output),
         Command::Demo(demo) => demo::demo(&demo),

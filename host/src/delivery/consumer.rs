@@ -61,6 +61,11 @@ impl Lanes {
         Self { log, runtime, stepper, turns: Arc::new(Semaphore::new(turns)), started: Mutex::default() }
     }
 
+    /// Has something of a plugin's done that is no delivery: it takes no more of the threads than a lane may.
+    pub(crate) fn spawn_paced(&self, work: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+        self.runtime.spawn(Paced::new(work, Arc::clone(self.log.clock()), Arc::clone(&self.turns)))
+    }
+
     /// Starts a consumer's lanes, a task each.
     pub(crate) fn start(&self, setup: Setup) -> Consumer {
         let control = watch::Sender::new(Control {
@@ -93,13 +98,23 @@ impl Lanes {
             match &*shared.owner.authority {
                 // It is part of the application, and may block its thread: it is not kept waiting for others that do.
                 Authority::Native => self.runtime.spawn(task.run()),
-                Authority::Granted(_) => {
+                Authority::Granted(_) | Authority::Reader => {
                     let clock = Arc::clone(self.log.clock());
                     self.runtime.spawn(Paced::new(task.run(), clock, Arc::clone(&self.turns)))
                 }
             }
         });
         Consumer { id: setup.id, partitions: setup.partitions, tasks: tasks.collect(), control, shared }
+    }
+}
+
+/// Follows what the lanes of a consumer do.
+pub(crate) struct Changes(Arc<Shared>);
+
+impl Changes {
+    /// Ends with the first report of a lane that comes from now on: after each commit there is one.
+    pub(crate) fn next(&self) -> impl Future<Output = ()> + '_ {
+        self.0.board.changed()
     }
 }
 
@@ -153,6 +168,16 @@ pub(crate) struct Consumer {
 }
 
 impl Consumer {
+    /// Its number.
+    pub(crate) fn id(&self) -> ConsumerId {
+        self.id
+    }
+
+    /// Follows what its lanes do, for as long as they run and after.
+    pub(crate) fn changes(&self) -> Changes {
+        Changes(Arc::clone(&self.shared))
+    }
+
     /// Has each lane go over to another program, between two deliveries: it finishes the one it is at, commits its batch,
     /// and makes the next delivery with the new program. Attempts go on counting.
     pub(crate) fn switch(&self, program: Arc<dyn Program>) {

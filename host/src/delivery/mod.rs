@@ -22,7 +22,7 @@ mod status;
 mod tests;
 mod timers;
 
-pub(crate) use consumer::{Consumer, LaneView, Lanes, Setup, Undone};
+pub(crate) use consumer::{Changes, Consumer, LaneView, Lanes, Setup, Undone};
 pub(crate) use native::Native;
 pub(crate) use status::stored_status;
 pub use status::{LaneState, LaneStatus};

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 
 use crate::clock::Timestamp;
 use crate::handler::ProgramVersion;
@@ -239,6 +240,11 @@ impl Board {
     /// All reports, by partition.
     pub(super) fn reports(&self) -> impl Iterator<Item = Report> {
         self.lanes.iter().map(|lane| lane.lock().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+
+    /// Ends with the next report from now on.
+    pub(super) fn changed(&self) -> Notified<'_> {
+        self.changed.notified()
     }
 
     /// Waits until this is true of every lane.

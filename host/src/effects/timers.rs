@@ -14,10 +14,10 @@ const CANCEL_BYTES: usize = 64;
 impl Context {
     /// Sets a timer of the delivery's key, in place of the one of this name if there is one.
     ///
-    /// When it is due, it comes to this consumer as an event of type [`TIMER_TYPE`] with the same key and
+    /// When it is due, it comes to this consumer as an event of type [`TIMER_TYPE`](crate::TIMER_TYPE) with the same key and
     /// subject, its name in the attribute `timername` and this data; its `time` is when it was due, and `causationid`,
-    /// `correlationid`, `traceparent` and `tracestate` follow from the event that was delivered when it was set. It comes after what the
-    /// log had accepted before it was due, and before what comes later, in the key's order, once, with retries and dead
+    /// `correlationid`, `traceparent` and `tracestate` follow from the event that was delivered when it was set. It comes after
+    /// what the log had accepted before it was due, and before what comes later, in the key's order, once, with retries and dead
     /// letters as any event. A moment that has passed already is due at once. While the consumer is paused or
     /// stopped nothing comes; what was due then comes when it goes on.
     ///
@@ -77,7 +77,12 @@ impl Context {
     }
 
     fn allow_timers(&self) -> Result<(), TimerError> {
-        if self.owner.authority.allows_state() { Ok(()) } else { Err(TimerError::NotGranted) }
+        let authority = &self.owner.authority;
+        if authority.allows_state() && authority.allows_writing() {
+            Ok(())
+        } else {
+            Err(TimerError::NotGranted)
+        }
     }
 
     fn change_timer(&mut self, name: &str, bytes: usize, timer: Option<NewTimer>) -> Result<(), TimerError> {
@@ -187,6 +192,13 @@ mod tests {
         begin(&mut context, 2);
         context.set_timer("b", Timestamp(9), None).unwrap();
         assert_eq!(context.set_timer("c", Timestamp(9), None), Err(TimerError::TooMany { max: TIMERS_MAX }));
+    }
+
+    #[test]
+    fn who_answers_a_question_neither_sets_nor_cancels_timers() {
+        let mut context = Context::reader("c".into(), "1".into(), Some(Box::new(Nothing)));
+        assert_eq!(context.set_timer("a", Timestamp(9), None), Err(TimerError::NotGranted));
+        assert_eq!(context.cancel_timer("a"), Err(TimerError::NotGranted));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! An event's data.
 
+use serde_json::value::RawValue;
+
 /// An event's data: what happened, in the producer's own terms.
 ///
 /// ```
@@ -25,6 +27,18 @@ impl Data {
         match self {
             Self::Json(text) | Self::Text(text) => text.as_bytes(),
             Self::Binary(bytes) => bytes,
+        }
+    }
+
+    /// The same data, if its JSON is any, and without white space around that.
+    pub(crate) fn checked(self) -> Result<Self, serde_json::Error> {
+        match self {
+            Self::Json(text) => {
+                let json: &RawValue = serde_json::from_str(&text)?;
+                let is_bare = json.get().len() == text.len();
+                Ok(Self::Json(if is_bare { text } else { json.get().to_owned() }))
+            }
+            other => Ok(other),
         }
     }
 }

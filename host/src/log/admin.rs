@@ -3,6 +3,7 @@
 use tokio::sync::oneshot;
 
 use super::error::{AdminError, StorageFault};
+use super::generations::{self, Rebuilding};
 use super::letters::{self, Fate};
 use super::registry::{self, Position};
 use super::retention::{self, Trimmed};
@@ -287,6 +288,53 @@ impl Log {
         let (consumer, name) =
             (consumer.to_owned(), TimerName { key: key.to_owned(), name: name.to_owned() });
         self.administer(ADMIN_BYTES, false, move |txn| timers::cancel_by_hand(txn, &consumer, &name)).await
+    }
+
+    /// Begins a generation of a consumer's state. See [`generations::begin`].
+    ///
+    /// # Errors
+    ///
+    /// See [`AdminError`].
+    pub async fn begin_generation(
+        &self,
+        consumer: &str,
+        topics: &[String],
+        rebuilding: Rebuilding,
+    ) -> Result<(), AdminError> {
+        let topics = topics.iter().map(|topic| self.named(topic)).collect::<Result<Vec<_>, _>>()?;
+        let consumer = consumer.to_owned();
+        self.administer(ADMIN_BYTES, true, move |txn| generations::begin(txn, &consumer, &topics, rebuilding))
+            .await
+    }
+
+    /// Has the generation that is being made take the consumer's name, if it has come so far. See [`generations::switch`].
+    ///
+    /// # Errors
+    ///
+    /// See [`AdminError`].
+    pub async fn switch_generation(&self, consumer: &str) -> Result<bool, AdminError> {
+        let consumer = consumer.to_owned();
+        self.administer(ADMIN_BYTES, false, move |txn| generations::switch(txn, &consumer)).await
+    }
+
+    /// Gives up the generation that is being made, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// See [`AdminError`].
+    pub async fn give_up_generation(&self, consumer: &str) -> Result<(), AdminError> {
+        let consumer = consumer.to_owned();
+        self.administer(ADMIN_BYTES, false, move |txn| generations::give_up(txn, &consumer)).await
+    }
+
+    /// Removes some of what a consumer's replaced generations have. Whether there is more.
+    ///
+    /// # Errors
+    ///
+    /// See [`AdminError`].
+    pub async fn sweep_generations(&self, consumer: &str) -> Result<bool, AdminError> {
+        let consumer = consumer.to_owned();
+        self.administer(ADMIN_BYTES, false, move |txn| generations::sweep(txn, &consumer)).await
     }
 
     /// Puts dead letters back to work: all of them or none.

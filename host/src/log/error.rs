@@ -436,6 +436,26 @@ pub enum AdminError {
     /// There is no such consumer. Nothing was changed.
     #[error("there is no consumer `{0}`")]
     UnknownConsumer(String),
+    /// The consumer's state is being made anew already. Nothing was changed.
+    #[error(
+        "projection `{0}` is being rebuilt already: wait for that, or cancel it (`tidegate projections cancel {0}`)"
+    )]
+    Rebuilding(String),
+    /// Retention has removed events that a consumer's state would be made of. Nothing was changed.
+    #[error(
+        "the events of topic `{topic}` before offset {first} of partition {partition} are gone: what projection `{consumer}` \
+         comes to without them may be something else. If that is as it should be, ask for a partial rebuild (`--partial`)"
+    )]
+    Truncated {
+        /// The consumer.
+        consumer: String,
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: u32,
+        /// The first offset that is left.
+        first: u64,
+    },
     /// There is no such dead letter. Nothing was changed.
     #[error("consumer `{consumer}` has no dead letter {letter}")]
     UnknownDeadLetter {

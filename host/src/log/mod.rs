@@ -9,6 +9,9 @@ mod batch;
 mod commit_delay;
 mod committer;
 mod error;
+mod generations;
+#[cfg(test)]
+mod generations_tests;
 mod guard;
 mod hash;
 #[cfg(test)]
@@ -30,6 +33,7 @@ mod memory_medium;
 mod memtable;
 #[cfg(test)]
 mod memtable_tests;
+mod moment;
 mod new_events;
 mod open;
 mod pages;
@@ -74,12 +78,14 @@ pub(crate) use committer::Closing;
 pub use committer::Step;
 pub(crate) use error::CommitError;
 pub use error::{AdminError, OpenError, PublishError, ReadError, StorageFault, TransactionError};
+pub(crate) use generations::{Rebuilding, rebuilt_name};
 pub(crate) use hash::key_hash;
 pub use lane_rows::{Attempt, DeadLetter, LaneCounts};
 pub(crate) use lane_rows::{Held, Lane, LaneCommit, Marked, Progress, REDRIVEN, Target, Wait};
 pub(crate) use medium::FileMedium;
 pub use medium::Medium;
 pub use memory_medium::MemoryMedium;
+pub(crate) use moment::{ConsumerMoment, LetterOf};
 pub use publish::Published;
 pub(crate) use read::{Entry, Numbered, Stored};
 pub use registry::Position;

@@ -137,6 +137,8 @@ pub fn sample_rows(event: &Event) -> Vec<Vec<u8>> {
                 program: version.clone(),
                 state_version: Some(1),
                 reloads: 2,
+                generation: 0,
+                allows_letters: false,
             },
         ),
         schema::encode(

@@ -404,7 +404,12 @@ pub(super) struct StateSnapshot {
 impl StateSnapshot {
     /// The state as it is now.
     pub fn new(shared: &Shared, lane: LaneId) -> Result<Self, ReadError> {
-        let table = shared.begin_read()?.open_table(STATE)?;
+        Self::of(&shared.begin_read()?, lane)
+    }
+
+    /// The state as a transaction shows it.
+    pub fn of(read: &ReadTransaction, lane: LaneId) -> Result<Self, ReadError> {
+        let table = read.open_table(STATE)?;
         Ok(Self { prefix: schema::state_prefix(lane.consumer, lane.partition), table })
     }
 

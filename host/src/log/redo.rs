@@ -11,7 +11,7 @@ use std::borrow::Borrow;
 use std::cell::RefCell;
 use std::ops::{Deref, RangeBounds};
 
-use redb::{Key, StorageError, Table, Value};
+use redb::{Key, ReadableTable, StorageError, Table, Value};
 
 use super::error::StorageFault;
 use super::guard;
@@ -158,6 +158,25 @@ impl<'t, K: Key + 'static, V: Value + 'static> JournaledTable<'t, K, V> {
             redo.push(number, K::as_bytes(&key).as_ref(), None);
             false
         })
+    }
+
+    /// Removes the first rows of a range, so many at the most. Returns how many there were.
+    pub fn remove_some_in<'k, R>(
+        &mut self,
+        range: impl RangeBounds<R> + 'k,
+        rows_max: usize,
+    ) -> Result<usize, StorageError>
+    where
+        R: Borrow<K::SelfType<'k>> + 'k,
+    {
+        let mut keys = Vec::new();
+        for row in self.table.range(range)?.take(rows_max) {
+            keys.push(K::as_bytes(&row?.0.value()).as_ref().to_vec());
+        }
+        for key in &keys {
+            self.remove(K::from_bytes(key))?;
+        }
+        Ok(keys.len())
     }
 
     /// Does a change again.

@@ -143,6 +143,8 @@ pub(super) fn register(
             program: ProgramVersion::default(),
             state_version: None,
             reloads: 0,
+            generation: 0,
+            allows_letters: false,
         };
         (id, row)
     };
@@ -341,7 +343,7 @@ pub(super) fn known(txn: &Txn<'_>, name: &str) -> Result<Option<(ConsumerId, Con
     Ok(None)
 }
 
-fn put_consumer(txn: &mut Txn<'_>, id: ConsumerId, row: ConsumerRow) -> Result<(), StorageFault> {
+pub(super) fn put_consumer(txn: &mut Txn<'_>, id: ConsumerId, row: ConsumerRow) -> Result<(), StorageFault> {
     txn.tables.consumers.insert(id.0, schema::encode(id.0, &row).as_slice())?;
     txn.after(move |shared| drop(shared.consumers_mut().insert(id, row)));
     Ok(())

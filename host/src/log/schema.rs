@@ -184,6 +184,17 @@ pub(crate) struct ConsumerRow {
     /// How often a version was replaced by another.
     #[serde(default)]
     pub reloads: u64,
+    /// How often its state was made anew, see `generations`.
+    #[serde(default, skip_serializing_if = "is_first")]
+    pub generation: u64,
+    /// Of a generation that is being made: whether it may have more dead letters than the one that it is to replace.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub allows_letters: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+fn is_first(generation: &u64) -> bool {
+    *generation == 0
 }
 
 /// The tables of one write transaction.

@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use super::admission::{self, Admission, Refusal};
 use super::committer::{Closing, Committer, Never};
 use super::error::{AdminError, CommitError, OpenError, PublishError, ReadError, TransactionError};
+use super::generations::is_generation;
 use super::guard::reading;
 use super::hash;
 use super::lane_commit::CommitLane;
@@ -564,8 +565,15 @@ impl Log {
         topic.and_then(|topic| Some(topic.partitions.get(partition as usize)?.ends().low)).unwrap_or(0)
     }
 
-    /// All consumers.
+    /// All consumers, each by its generation that has the name.
     pub fn consumers(&self) -> BTreeMap<ConsumerId, ConsumerRow> {
+        let mut consumers = self.generations();
+        consumers.retain(|_, row| !is_generation(&row.name));
+        consumers
+    }
+
+    /// The same, and the generations that are being made or are to be removed.
+    pub fn generations(&self) -> BTreeMap<ConsumerId, ConsumerRow> {
         self.shared.consumers().clone()
     }
 

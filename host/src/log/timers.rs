@@ -402,9 +402,26 @@ pub(super) fn cancel_by_hand(txn: &mut Txn<'_>, consumer: &str, name: &TimerName
 
 /// Removes all timers of a consumer.
 pub(super) fn forget(txn: &mut Txn<'_>, consumer: ConsumerId) -> Result<(), StorageError> {
-    let id = consumer.0;
-    txn.tables.timers.remove_in((id, 0, i64::MIN, 0)..=(id, u32::MAX, i64::MAX, u64::MAX))?;
-    txn.tables.timer_names.remove_in((id, 0, 0)..=(id, u32::MAX, u128::MAX))
+    txn.tables.timers.remove_in(all_of(consumer))?;
+    txn.tables.timer_names.remove_in(all_names_of(consumer))
+}
+
+/// Removes some of the timers of a consumer that is no more: so many rows at the most. Returns how many there were.
+pub(super) fn forget_some(
+    txn: &mut Txn<'_>,
+    consumer: ConsumerId,
+    rows_max: usize,
+) -> Result<usize, StorageError> {
+    let rows = txn.tables.timers.remove_some_in(all_of(consumer), rows_max)?;
+    Ok(rows + txn.tables.timer_names.remove_some_in(all_names_of(consumer), rows_max - rows)?)
+}
+
+fn all_of(ConsumerId(id): ConsumerId) -> RangeInclusive<TimerKey> {
+    (id, 0, i64::MIN, 0)..=(id, u32::MAX, i64::MAX, u64::MAX)
+}
+
+fn all_names_of(ConsumerId(id): ConsumerId) -> RangeInclusive<TimerNameKey> {
+    (id, 0, 0)..=(id, u32::MAX, u128::MAX)
 }
 
 fn partition_of(key: &str, partitions: u32) -> u32 {

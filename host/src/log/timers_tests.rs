@@ -30,7 +30,7 @@ fn event(name: &TimerName) -> Event {
 }
 
 /// The number of a timer counts from the first of its commit.
-fn timer(of: &TimerName, due: i64, nth: u64) -> NewTimer {
+pub(super) fn timer(of: &TimerName, due: i64, nth: u64) -> NewTimer {
     let place = TimerPlace { due: Timestamp(due), number: nth };
     NewTimer { place, event: Arc::new(event(of)) }
 }

@@ -23,13 +23,31 @@ wasmtime::component::bindgen!({
     ownership: Borrowing { duplicate_if_necessary: true },
 });
 
-/// The world of upcasters. What it shares with the other one is that one's.
+/// The world of upcasters. What it shares with that of consumers is that one's.
 pub(super) mod upcaster {
     wasmtime::component::bindgen!({
         path: "../wit/v0",
         world: "upcaster",
         with: {
             "tidegate:plugin/types": super::tidegate::plugin::types,
+            "tidegate:plugin/config": super::tidegate::plugin::config,
+            "tidegate:plugin/logging": super::tidegate::plugin::logging,
+        },
+        imports: { default: trappable },
+        exports: { default: async },
+        ownership: Borrowing { duplicate_if_necessary: true },
+    });
+}
+
+/// The world of projections. What it shares with that of consumers is that one's; it imports no more.
+pub(super) mod projection {
+    wasmtime::component::bindgen!({
+        path: "../wit/v0",
+        world: "projection",
+        with: {
+            "tidegate:plugin/types": super::tidegate::plugin::types,
+            "tidegate:plugin/state": super::tidegate::plugin::state,
+            "tidegate:plugin/context": super::tidegate::plugin::context,
             "tidegate:plugin/config": super::tidegate::plugin::config,
             "tidegate:plugin/logging": super::tidegate::plugin::logging,
         },

@@ -11,6 +11,8 @@ const PACKAGE: &str = "tidegate:plugin/";
 pub(crate) const VERSION: &str = "@0.1.0";
 /// What an aggregate exports.
 const DECIDER: &str = "decider";
+/// What a projection exports beside what a consumer does.
+const QUERIES: &str = "queries";
 /// The packages of WASI 0.2 that are offered.
 const WASI: [&str; 6] =
     ["wasi:cli/", "wasi:clocks/", "wasi:filesystem/", "wasi:io/", "wasi:random/", "wasi:sockets/"];
@@ -25,6 +27,8 @@ const OTHER_WORLDS: [(&str, &str); 2] = [
 pub(super) enum Role {
     /// What runs a consumer.
     Consumer,
+    /// What runs a consumer, and answers questions from its state.
+    Projection,
     /// What decides on an aggregate's commands, and so runs its consumer.
     Aggregate,
     /// What lifts events.
@@ -36,17 +40,20 @@ impl Role {
     fn exports(self) -> &'static [&'static [&'static str]] {
         match self {
             Self::Consumer => &[&["plugin"], &["worker", "handler"]],
+            Self::Projection => &[&["plugin"], &["worker", "handler"], &[QUERIES]],
             Self::Aggregate => &[&["plugin"], &[DECIDER]],
             Self::Upcaster => &[&["plugin"], &["lifter"]],
         }
     }
 
-    /// What the contract offers for import. What an upcaster makes depends on nothing but the event and its settings.
+    /// What the contract offers for import. A projection changes its state alone, so that it can be made anew beside the one
+    /// that answers. What an upcaster makes depends on nothing but the event and its settings.
     fn imports(self) -> &'static [&'static str] {
         match self {
             Self::Consumer | Self::Aggregate => {
                 &["types", "deliveries", "state", "publisher", "timers", "context", "config", "logging"]
             }
+            Self::Projection => &["types", "deliveries", "state", "context", "config", "logging"],
             Self::Upcaster => &["types", "config", "logging"],
         }
     }
@@ -54,7 +61,9 @@ impl Role {
     /// Exports of the other role, and where to name what has them.
     fn other(self) -> (&'static [&'static str], &'static str) {
         match self {
-            Self::Consumer | Self::Aggregate => (&["lifter"], "is an upcaster: name it in `[upcasters]`"),
+            Self::Consumer | Self::Projection | Self::Aggregate => {
+                (&["lifter"], "is an upcaster: name it in `[upcasters]`")
+            }
             Self::Upcaster => (
                 &["worker", "handler", DECIDER],
                 "runs a consumer, and is no upcaster: name it in `[consumers]`",
@@ -63,15 +72,17 @@ impl Role {
     }
 }
 
-/// Checks the names of imports and exports; their types are checked when they are linked.
+/// Checks the names of imports and exports; their types are checked when they are linked. Returns what it is: what is loaded
+/// as a consumer and answers questions is a projection.
 ///
 /// Linkers drop imports that go unused, and components of other languages export more than they were asked for: neither
 /// is an error.
-pub(super) fn check(engine: &Engine, component: &Component, role: Role) -> Result<(), LoadError> {
+pub(super) fn check(engine: &Engine, component: &Component, role: Role) -> Result<Role, LoadError> {
     let component = component.component_type();
     let exports: Vec<_> = component.exports(engine).map(|(name, _)| name).collect();
     let exports_one_of =
         |names: &[&str]| names.iter().any(|name| exports.contains(&interface(name).as_str()));
+    let role = if role == Role::Consumer && exports_one_of(&[QUERIES]) { Role::Projection } else { role };
     let is_complete = role.exports().iter().all(|any| exports_one_of(any));
     // What was built for the other role imports what this one isn't offered: the reason is told, not the symptom.
     let (other, found_other) = role.other();
@@ -81,12 +92,13 @@ pub(super) fn check(engine: &Engine, component: &Component, role: Role) -> Resul
     if !unknown.is_empty() && !is_other {
         return Err(match role {
             Role::Consumer | Role::Aggregate => LoadError::Imports(unknown),
+            Role::Projection => LoadError::ProjectionImports(unknown),
             Role::Upcaster => LoadError::UpcasterImports(unknown),
         });
     }
     match (role, exports_one_of(&[DECIDER])) {
         (Role::Aggregate, false) if !is_other => return Err(LoadError::NoAggregate(found(&exports))),
-        (Role::Consumer, true) => return Err(LoadError::Aggregate),
+        (Role::Consumer | Role::Projection, true) => return Err(LoadError::Aggregate),
         _ => {}
     }
     let missing: Vec<_> = role
@@ -96,7 +108,7 @@ pub(super) fn check(engine: &Engine, component: &Component, role: Role) -> Resul
         .flat_map(|any| any.iter().map(|name| interface(name)))
         .collect();
     if missing.is_empty() {
-        return Ok(());
+        return Ok(role);
     }
     let found = if is_other { found_other.to_owned() } else { found(&exports) };
     Err(LoadError::Exports { missing, found })

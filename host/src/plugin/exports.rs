@@ -4,6 +4,7 @@ use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{ComponentExportIndex, InstancePre};
 
 use super::bindings::exports::tidegate::plugin::{decider, handler, plugin};
+use super::bindings::projection::exports::tidegate::plugin::queries;
 use super::bindings::upcaster::exports::tidegate::plugin::lifter;
 use super::contract::{self, Role};
 use super::host::Host;
@@ -21,8 +22,8 @@ pub(super) trait Find: Sized {
     /// What it is loaded as.
     fn role(options: &LoadOptions) -> Role;
 
-    /// Finds it among the exports, whose names have been checked.
-    fn find(instance: &InstancePre<Host>, options: &LoadOptions) -> wasmtime::Result<Self>;
+    /// Finds it among the exports, whose names have been checked for that.
+    fn find(instance: &InstancePre<Host>, role: Role) -> wasmtime::Result<Self>;
 }
 
 /// Where events are lifted.
@@ -33,19 +34,37 @@ impl Find for Lifter {
         Role::Upcaster
     }
 
-    fn find(instance: &InstancePre<Host>, _: &LoadOptions) -> wasmtime::Result<Self> {
+    fn find(instance: &InstancePre<Host>, _: Role) -> wasmtime::Result<Self> {
         Self::new(instance)
     }
 }
 
-/// How deliveries come in.
+/// Where deliveries come in.
 pub(super) enum Entry {
+    /// As a consumer's.
+    Consumer(Deliveries),
+    /// The same, and questions.
+    Projection(Deliveries, queries::GuestIndices),
+    /// As commands to decide on.
+    Aggregate(decider::GuestIndices),
+}
+
+/// How deliveries come in.
+pub(super) enum Deliveries {
     /// By a call for each.
     Handler(handler::GuestIndices),
     /// The plugin fetches them, in one call.
     Worker(ComponentExportIndex),
-    /// As commands to decide on.
-    Aggregate(decider::GuestIndices),
+}
+
+impl Entry {
+    /// What answers questions.
+    pub(super) fn queries(&self) -> Option<&queries::GuestIndices> {
+        match self {
+            Self::Projection(_, queries) => Some(queries),
+            Self::Consumer(_) | Self::Aggregate(_) => None,
+        }
+    }
 }
 
 impl Find for Entry {
@@ -53,10 +72,19 @@ impl Find for Entry {
         if options.is_aggregate { Role::Aggregate } else { Role::Consumer }
     }
 
-    fn find(instance: &InstancePre<Host>, options: &LoadOptions) -> wasmtime::Result<Self> {
-        if options.is_aggregate {
-            return Ok(Self::Aggregate(decider::GuestIndices::new(instance)?));
-        }
+    fn find(instance: &InstancePre<Host>, role: Role) -> wasmtime::Result<Self> {
+        Ok(match role {
+            Role::Aggregate => Self::Aggregate(decider::GuestIndices::new(instance)?),
+            Role::Projection => {
+                Self::Projection(Deliveries::find(instance)?, queries::GuestIndices::new(instance)?)
+            }
+            Role::Consumer | Role::Upcaster => Self::Consumer(Deliveries::find(instance)?),
+        })
+    }
+}
+
+impl Deliveries {
+    fn find(instance: &InstancePre<Host>) -> wasmtime::Result<Self> {
         Ok(match worker(instance)? {
             Some(run) => Self::Worker(run),
             None => Self::Handler(handler::GuestIndices::new(instance)?),
@@ -66,9 +94,9 @@ impl Find for Entry {
 
 impl<E: Find> Linked<E> {
     /// Finds the exports, whose names have been checked.
-    pub(super) fn new(instance: InstancePre<Host>, options: &LoadOptions) -> wasmtime::Result<Self> {
+    pub(super) fn new(instance: InstancePre<Host>, role: Role) -> wasmtime::Result<Self> {
         let plugin = plugin::GuestIndices::new(&instance)?;
-        let entry = E::find(&instance, options)?;
+        let entry = E::find(&instance, role)?;
         Ok(Self { instance, plugin, entry })
     }
 }

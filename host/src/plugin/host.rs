@@ -8,6 +8,7 @@ use wasmtime::component::ResourceTable;
 use super::deadline::Deadline;
 use super::limiter::Limiter;
 use super::line::LaneLog;
+use super::queries::Asked;
 use super::wasi::{GuestClock, Wasi};
 use super::worker::Exchange;
 use crate::clock::Timestamp;
@@ -20,6 +21,8 @@ pub(super) struct Host {
     /// The lane's batch, for the time of a delivery. Outside of one (while the component starts or describes
     /// itself) there is none, and nothing is granted.
     pub batch: Option<Box<dyn Batch>>,
+    /// The question that it answers, for that time. An instance that answers has no deliveries.
+    pub asked: Option<Asked>,
     /// The consumer's name.
     pub consumer: Arc<str>,
     /// The consumer's settings, a JSON object.
@@ -49,7 +52,10 @@ pub(super) struct Host {
 impl Host {
     /// What the delivery may use.
     pub(super) fn context(&mut self) -> Option<&mut Context> {
-        self.batch.as_mut().map(|batch| batch.parts().1)
+        match &mut self.asked {
+            None => self.batch.as_mut().map(|batch| batch.parts().1),
+            Some(asked) => Some(&mut asked.context),
+        }
     }
 
     /// Hands the lane's batch to the guest, for the delivery under way.
@@ -97,15 +103,18 @@ impl Host {
         self.start_clocks(Timestamp(0));
     }
 
-    /// The delivery's time; outside of a delivery no time has passed.
+    /// The delivery's time, or the question's; outside of both no time has passed.
     pub(super) fn now(&self) -> Timestamp {
+        if let Some(asked) = &self.asked {
+            return asked.now;
+        }
         self.batch.as_ref().map_or(Timestamp(0), |batch| batch.context().now())
     }
 
     /// Random bytes of the delivery; outside of one, always the same.
     pub(super) fn random(&mut self, len: usize) -> Vec<u8> {
-        if let Some(context) = self.context() {
-            return context.random(len);
+        if let Some(batch) = &mut self.batch {
+            return batch.parts().1.random(len);
         }
         let len = len.min(RANDOM_BYTES_MAX);
         let words = (0..len.div_ceil(8)).map(|_| self.draw_at_start().to_le_bytes());

@@ -21,7 +21,9 @@ pub(super) enum Level {
 ///
 /// It outlives the instances of its lane, so that a plugin that traps on every delivery has no new budget each time.
 pub(super) struct LaneLog {
-    lane: LaneName,
+    consumer: Arc<str>,
+    /// The lane's partition; none for those who answer questions, all of whom have one log.
+    partition: Option<u32>,
     granted: bool,
     clock: Arc<dyn Clock>,
     state: Mutex<State>,
@@ -50,7 +52,13 @@ struct Budget {
 
 impl LaneLog {
     pub(super) fn new(lane: LaneName, granted: bool, clock: Arc<dyn Clock>) -> Self {
-        Self { lane, granted, clock, state: Mutex::default() }
+        let LaneName { consumer, partition } = lane;
+        Self { consumer, partition: Some(partition), granted, clock, state: Mutex::default() }
+    }
+
+    /// Of those who answer a consumer's questions.
+    pub(super) fn of_questions(consumer: Arc<str>, granted: bool, clock: Arc<dyn Clock>) -> Self {
+        Self { consumer, partition: None, granted, clock, state: Mutex::default() }
     }
 
     pub(super) fn begin(&self, delivery: &Delivery) {
@@ -91,7 +99,7 @@ impl LaneLog {
             return;
         }
         let line = &line[..line.floor_char_boundary(LOG_LINE_BYTES_MAX)];
-        let (consumer, partition) = (&*self.lane.consumer, self.lane.partition);
+        let (consumer, partition) = (&*self.consumer, self.partition);
         let place = state.delivery.as_ref();
         let topic = place.map(|place| &*place.topic);
         let offset = place.map(|place| place.offset);
@@ -112,7 +120,7 @@ impl LaneLog {
 
     fn report(&self, dropped: u64) {
         if dropped > 0 {
-            let (consumer, partition) = (&*self.lane.consumer, self.lane.partition);
+            let (consumer, partition) = (&*self.consumer, self.partition);
             tracing::warn!(
                 target: "tidegate::plugin",
                 consumer,

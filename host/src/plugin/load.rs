@@ -120,6 +120,21 @@ pub enum LoadError {
          consumer's settings"
     )]
     Aggregate,
+    /// The component answers questions, and imports what a projection has no part in.
+    #[error(
+        "the component answers questions and imports {}, which a projection may not: all that it changes is its state, so \
+         that it can be made anew; build it for the world `tidegate:plugin/projection` or `projection-pull`", names(.0)
+    )]
+    ProjectionImports(Vec<String>),
+    /// The component answers questions, and its consumer is granted to publish.
+    #[error(
+        "the component is a projection, which can't publish, and consumer `{consumer}` is granted to: remove `publish` from \
+         its grants"
+    )]
+    ProjectionPublishes {
+        /// The consumer's name.
+        consumer: String,
+    },
     /// An import or an export has the right name and another type.
     #[error(
         "the component was built for another `tidegate:plugin@0.1.0` or a newer WASI 0.2 than this host offers: {0:#}"

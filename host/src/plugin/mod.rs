@@ -23,6 +23,7 @@ mod limiter;
 mod line;
 mod load;
 mod program;
+mod queries;
 mod record;
 mod runtime;
 mod structure;

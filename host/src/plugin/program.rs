@@ -11,12 +11,13 @@ use super::aggregate::ComponentModel;
 use super::bindings::exports::tidegate::plugin::plugin;
 use super::deadline::Deadline;
 use super::description::Description;
-use super::exports::{Entry, Linked};
+use super::exports::{Deliveries, Entry, Linked};
 use super::host::Host;
 use super::instance::{PluginInstance, call};
 use super::limiter::Limiter;
 use super::line::LaneLog;
 use super::load::{LoadError, LoadOptions};
+use super::queries::{Answers, QueryInstance};
 use super::runtime::Shared;
 use super::wasi::GuestClock;
 use super::worker::Worker;
@@ -24,6 +25,7 @@ use crate::aggregate::{Model, Models};
 use crate::clock::{BoxFuture, Timestamp};
 use crate::handler::{Failure, FailureKind, Instance, LaneName, Program, ProgramVersion};
 use crate::limits::{GUEST_CALL_BYTES_MAX, WASI_RESOURCES_MAX};
+use crate::question::{Answering, Respondent};
 
 /// One version of a plugin, loaded and checked, with what one consumer grants it.
 pub(crate) struct Plugin {
@@ -32,6 +34,8 @@ pub(crate) struct Plugin {
     description: Description,
     /// Kept for the plugin's life: see [`LaneLog`].
     logs: Mutex<HashMap<u32, Arc<LaneLog>>>,
+    /// The log of those who answer questions.
+    questions: Arc<LaneLog>,
 }
 
 /// All that it takes to start an instance.
@@ -54,15 +58,24 @@ impl Plugin {
     /// Starts the component once and has it describe itself.
     pub(super) async fn describe(launch: Launch<Entry>, hash: String) -> Result<Self, LoadError> {
         let lane = LaneName { consumer: Arc::clone(&launch.options.consumer), partition: 0 };
-        let described = async {
-            let Started { mut store, instance, room: _room } = launch.start(launch.log(lane)).await?;
-            launch.describe(&mut store, &instance).await
-        };
-        let described = described.await.map_err(LoadError::Describe)?;
+        let started = launch.start(launch.log(lane)).await.map_err(LoadError::Describe)?;
+        let Started { mut store, instance, room } = started;
+        if let Some(queries) = launch.component.entry.queries() {
+            // Its types show here, rather than at the first question.
+            queries.load(&mut store, &instance).map_err(|error| LoadError::Contract(error.into()))?;
+            if !launch.options.grants.publish.is_empty() {
+                return Err(LoadError::ProjectionPublishes { consumer: launch.options.consumer.to_string() });
+            }
+        }
+        let described = launch.describe(&mut store, &instance).await.map_err(LoadError::Describe)?;
+        drop((store, room));
         let description = Description::check(described, &launch.options)?;
         let version =
             ProgramVersion { name: description.name.clone(), version: description.version.clone(), hash };
-        Ok(Self { launch, version, description, logs: Mutex::default() })
+        let LoadOptions { consumer, grants, .. } = &launch.options;
+        let clock = Arc::clone(&launch.shared.clock);
+        let questions = Arc::new(LaneLog::of_questions(Arc::clone(consumer), grants.log, clock));
+        Ok(Self { launch, version, description, logs: Mutex::default(), questions })
     }
 
     /// The version of its state's layout.
@@ -84,6 +97,30 @@ impl Program for Plugin {
     fn instantiate<'a>(&'a self, lane: &'a LaneName) -> BoxFuture<'a, Result<Box<dyn Instance>, Failure>> {
         Box::pin(async move { self.launch.instantiate(self.log(lane)).await })
     }
+
+    fn answering(&self) -> Option<&dyn Answering> {
+        self.launch.component.entry.queries().map(|_| self as &dyn Answering)
+    }
+}
+
+impl Answering for Plugin {
+    /// An instance of its own for each question: it costs less than what it saves would be worth, since nothing that a
+    /// question leaves in memory can show in the answer to another.
+    fn respondent(&self, now: Timestamp) -> BoxFuture<'_, Result<Box<dyn Respondent>, Failure>> {
+        Box::pin(async move {
+            let Some(queries) = self.launch.component.entry.queries() else { return Err(not_called_so()) };
+            let Started { mut store, instance, room } =
+                self.launch.start(Arc::clone(&self.questions)).await?;
+            let guest = queries.load(&mut store, &instance).map_err(|error| invalid(&error))?;
+            let answers = Answers {
+                consumer: Arc::clone(&self.launch.options.consumer),
+                version: self.version.version.as_str().into(),
+                reads_state: self.launch.options.grants.state,
+                now,
+            };
+            Ok(Box::new(QueryInstance::new(store, guest, answers, room)) as Box<dyn Respondent>)
+        })
+    }
 }
 
 impl Models for Plugin {
@@ -98,6 +135,11 @@ impl Models for Plugin {
     fn model<'a>(&'a self, lane: &'a LaneName) -> BoxFuture<'a, Result<Box<dyn Model>, Failure>> {
         Box::pin(async move { self.launch.model(self.log(lane)).await })
     }
+}
+
+/// An export that isn't what it was when the component was linked.
+fn invalid(error: &wasmtime::Error) -> Failure {
+    Failure::new(FailureKind::Trap, "invalid-call", error.to_string())
 }
 
 /// What a component is loaded for is checked before.
@@ -165,6 +207,7 @@ impl<E> Launch<E> {
         let pulse = self.shared.ticker.pulse();
         let host = Host {
             batch: None,
+            asked: None,
             consumer: Arc::clone(&self.options.consumer),
             settings: Arc::clone(&self.options.settings),
             exchange: None,
@@ -189,17 +232,17 @@ impl<E> Launch<E> {
 impl Launch<Entry> {
     /// An instance for deliveries.
     async fn instantiate(&self, log: Arc<LaneLog>) -> Result<Box<dyn Instance>, Failure> {
+        let (Entry::Consumer(deliveries) | Entry::Projection(deliveries, _)) = &self.component.entry else {
+            return Err(not_called_so());
+        };
         let Started { mut store, instance, room } = self.start(log).await?;
-        let invalid =
-            |error: wasmtime::Error| Failure::new(FailureKind::Trap, "invalid-call", error.to_string());
-        match &self.component.entry {
-            Entry::Handler(handler) => {
-                let handler = handler.load(&mut store, &instance).map_err(invalid)?;
+        match deliveries {
+            Deliveries::Handler(handler) => {
+                let handler = handler.load(&mut store, &instance).map_err(|error| invalid(&error))?;
                 Ok(Box::new(PluginInstance::new(store, handler, room)))
             }
-            Entry::Aggregate(_) => Err(not_called_so()),
-            Entry::Worker(run) => {
-                let run = instance.get_typed_func(&mut store, run).map_err(invalid)?;
+            Deliveries::Worker(run) => {
+                let run = instance.get_typed_func(&mut store, run).map_err(|error| invalid(&error))?;
                 Ok(Box::new(Worker::new(store, run, room)))
             }
         }
@@ -209,9 +252,7 @@ impl Launch<Entry> {
     async fn model(&self, log: Arc<LaneLog>) -> Result<Box<dyn Model>, Failure> {
         let Entry::Aggregate(aggregate) = &self.component.entry else { return Err(not_called_so()) };
         let Started { mut store, instance, room } = self.start(log).await?;
-        let aggregate = aggregate.load(&mut store, &instance);
-        let aggregate =
-            aggregate.map_err(|error| Failure::new(FailureKind::Trap, "invalid-call", error.to_string()))?;
+        let aggregate = aggregate.load(&mut store, &instance).map_err(|error| invalid(&error))?;
         Ok(Box::new(ComponentModel::new(store, aggregate, room)))
     }
 }

@@ -139,10 +139,10 @@ impl Runtime {
                 LoadError::ShuttingDown
             }
         })??;
-        contract::check(&self.0.engine, &component, E::role(&options))?;
+        let role = contract::check(&self.0.engine, &component, E::role(&options))?;
         let memories = component.resources_required().map_or(1, |required| required.num_memories.max(1));
         let linked = self.0.linker.instantiate_pre(&component);
-        let linked = linked.and_then(|instance| Linked::new(instance, &options));
+        let linked = linked.and_then(|instance| Linked::new(instance, role));
         let component = linked.map_err(|error| LoadError::Contract(error.into()))?;
         Ok((Launch { shared: Arc::clone(&self.0), component, options, memories }, hash))
     }

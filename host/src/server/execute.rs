@@ -5,9 +5,10 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use super::aggregates;
+use super::queries;
 use super::records::{self, Read, ReadKey};
 use super::{Answer, Refusal, Request, StateLine};
-use crate::bus::Bus;
+use crate::bus::{Bus, TraceOptions};
 use crate::event::{Data, Event};
 use crate::limits::{LETTERS_MAX, STATE_SCAN_MAX};
 
@@ -78,13 +79,8 @@ async fn carry_out(bus: &Bus, request: Request, outlet: &Outlet) -> Result<(), E
             outlet.answer(Answer::Schema(registered)).await
         }
         Request::Publish { topic, events, expected } => {
-            let events = events.into_iter().map(|event| owned(event.0));
-            let published = match expected {
-                None => bus.publish_all(events.map(|event| (topic.as_str(), event)).collect()).await,
-                Some(expected) => bus.publish_expecting(&topic, expected, events.collect()).await,
-            };
-            let published = published.map_err(|error| Refusal::of_publish(&error))?;
-            outlet.answer(Answer::Published(published)).await
+            let events = events.into_iter().map(|event| owned(event.0)).collect();
+            publish(bus, &topic, events, expected, outlet).await
         }
         Request::Read { topic, partition, from, limit, follow, lift } => {
             records::read(bus, Read { topic, partition, from, limit, follow, lift }, outlet).await
@@ -123,13 +119,7 @@ async fn carry_out(bus: &Bus, request: Request, outlet: &Outlet) -> Result<(), E
             aggregates::execute(bus, &aggregate, owned(command.0), wait, outlet).await
         }
         Request::Aggregate { name, id, at } => aggregates::show(bus, &name, &id, at, outlet).await,
-        Request::Trace { id, options } => {
-            let trace = bus.trace(&id, options).await.map_err(Failed)?;
-            for node in trace.nodes {
-                outlet.answer(Answer::TraceNode(Box::new(node))).await?;
-            }
-            outlet.answer(Answer::TraceSummary(trace.summary)).await
-        }
+        Request::Trace { id, options } => trace(bus, &id, options, outlet).await,
         Request::Doctor { options } => {
             outlet.answer(Answer::Findings(bus.doctor(options).await.map_err(Failed)?)).await
         }
@@ -146,16 +136,17 @@ async fn carry_out(bus: &Bus, request: Request, outlet: &Outlet) -> Result<(), E
         Request::Reload { consumer } => {
             outlet.answer(Answer::Reloaded(bus.reload(&consumer).await.map_err(Failed)?)).await
         }
+        Request::Query { projection, query } => queries::query(bus, &projection, query, outlet).await,
+        Request::Projections => queries::projections(bus, outlet).await,
+        Request::Rebuild { projection, partial, allow_dead_letters, wait } => {
+            let asked = queries::Asked { partial, allow_dead_letters, wait };
+            queries::rebuild(bus, &projection, asked, outlet).await
+        }
+        Request::CancelRebuild { projection } => Ok(bus.cancel_rebuild(&projection).await.map_err(Failed)?),
         Request::DeadLetters { consumer, after, limit } => {
             letters(bus, &consumer, after, limit, outlet).await
         }
-        Request::DeadLetter { consumer, letter } => {
-            let found = bus.dead_letter(&consumer, letter).map_err(Failed)?;
-            let found = found.ok_or_else(|| {
-                Refusal::new(format!("consumer `{consumer}` has no dead letter {letter}: `tidegate dlq list {consumer}` lists them"))
-            })?;
-            outlet.answer(Answer::Letter(Box::new(found.into()))).await
-        }
+        Request::DeadLetter { consumer, letter: number } => letter(bus, &consumer, number, outlet).await,
         Request::Redrive { consumer, letters } => {
             Ok(bus.redrive(&consumer, letters).await.map_err(|error| Refusal::of_settling(&error))?)
         }
@@ -182,6 +173,39 @@ async fn carry_out(bus: &Bus, request: Request, outlet: &Outlet) -> Result<(), E
 /// The event itself; a copy where someone else has it too.
 fn owned(event: Arc<Event>) -> Event {
     Arc::unwrap_or_clone(event)
+}
+
+async fn publish(
+    bus: &Bus,
+    topic: &str,
+    events: Vec<Event>,
+    expected: Option<u64>,
+    outlet: &Outlet,
+) -> Result<(), Ended> {
+    let published = match expected {
+        None => bus.publish_all(events.into_iter().map(|event| (topic, event)).collect()).await,
+        Some(expected) => bus.publish_expecting(topic, expected, events).await,
+    };
+    let published = published.map_err(|error| Refusal::of_publish(&error))?;
+    outlet.answer(Answer::Published(published)).await
+}
+
+async fn trace(bus: &Bus, id: &str, options: TraceOptions, outlet: &Outlet) -> Result<(), Ended> {
+    let trace = bus.trace(id, options).await.map_err(Failed)?;
+    for node in trace.nodes {
+        outlet.answer(Answer::TraceNode(Box::new(node))).await?;
+    }
+    outlet.answer(Answer::TraceSummary(trace.summary)).await
+}
+
+async fn letter(bus: &Bus, consumer: &str, letter: u64, outlet: &Outlet) -> Result<(), Ended> {
+    let found = bus.dead_letter(consumer, letter).map_err(Failed)?;
+    let found = found.ok_or_else(|| {
+        Refusal::new(format!(
+            "consumer `{consumer}` has no dead letter {letter}: `tidegate dlq list {consumer}` lists them"
+        ))
+    })?;
+    outlet.answer(Answer::Letter(Box::new(found.into()))).await
 }
 
 async fn letters(

@@ -14,6 +14,7 @@ mod frame;
 mod outboxes;
 pub(crate) mod probe;
 mod protocol;
+mod queries;
 mod records;
 mod schemas;
 mod socket_path;
@@ -30,5 +31,6 @@ pub use execute::execute;
 pub use protocol::{
     Answer, EventJson, Hello, Letter, PROTOCOL, RecordLine, Refusal, Request, StateLine, Welcome,
 };
+pub use queries::{AnswerLine, DataJson, QueryLine};
 pub use schemas::apply_schemas;
 pub use watch::{Watcher, watch};

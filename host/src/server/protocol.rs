@@ -12,10 +12,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::AggregateLine;
+use super::queries::{AnswerLine, QueryLine};
 use crate::aggregate::Outcome;
 use crate::bus::{
-    AggregateStatus, At, ConsumerStatus, DoctorOptions, Finding, PluginStatus, Record, ReloadOutcome, Saga,
-    SagaQuery, SagaStatus, TopicStatus, TraceNode, TraceOptions, TraceSummary, UpcasterStatus,
+    AggregateStatus, At, ConsumerStatus, DoctorOptions, Finding, PluginStatus, ProjectionStatus,
+    RebuildOutcome, Record, ReloadOutcome, Saga, SagaQuery, SagaStatus, TopicStatus, TraceNode, TraceOptions,
+    TraceSummary, UpcasterStatus,
 };
 use crate::clock::Timestamp;
 use crate::config::TopicConfig;
@@ -309,6 +311,31 @@ pub enum Request {
         /// The consumer whose plugin it is.
         consumer: String,
     },
+    /// See [`Bus::query`](crate::Bus::query). Answered by [`Answer::Query`].
+    Query {
+        /// The projection.
+        projection: String,
+        /// What it is asked.
+        query: QueryLine,
+    },
+    /// The projections that run. Answered by [`Answer::Projections`].
+    Projections,
+    /// See [`Bus::rebuild`](crate::Bus::rebuild). Answered by [`Answer::Rebuilt`] where it is waited for.
+    Rebuild {
+        /// The projection.
+        projection: String,
+        /// Whether it is made of what is left, where events are gone.
+        partial: bool,
+        /// Whether it may have more dead letters than before.
+        allow_dead_letters: bool,
+        /// Whether to wait until it has ended.
+        wait: bool,
+    },
+    /// See [`Bus::cancel_rebuild`](crate::Bus::cancel_rebuild).
+    CancelRebuild {
+        /// The projection.
+        projection: String,
+    },
     /// See [`Bus::dead_letters`](crate::Bus::dead_letters). Answered by many [`Answer::Letter`].
     DeadLetters {
         /// The consumer.
@@ -428,6 +455,12 @@ pub enum Answer {
     Plugins(Vec<PluginStatus>),
     /// What became of a reload.
     Reloaded(ReloadOutcome),
+    /// A projection's answer.
+    Query(Box<AnswerLine>),
+    /// The projections that run, by name.
+    Projections(Vec<ProjectionStatus>),
+    /// How a rebuild has ended.
+    Rebuilt(RebuildOutcome),
     /// A dead letter.
     Letter(Box<Letter>),
     /// The outboxes that run, by name.

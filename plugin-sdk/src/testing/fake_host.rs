@@ -3,8 +3,8 @@ use std::{cell::RefCell, collections::BTreeMap, ops::Bound, time::Duration};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    Attribute, Consumer, Delivery, Entry, Failure, Host, Level, Outgoing, PublishError, Raw, StateError,
-    TimerError, Timestamp,
+    Attribute, Consumer, Delivery, Entry, Failure, Host, Level, Outgoing, Projection, PublishError, Query,
+    Raw, Refusal, StateError, TimerError, Timestamp,
     consumer::{TIMER_NAME, TIMER_TOPIC, TIMER_TYPE, handle, handle_timer, is_timer, wants},
     testing::delivery,
 };
@@ -268,6 +268,15 @@ impl FakeHost {
             self.published.truncate(published);
         }
         outcome
+    }
+
+    /// Asks as the bus does: of the state as it is, which the answer can't change.
+    ///
+    /// # Errors
+    ///
+    /// The projection's refusal.
+    pub fn ask<P: Projection>(&self, query: &Query) -> Result<Raw, Refusal> {
+        P::answer(query, self)
     }
 
     /// Lets time pass: delivers the timers that come due, each at its moment, and ends with [`now`](Self::now) so much later. A

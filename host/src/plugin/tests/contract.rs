@@ -87,6 +87,26 @@ async fn a_component_with_one_export_of_the_contract_is_told_which_is_missing() 
 }
 
 #[tokio::test]
+async fn a_projection_that_imports_more_than_it_may_is_told_which() {
+    let text = |import: &str| {
+        format!(
+            r#"(component (import "tidegate:plugin/{import}@0.1.0" (instance)) (instance $i)
+                (export "tidegate:plugin/plugin@0.1.0" (instance $i))
+                (export "tidegate:plugin/handler@0.1.0" (instance $i))
+                (export "tidegate:plugin/queries@0.1.0" (instance $i)))"#
+        )
+    };
+    for import in ["publisher", "timers"] {
+        let error = refused_text(&text(import)).await;
+        let LoadError::ProjectionImports(imports) = &error else { panic!("{error}") };
+        assert_eq!(imports, &[format!("tidegate:plugin/{import}@0.1.0")]);
+        assert!(error.to_string().contains("build it for the world `tidegate:plugin/projection`"), "{error}");
+    }
+    // Of what it may import, this one has the wrong types.
+    assert!(matches!(refused_text(&text("state")).await, LoadError::Contract(_)));
+}
+
+#[tokio::test]
 async fn an_export_of_the_right_name_and_the_wrong_type_is_refused() {
     for interface in ["worker", "handler"] {
         // There is a `describe`, so that it is not what the refusal is for.

@@ -1,0 +1,3 @@
+//! A read model that counts, in its layout 2.
+
+tidegate_plugin::export_projection!(tidegate_guests::Model<2>);
