@@ -31,7 +31,7 @@ use crate::schema::{Compatibility, Schema, SchemaVersion, SubjectStatus};
 use crate::timer::TimerStatus;
 
 /// The version of the protocol. Two sides of different versions don't talk.
-pub const PROTOCOL: u32 = 2;
+pub const PROTOCOL: u32 = 3;
 
 /// What a client says first.
 ///
