@@ -462,7 +462,8 @@ impl Context {
     ///
     /// Without an id it gets one of consumer, topic, partition, offset and its index within the delivery, so that a
     /// repeated delivery repeats it. Without a source it gets `/tidegate/consumers/NAME`, without a time the delivery's.
-    /// `causationid`, `correlationid`, `traceparent` and `tracestate` follow from the delivered event where they are missing.
+    /// `causationid`, `correlationid`, `traceparent` and `tracestate` follow from the delivered event where they are missing; one that
+    /// says another `correlationid` gets that of the delivered event as `parentcorrelationid`.
     ///
     /// # Errors
     ///

@@ -68,7 +68,7 @@ pub mod testing;
 mod timer;
 pub mod upcast;
 
-pub use aggregate::{Aggregate, Fact, Outcome, Rejection};
+pub use aggregate::{Aggregate, Fact, Outcome, REJECTED, Rejection};
 pub use bus::{
     AggregateError, AggregateProblem, AggregateState, AggregateStatus, At, Blocking, Bus, BusError,
     ConsumerError, ConsumerKind, ConsumerStatus, DoctorOptions, Drained, EventPlace, ExecuteError, Finding,

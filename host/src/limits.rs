@@ -545,13 +545,19 @@ pub const TRACE_EVENTS: usize = 10_000;
 pub const TRACE_EVENTS_CEILING: usize = 100_000;
 /// Texts of a trace's nodes, in bytes: attributes have 8 KiB each, and few have even a hundred bytes.
 pub const TRACE_BYTES_MAX: usize = 32 << 20;
-/// Other correlations that a trace names.
+/// Other correlations that a trace follows, each of which may cost another reading of all, and that it names.
 pub const TRACE_CORRELATIONS_MAX: usize = 10;
+/// Dead letters that a trace reads at once: each may hold an event of the largest size.
+pub const TRACE_LETTERS: usize = 16;
 
 /// Newest events of a topic that `doctor` reads: enough to see what most of them are like, and read in milliseconds.
 pub const DOCTOR_SAMPLE_EVENTS: u64 = 1024;
 /// Those of a partition at least, where the topic has many: one or two say nothing of it.
 pub const DOCTOR_SAMPLE_FLOOR: u64 = 8;
+/// Oldest events of a partition that it reads, for the versions that are still there.
+pub const DOCTOR_OLDEST_EVENTS: usize = 4;
+/// Pages of a consumer's sagas that it reads, of [`STATE_SCAN_MAX`] each: some 16,000, in a tenth of a second.
+pub const DOCTOR_SAGA_PAGES: usize = 16;
 /// Event types that it tells apart in a topic.
 pub const DOCTOR_TYPES_MAX: usize = 100;
 /// Names that a finding lists.

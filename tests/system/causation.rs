@@ -7,12 +7,14 @@ use std::time::Duration;
 use rusqlite::Connection;
 use serde_json::json;
 use tidegate::config::{
-    ConsumerConfig, HttpRelayConfig, NatsRelayConfig, OutboxConfig, Retention, RetryPolicy, TopicConfig,
+    AggregateConfig, ConsumerConfig, HttpRelayConfig, NatsRelayConfig, OutboxConfig, Retention, RetryPolicy,
+    TopicConfig,
 };
 use tidegate::outbox::create_tables;
+use tidegate::upcast::Lifted;
 use tidegate::{
-    Blocking, Clock, Event, Failure, HttpRelay, NatsRelay, Outgoing, ReadError, TIMER_TYPE, Trace, TraceBy,
-    TraceLink, TraceOptions, Traced, handler_fn,
+    Aggregate, Blocking, Clock, Delivery, Event, Fact, Failure, HttpRelay, NatsRelay, Outcome, Outgoing,
+    ReadError, Rejection, TIMER_TYPE, Trace, TraceBy, TraceLink, TraceOptions, Traced, handler_fn,
 };
 
 use crate::cli_process::Directory;
@@ -82,6 +84,13 @@ fn shape(trace: &Trace) -> Vec<String> {
             }
             Traced::Held { consumer, attempts, .. } => format!("held by {consumer} after {attempts}"),
             Traced::Letter { consumer, reason, .. } => format!("letter of {consumer}: {}", reason.code),
+            Traced::Outcome { consumer, outcome } => match outcome {
+                Outcome::Accepted { version, events } => {
+                    format!("{consumer}: accepted, version {version}, {events} new")
+                }
+                Outcome::Rejected(rejection) => format!("{consumer}: rejected, {}", rejection.code),
+                other => panic!("{other:?}"),
+            },
             other => panic!("{other:?}"),
         };
         let missing = if matches!(node.link, TraceLink::Missing { .. }) { " missing" } else { "" };
@@ -196,7 +205,14 @@ fn relays_hand_on_what_an_event_belongs_to_as_attributes_and_as_the_trace_of_the
     bus.subscribe("nats", at_once(), NatsRelay::new(config).unwrap().clock(clock())).unwrap();
     caught_up(&bus, "nats");
     let stored = server.stored("SHOP").remove(0);
-    assert_eq!(stored.header("traceparent"), Some(&*parent));
+    for (name, value) in [
+        ("ce-correlationid", "order-17"),
+        ("ce-causationid", "order-17"),
+        ("traceparent", &*parent),
+        ("tracestate", "vendor=1"),
+    ] {
+        assert_eq!(stored.header(name), Some(value), "{name}");
+    }
 }
 
 #[test]
@@ -241,6 +257,116 @@ fn a_trace_is_the_tree_of_what_caused_what_with_timers_holds_and_dead_letters() 
     let by_trace = TraceOptions::default().by(TraceBy::TraceId);
     let both = bus.trace(TRACE_ID, by_trace).unwrap();
     assert_eq!(both.nodes.iter().filter(|node| node.depth == 0).count(), 2);
+}
+
+#[test]
+fn a_trace_goes_on_into_correlations_that_begin_within_it_and_a_bounded_number_of_them() {
+    let house = House::new();
+    let bus = house.open();
+    // What is at the end is read first.
+    for name in ["done", "asked", "in"] {
+        topic(&bus, name);
+    }
+    let own = |kind: &str, correlation: String| Outgoing {
+        kind: kind.to_owned(),
+        subject: Some("k".to_owned()),
+        extensions: vec![("correlationid".to_owned(), correlation.into())],
+        ..Outgoing::default()
+    };
+    let asks = handler_fn(move |delivery, context| {
+        let times = if delivery.event.id() == "order-17" { 1 } else { 12 };
+        for at in 0..times {
+            context.publish("asked", own("Asked.v1", format!("{}-{at}", delivery.event.id())))?;
+        }
+        Ok(())
+    });
+    bus.subscribe("asks", at_once(), asks).unwrap();
+    let does = handler_fn(|_, context| Ok(context.publish("done", outgoing("Done.v1"))?));
+    bus.subscribe("does", ConsumerConfig::new(["asked"]), does).unwrap();
+    for id in ["order-17", "order-18"] {
+        bus.publish("in", beginning(id)).unwrap();
+    }
+    caught_up(&bus, "asks");
+    caught_up(&bus, "does");
+    assert_eq!(shape(&trace(&bus, "order-17")), ["OrderPlaced.v1", "  Asked.v1", "    Done.v1"]);
+    let inner = trace(&bus, "order-17-0");
+    assert_eq!(shape(&inner), ["Asked.v1 missing", "  Done.v1"]);
+    assert_eq!(inner.summary.correlations, ["order-17"], "it says in which one it began");
+    // Of twelve, ten are followed, and the others are named.
+    let many = trace(&bus, "order-18");
+    let done = shape(&many).iter().filter(|line| line.contains("Done.v1")).count();
+    assert_eq!((done, many.summary.correlations.len()), (10, 2), "{many:#?}");
+}
+
+#[test]
+fn a_trace_shows_what_an_aggregate_has_made_of_a_command() {
+    struct Door;
+
+    impl Aggregate for Door {
+        type State = bool;
+
+        fn decide(&self, _: Option<&bool>, command: &Delivery) -> Result<Vec<Fact>, Rejection> {
+            match command.event.kind() {
+                "Open.v1" => Ok(vec![Fact::new("Opened.v1"), Fact::new("Noted.v1")]),
+                _ => Err(Rejection::new("locked", "it is")),
+            }
+        }
+
+        fn evolve(&self, _: Option<bool>, _: &Event) -> Result<bool, Failure> {
+            Ok(true)
+        }
+    }
+
+    let house = House::new();
+    let bus = house.open();
+    for (name, sequence) in [("in", false), ("doors", true), ("rejected", false)] {
+        bus.create_topic(name, TopicConfig::new(1).sequence(sequence)).unwrap();
+    }
+    let config = AggregateConfig::new("doors").rejections("rejected");
+    bus.subscribe_aggregate("doors", at_once(), config, Door).unwrap();
+    let command = |id: &str, kind: &str| {
+        let parts = beginning(id).into_parts();
+        Event::try_from(Outgoing { kind: kind.to_owned(), subject: Some("front".to_owned()), ..parts })
+            .unwrap()
+    };
+    bus.publish("in", command("c1", "Open.v1")).unwrap();
+    bus.publish("in", command("c2", "Slam.v1")).unwrap();
+    caught_up(&bus, "doors");
+    assert_eq!(
+        shape(&trace(&bus, "c1")),
+        ["Open.v1", "  doors: accepted, version 2, 2 new", "  Opened.v1", "  Noted.v1"]
+    );
+    assert_eq!(shape(&trace(&bus, "c2")), ["Slam.v1", "  doors: rejected, locked", "  tidegate.rejected.v1"]);
+    for event in all(&bus, "doors").iter().chain(&all(&bus, "rejected")) {
+        let command = if event.event.kind() == tidegate::REJECTED { "c2" } else { "c1" };
+        assert_eq!(causes(&event.event), (command.to_owned(), command.to_owned()));
+        let parent = text(&event.event, "traceparent");
+        assert!(
+            parent.starts_with(&format!("00-{TRACE_ID}-")) && text(&event.event, "tracestate") == "vendor=1"
+        );
+    }
+    // Two commands of one id from two sources: each event is below the one that it came of.
+    let twin = Event::new("c1", "/other", "Open.v1").subject("front").build().unwrap();
+    bus.publish("in", twin).unwrap();
+    caught_up(&bus, "doors");
+    let links: Vec<_> = trace(&bus, "c1").nodes.into_iter().map(|node| node.link).collect();
+    assert!(links.iter().all(|link| matches!(link, TraceLink::Root | TraceLink::Cause)), "{links:?}");
+}
+
+#[test]
+fn what_an_upcaster_lifts_keeps_what_it_belongs_to_and_hands_it_on() {
+    let house = House::new();
+    let bus = shop(&house, &Arc::new(AtomicBool::new(true)));
+    let upcaster =
+        bus.bus().add_upcaster("orders", "OrderPlaced.v1", "OrderPlaced.v2", |_| Ok(Lifted::default()));
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(upcaster).unwrap();
+    let order = Event::new("o2", "/shop", "OrderPlaced.v1").caused_by(&beginning("cart-9")).build().unwrap();
+    bus.publish("in", order).unwrap();
+    caught_up(&bus, "billing");
+    let invoice = &all(&bus, "invoices")[0].event;
+    assert_eq!(causes(invoice), ("cart-9".to_owned(), "o2".to_owned()));
+    assert!(text(invoice, "traceparent").starts_with(&format!("00-{TRACE_ID}-")));
+    assert_eq!(shape(&trace(&bus, "cart-9"))[..2], ["OrderPlaced.v1 missing", "  Invoice.v1"]);
 }
 
 #[test]

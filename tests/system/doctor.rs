@@ -112,6 +112,45 @@ fn a_lag_is_found_with_its_age_and_the_retention_that_it_comes_to() {
 }
 
 #[test]
+fn a_retention_of_a_stream_and_old_versions_that_nothing_lifts_are_found() {
+    use tidegate::config::{AggregateConfig, Retention};
+    use tidegate::upcast::Lifted;
+    use tidegate::{Aggregate, Delivery, Fact, Rejection};
+
+    struct Door;
+
+    impl Aggregate for Door {
+        type State = bool;
+
+        fn decide(&self, _: Option<&bool>, _: &Delivery) -> Result<Vec<Fact>, Rejection> {
+            Ok(vec![Fact::new("Opened.v1")])
+        }
+
+        fn evolve(&self, _: Option<bool>, _: &Event) -> Result<bool, Failure> {
+            Ok(true)
+        }
+    }
+
+    let house = House::new();
+    let bus = house.open();
+    topic(&bus, "in");
+    bus.create_topic("doors", TopicConfig::new(1).sequence(true)).unwrap();
+    bus.subscribe_aggregate("doors", at_once(), AggregateConfig::new("doors"), Door).unwrap();
+    for (id, kind) in [("1", "Open.v1"), ("2", "Open.v2")] {
+        bus.publish("in", Event::new(id, "/tests", kind).subject("front").build().unwrap()).unwrap();
+    }
+    caught_up(&bus, "doors");
+    assert_eq!(found(&bus), ["missing-lift: topic `in`"]);
+    let lift = bus.bus().add_upcaster("doors", "Open.v1", "Open.v2", |_| Ok(Lifted::default()));
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(lift).unwrap();
+    assert_eq!(found(&bus), Vec::<String>::new());
+    // An aggregate isn't started with it, and may get it later.
+    let forgets = TopicConfig::new(1).sequence(true).retention(Retention::keep_for(Duration::from_hours(1)));
+    bus.create_topic("doors", forgets).unwrap();
+    assert_eq!(found(&bus), ["stream-retention: consumer `doors`"]);
+}
+
+#[test]
 fn the_command_line_names_what_will_hurt_and_says_so_by_its_exit_code() {
     let configuration = "[topics.in]\npartitions = 1\n[consumers.counter]\nplugin = \"counter.wasm\"\ntopics = [\"in\"]\n\
         grants = { state = true }\n";

@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tidegate::config::{ConsumerConfig, Grants, PluginConfig, TopicConfig};
+use tidegate::config::{AggregateConfig, ConsumerConfig, Grants, PluginConfig, TopicConfig};
 use tidegate::{
-    Attribute, Blocking, Context, Delivery, Event, Failure, Outgoing, Saga, SagaError, SagaQuery, SagaState,
-    handler_fn,
+    Aggregate, Attribute, Blocking, Context, Delivery, Event, Fact, Failure, Outcome, Outgoing, Rejection,
+    Saga, SagaError, SagaQuery, SagaState, TraceNode, TraceOptions, Traced, handler_fn,
 };
 
 use crate::cli_process::Directory;
@@ -48,9 +48,13 @@ fn create_topics(bus: &Blocking) {
 }
 
 fn start_sagas(bus: &Blocking, component: PathBuf) {
+    start_sagas_of(bus, component, &["orders", "order-saga", "outcomes"]);
+}
+
+fn start_sagas_of(bus: &Blocking, component: PathBuf, topics: &[&str]) {
     let grants = ["order-results", "order-saga", "payments", "shipping", "stock"];
     let grants = grants.iter().fold(Grants::nothing().state(), |grants, topic| grants.publish(*topic));
-    let config = ConsumerConfig::new(["orders", "order-saga", "outcomes"]);
+    let config = ConsumerConfig::new(topics.iter().copied());
     bus.subscribe_plugin(SAGA, config, PluginConfig::new(component).grants(grants)).unwrap();
 }
 
@@ -329,6 +333,151 @@ fn an_operator_has_a_saga_ask_again_or_compensated_and_hears_why_not() {
 }
 
 #[test]
+fn a_stuck_saga_goes_on_when_an_operator_has_undone_its_step_by_other_means() {
+    let house = House::new();
+    let bus = house.open();
+    create_topics(&bus);
+    start_sagas(&bus, component("order_saga.wasm"));
+    bus.publish("orders", placed("17")).unwrap();
+    for event in ["StockReserved.v1", "PaymentTaken.v1", "ShippingRefused.v1"] {
+        bus.publish("outcomes", outcome("17", event)).unwrap();
+    }
+    house.settles(|| state(&bus, "17") == "compensating take-payment");
+    let refused = bus.resolve_saga(SAGA, "17").unwrap_err();
+    assert!(matches!(refused, SagaError::NotStuck { state: SagaState::Compensating, .. }), "{refused}");
+    // 1, 2 and 4 minutes.
+    for minutes in [1, 2, 4] {
+        let attempt = saga(&bus, "17").attempt;
+        house.clock.advance(MINUTE * minutes);
+        house.settles(|| saga(&bus, "17").attempt != attempt);
+    }
+    assert_eq!(state(&bus, "17"), "stuck take-payment");
+    let found = bus.doctor(tidegate::DoctorOptions::default()).unwrap();
+    let stuck = found.iter().find(|finding| finding.check == "stuck-sagas").unwrap();
+    assert!(stuck.seen.starts_with("1 of the 1 sagas") && stuck.seen.contains("`17`"), "{stuck}");
+    bus.resolve_saga(SAGA, "17").unwrap();
+    house.settles(|| state(&bus, "17") == "compensating reserve-stock");
+    bus.publish("outcomes", outcome("17", "StockReleased.v1")).unwrap();
+    house.settles(|| state(&bus, "17") == "compensated");
+    let why = saga(&bus, "17").status.why;
+    assert_eq!(why.as_deref(), Some("step `ship` failed: ShippingRefused.v1"), "it isn't stuck any more");
+}
+
+/// Takes each payment once, and none of orders that say `poor`; of those that say `keeps` it gives none back.
+struct Payments;
+
+impl Aggregate for Payments {
+    type State = String;
+
+    fn decide(&self, state: Option<&String>, command: &Delivery) -> Result<Vec<Fact>, Rejection> {
+        let (order, kind) = (command.event.key(), command.event.kind());
+        match kind {
+            "TakePayment.v1" if order.contains("poor") => Err(Rejection::new("no-money", "there is none")),
+            "RefundPayment.v1" if order.contains("keeps") => Err(Rejection::new("kept", "it is spent")),
+            "TakePayment.v1" if state.is_none() => {
+                Ok(vec![Fact::new("PaymentTaken.v1").json(&json!({ "receipt": "r1" })).unwrap()])
+            }
+            _ => Ok(vec![Fact::new("PaymentRefunded.v1")]),
+        }
+    }
+
+    fn evolve(&self, _: Option<String>, event: &Event) -> Result<String, Failure> {
+        Ok(event.kind().to_owned())
+    }
+}
+
+/// The saga, of which an aggregate takes the payments.
+fn start_with_aggregate(bus: &Blocking) {
+    create_topics(bus);
+    bus.create_topic("payment-events", TopicConfig::new(PARTITIONS).sequence(true)).unwrap();
+    bus.create_topic("rejections", TopicConfig::new(PARTITIONS)).unwrap();
+    let aggregate = AggregateConfig::new("payment-events").rejections("rejections");
+    bus.subscribe_aggregate("payments", ConsumerConfig::new(["payments"]), aggregate, Payments).unwrap();
+    let topics = ["orders", "order-saga", "outcomes", "payment-events", "rejections"];
+    start_sagas_of(bus, component("order_saga.wasm"), &topics);
+}
+
+#[test]
+fn an_aggregate_answers_a_saga_by_its_events_and_by_its_rejections() {
+    let house = House::new();
+    let bus = house.open();
+    start_with_aggregate(&bus);
+    for order in ["rich", "poor", "keeps"] {
+        bus.publish("orders", placed(order)).unwrap();
+        bus.publish("outcomes", outcome(order, "StockReserved.v1")).unwrap();
+    }
+    house.settles(|| state(&bus, "rich") == "running ship");
+    house.settles(|| state(&bus, "poor") == "compensating reserve-stock");
+    let why = saga(&bus, "poor").status.why;
+    assert_eq!(why.as_deref(), Some("step `take-payment` failed: tidegate.rejected.v1"));
+    let told = all(&bus, "rejections").remove(0).event;
+    assert_eq!((told.kind(), told.key()), (tidegate::REJECTED, "poor"));
+    let Some(tidegate::Data::Json(data)) = told.data() else { panic!("{told:?}") };
+    let data: Value = serde_json::from_str(data).unwrap();
+    assert_eq!(
+        (&data["code"], &data["aggregate"], &data["version"], &data["command"]["type"]),
+        (&json!("no-money"), &json!("poor"), &json!(0), &json!("TakePayment.v1"))
+    );
+    // One that won't undo what it did leaves the saga to an operator.
+    house.settles(|| state(&bus, "keeps") == "running ship");
+    bus.publish("outcomes", outcome("keeps", "ShippingRefused.v1")).unwrap();
+    house.settles(|| state(&bus, "keeps") == "stuck take-payment");
+    // A command of anybody else is none of the saga's business.
+    bus.publish("payments", Event::new("t1", "/till", "TakePayment.v1").subject("poor-9").build().unwrap())
+        .unwrap();
+    house.settles(|| all(&bus, "rejections").len() == 3);
+    caught_up(&bus, SAGA);
+    assert_eq!(all(&bus, "order-saga").len(), 0, "nothing was sent on");
+    assert!(letters(&bus, SAGA).is_empty() && letters(&bus, "payments").is_empty());
+}
+
+#[test]
+fn a_trace_of_what_began_a_saga_has_the_whole_of_it() {
+    let house = House::new();
+    let bus = house.open();
+    start_with_aggregate(&bus);
+    let order = placed("poor");
+    let mut parts = order.into_parts();
+    parts.extensions.push(("correlationid".to_owned(), Attribute::Text("cart-9".to_owned())));
+    bus.publish("orders", Event::try_from(parts).unwrap()).unwrap();
+    house.settles(|| state(&bus, "poor") == "running reserve-stock");
+    let command = all(&bus, "stock").remove(0).event;
+    let answer = Event::new("o1", "/stock", "StockReserved.v1").subject("poor").caused_by(&command);
+    bus.publish("outcomes", answer.build().unwrap()).unwrap();
+    house.settles(|| state(&bus, "poor") == "compensating reserve-stock");
+    let line = |node: &TraceNode| {
+        let what = match &node.what {
+            Traced::Event { kind, .. } => kind.clone(),
+            Traced::Timer { name, .. } => format!("timer {name}"),
+            Traced::Outcome { consumer, outcome: Outcome::Rejected(why) } => {
+                format!("{consumer}: {}", why.code)
+            }
+            other => panic!("{other:?}"),
+        };
+        format!("{}{what}", "  ".repeat(node.depth))
+    };
+    let whole = bus.trace("cart-9", TraceOptions::default()).unwrap();
+    let shape: Vec<_> = whole.nodes.iter().map(line).collect();
+    assert_eq!(
+        shape,
+        [
+            "OrderPlaced.v1",
+            "  ReserveStock.v1",
+            "    StockReserved.v1",
+            "      TakePayment.v1",
+            "        payments: no-money",
+            "        tidegate.rejected.v1",
+            "          ReleaseStock.v1",
+            "          timer saga",
+        ]
+    );
+    assert_eq!(whole.summary.correlations, Vec::<String>::new());
+    let of_saga = bus.trace("poor", TraceOptions::default()).unwrap();
+    assert_eq!((line(&of_saga.nodes[0]), of_saga.nodes.len()), ("ReserveStock.v1".to_owned(), 7));
+    assert_eq!(of_saga.summary.correlations, ["cart-9"], "it says where it began");
+}
+
+#[test]
 fn a_new_version_goes_on_with_sagas_that_are_under_way() {
     let house = House::new();
     let bus = house.open();
@@ -448,6 +597,8 @@ fn the_command_line_lists_sagas_shows_them_and_tells_them_what_to_do() {
     }
     directory.until_handled(SAGA, 6);
     assert_eq!(directory.json(&["sagas", "list"])[0]["state"], "compensated");
+    let resolved = directory.run(&["sagas", "resolve", SAGA, "17"]);
+    assert!(resolved.code == 1 && resolved.err.contains("has ended: it is compensated"), "{resolved:?}");
     let ended = directory.run(&["sagas", "retry", SAGA, "17"]);
     assert_eq!(ended.code, 1);
     assert!(ended.err.contains("has ended: it is compensated"), "{ended:?}");

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::{aggregates, consume, flow, grow, hostile, publish, queries, rates, timers, waits};
+use super::{aggregates, consume, flow, grow, hostile, publish, queries, rates, sagas, timers, waits};
 use crate::row::Row;
 use crate::scale::Scale;
 
@@ -16,7 +16,7 @@ pub struct Bench {
 }
 
 /// All benchmarks, in the order in which they run.
-pub const BENCHES: [Bench; 25] = [
+pub const BENCHES: [Bench; 27] = [
     // First, while no memory is there that others have freed.
     Bench {
         id: "grow-window",
@@ -121,6 +121,16 @@ pub const BENCHES: [Bench; 25] = [
         id: "aggregate-rebuild",
         about: "the first command to an aggregate of 10,000 events with a snapshot, beside one without",
         run: aggregates::rebuild,
+    },
+    Bench {
+        id: "sagas",
+        about: "sagas a second beside as many bare deliveries, and listing them beside a scan of their records",
+        run: sagas::sagas,
+    },
+    Bench {
+        id: "trace",
+        about: "the trace of one event in a large topic, beside reading the topic",
+        run: sagas::trace,
     },
     Bench {
         id: "hostile-neighbours",

@@ -10,6 +10,7 @@ mod list;
 mod publish;
 mod queries;
 mod rates;
+mod sagas;
 mod timers;
 mod waits;
 

@@ -7,10 +7,10 @@ use super::cache::Cache;
 use super::fold::{Folded, Until, id_of, source_of};
 use super::model::{Decision, Model};
 use super::program::Shared;
-use super::{Fact, Outcome, OutcomeRow, outcome_key, rows, snapshot_key};
+use super::{Fact, Outcome, OutcomeRow, REJECTED, Rejection, outcome_key, rows, snapshot_key};
 use crate::clock::BoxFuture;
 use crate::effects::{Context, Outgoing};
-use crate::event::{Attribute, Event, SEQUENCE};
+use crate::event::{Attribute, Data, Event, SEQUENCE};
 use crate::handler::{Delivery, Failure, Instance, Lender};
 use crate::limits::{AGGREGATE_ID_BYTES_MAX, OUTCOMES_KEPT, OUTCOMES_PRUNED_EVERY};
 
@@ -56,6 +56,7 @@ impl Keeper {
             let outcome = match self.model.decide(lender, folded.state.as_deref()).await? {
                 Decision::Rejected(rejection) => {
                     rejection.check()?;
+                    self.tell_of(lender, &command, folded.version, &rejection)?;
                     Outcome::Rejected(rejection)
                 }
                 Decision::Accepted(facts) => {
@@ -128,6 +129,19 @@ impl Keeper {
         shared.fold(&mut *self.model, id, &shared.counts).apply(folded, &events).await
     }
 
+    /// Publishes a rejection, where there is a topic for them. What caused it says whose command it was.
+    fn tell_of(
+        &self,
+        lender: &mut dyn Lender,
+        command: &Delivery,
+        version: u64,
+        rejection: &Rejection,
+    ) -> Result<(), Failure> {
+        let Some(topic) = &self.shared.config.rejections else { return Ok(()) };
+        let event = rejected(&command.event, version, rejection);
+        Ok(lender.batch().parts().1.publish(topic, event)?)
+    }
+
     /// Keeps a snapshot, where rebuilding the aggregate would take too many events otherwise.
     fn keep_snapshot(&self, context: &mut Context, id: &str, folded: &mut Folded) -> Result<(), Failure> {
         if folded.version - folded.snapshot < u64::from(self.shared.config.snapshot_every) {
@@ -178,6 +192,25 @@ fn outgoing(consumer: &str, command: &Delivery, number: u64, fact: Fact) -> Resu
         extensions: fact.extensions,
         data: fact.data,
     })
+}
+
+/// A rejection as an event.
+fn rejected(command: &Event, version: u64, rejection: &Rejection) -> Outgoing {
+    let data = serde_json::json!({
+        "command": { "source": command.source(), "id": command.id(), "type": command.kind() },
+        "aggregate": command.key(),
+        "version": version,
+        "code": rejection.code,
+        "message": rejection.message,
+        "data": rejection.data,
+    });
+    Outgoing {
+        kind: REJECTED.to_owned(),
+        subject: Some(command.key().to_owned()),
+        datacontenttype: Some("application/json".to_owned()),
+        data: Some(Data::Json(data.to_string())),
+        ..Outgoing::default()
+    }
 }
 
 /// An event as it will be read from the stream.

@@ -19,7 +19,7 @@ pub(crate) use fold::Until;
 pub(crate) use model::{Decision, Model, Models};
 pub(crate) use native::NativeModels;
 pub use native::{Aggregate, Fact};
-pub use outcome::{Outcome, Rejection};
+pub use outcome::{Outcome, REJECTED, Rejection};
 pub(crate) use program::AggregateProgram;
 pub(crate) use rows::{OutcomeRow, outcome_key, snapshot_key};
 pub(crate) use stream::{StreamEntry, Streams};

@@ -34,6 +34,11 @@ pub enum Outcome {
     Rejected(Rejection),
 }
 
+/// The type of the events that tell of rejections, see [`rejections`](crate::config::AggregateConfig::rejections). Such an event has
+/// the key of the command and its id as `causationid`. Its data say of which command of which aggregate, at which version, and have
+/// the rejection's `code`, `message` and `data`.
+pub const REJECTED: &str = "tidegate.rejected.v1";
+
 /// Why a command was turned down.
 ///
 /// ```
@@ -76,9 +81,18 @@ impl Rejection {
         self
     }
 
+    /// What it weighs.
+    pub(crate) fn bytes(&self) -> usize {
+        self.code.len() + self.message.len() + self.data_bytes()
+    }
+
+    fn data_bytes(&self) -> usize {
+        self.data.as_ref().map_or(0, |data| data.to_string().len())
+    }
+
     /// Checks the size of what it carries.
     pub(crate) fn check(&self) -> Result<(), Failure> {
-        let bytes = self.data.as_ref().map_or(0, |data| data.to_string().len());
+        let bytes = self.data_bytes();
         if bytes <= REJECTION_DATA_BYTES_MAX {
             return Ok(());
         }

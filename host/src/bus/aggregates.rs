@@ -50,7 +50,9 @@ pub enum AggregateProblem {
     #[error("its order is `none`: commands to one aggregate keep theirs, so set it to `key` or `partition`")]
     Unordered,
     /// There is no such topic.
-    #[error("there is no topic `{0}`: create it first; that of the events needs `sequence = true`")]
+    #[error(
+        "there is no topic `{0}`: create it first; that of the events, its stream, needs `sequence = true`"
+    )]
     UnknownTopic(String),
     /// The stream doesn't number its events.
     #[error(
@@ -60,6 +62,11 @@ pub enum AggregateProblem {
     /// Commands and events are in one topic.
     #[error("topic `{0}` has its commands, and can't have its events as well: create another one")]
     SameTopic(String),
+    /// Rejections would be among its commands or in its stream.
+    #[error(
+        "topic `{0}` has its commands or its events, and can't have its rejections as well: name another one"
+    )]
+    RejectionsTopic(String),
     /// The numbers of partitions differ.
     #[error(
         "topic `{commands}` has {command_partitions} partitions and topic `{stream}` has {stream_partitions}: give both as \
@@ -487,6 +494,11 @@ impl Bus {
         if commands == stream {
             return Some(AggregateProblem::SameTopic(stream.clone()));
         }
+        if let Some(rejections) = &aggregate.rejections
+            && (rejections == stream || rejections == commands)
+        {
+            return Some(AggregateProblem::RejectionsTopic(rejections.clone()));
+        }
         let topics = self.inner.log.topics();
         let named = |name: &String| topics.iter().find(|topic| *topic.name == **name);
         let Some(of_commands) = named(commands) else {
@@ -495,6 +507,9 @@ impl Bus {
         let Some(of_stream) = named(stream) else {
             return Some(AggregateProblem::UnknownTopic(stream.clone()));
         };
+        if let Some(unknown) = aggregate.rejections.as_ref().filter(|topic| named(topic).is_none()) {
+            return Some(AggregateProblem::UnknownTopic(unknown.clone()));
+        }
         if !of_stream.config.sequence {
             return Some(AggregateProblem::NotSequenced(stream.clone()));
         }

@@ -405,6 +405,15 @@ impl Blocking {
         block_on(self.bus.compensate_saga(consumer, id))
     }
 
+    /// See [`Bus::resolve_saga`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Bus::resolve_saga`].
+    pub fn resolve_saga(&self, consumer: &str, id: &str) -> Result<(), SagaError> {
+        block_on(self.bus.resolve_saga(consumer, id))
+    }
+
     /// See [`Bus::cancel_timer`].
     ///
     /// # Errors

@@ -20,6 +20,8 @@ const VERSION: u32 = 1;
 pub(crate) const SAGA_RETRY: &str = "saga:retry";
 /// The timer by which an operator has a saga compensated.
 pub(crate) const SAGA_COMPENSATE: &str = "saga:compensate";
+/// The timer by which an operator says that the step where a saga is stuck is undone.
+pub(crate) const SAGA_RESOLVE: &str = "saga:resolve";
 
 /// How far a saga is.
 ///
@@ -291,6 +293,16 @@ pub enum SagaError {
     /// The saga is being compensated already.
     #[error("saga `{id}` of consumer `{consumer}` is {state} already: `retry` has it ask again")]
     CompensatedAlready {
+        /// The consumer.
+        consumer: String,
+        /// The saga's id.
+        id: String,
+        /// How far it is.
+        state: SagaState,
+    },
+    /// The saga isn't stuck: there is nothing to resolve.
+    #[error("saga `{id}` of consumer `{consumer}` is {state}: one that is stuck alone can be resolved")]
+    NotStuck {
         /// The consumer.
         consumer: String,
         /// The saga's id.

@@ -2,8 +2,8 @@
 
 use super::Bus;
 use super::saga::{
-    SAGA_COMPENSATE, SAGA_PREFIX, SAGA_RETRY, Saga, SagaError, SagaPlace, SagaQuery, SagaState, SagaStatus,
-    saga, status,
+    SAGA_COMPENSATE, SAGA_PREFIX, SAGA_RESOLVE, SAGA_RETRY, Saga, SagaError, SagaPlace, SagaQuery, SagaState,
+    SagaStatus, saga, status,
 };
 use super::state::StateView;
 use crate::clock::Timestamp;
@@ -52,23 +52,25 @@ impl Bus {
             for partition in 0..partitions {
                 let lane = LaneId { consumer, partition };
                 let mut after: Option<Vec<u8>> = None;
-                while let Some(last) = self.page(lane, &name, after.as_deref(), &mut first)? {
+                while let Some(last) =
+                    self.sagas_behind(lane, &name, after.as_deref(), &mut |saga| first.take(saga))?
+                {
                     after = Some(last);
                     // There may be a million, and others wait for this thread.
                     tokio::task::yield_now().await;
                 }
             }
         }
-        Ok(first.found)
+        Ok(first.found())
     }
 
     /// Looks at some sagas of a lane, those behind `after`. Returns the key of the last one; nothing at the end.
-    fn page(
+    pub(super) fn sagas_behind(
         &self,
         lane: LaneId,
         consumer: &str,
         after: Option<&[u8]>,
-        first: &mut First<'_>,
+        take: &mut dyn FnMut(SagaStatus),
     ) -> Result<Option<Vec<u8>>, ReadError> {
         // A view for each page: one that lives long keeps pages of the file from being used again.
         let view = StateView::new(self.inner.log.state(lane)?);
@@ -78,7 +80,7 @@ impl Bus {
             let id = key.get(SAGA_PREFIX.len()..).and_then(|id| std::str::from_utf8(id).ok());
             let Some(id) = id else { continue };
             if let Ok(saga) = status(&SagaPlace { consumer, partition: lane.partition, id }, record, now) {
-                first.take(saga);
+                take(saga);
             }
         }
         Ok(entries.into_iter().next_back().map(|(key, _)| key))
@@ -165,6 +167,35 @@ impl Bus {
         self.tell(consumer, id, SAGA_COMPENSATE).await
     }
 
+    /// Says that nothing is left of the step where a saga is stuck, as somebody has undone it by other means: the saga takes it as
+    /// compensated, and goes on to those before it. It does so in its key's order, as with a timer that is due now, when its
+    /// consumer runs.
+    ///
+    /// ```
+    /// # let directory = tempfile::tempdir()?;
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// # let bus = tidegate::Bus::open(directory.path())?;
+    /// use tidegate::{ReadError, SagaError};
+    ///
+    /// // The money was paid back by hand.
+    /// let refused = bus.resolve_saga("order-saga", "17").await;
+    /// assert!(matches!(refused, Err(SagaError::Read(ReadError::UnknownConsumer(_)))));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// There is no such saga, it isn't stuck, or the log refuses: see [`SagaError`].
+    pub async fn resolve_saga(&self, consumer: &str, id: &str) -> Result<(), SagaError> {
+        let state = self.unfinished(consumer, id)?.status.state;
+        if state != SagaState::Stuck {
+            return Err(SagaError::NotStuck { consumer: consumer.to_owned(), id: id.to_owned(), state });
+        }
+        self.tell(consumer, id, SAGA_RESOLVE).await
+    }
+
     fn unfinished(&self, consumer: &str, id: &str) -> Result<Saga, SagaError> {
         let saga = self.saga(consumer, id)?;
         let state = saga.status.state;
@@ -184,6 +215,7 @@ impl Bus {
 struct First<'q> {
     query: &'q SagaQuery,
     limit: usize,
+    /// Up to twice as many, of which those behind are cut off now and then.
     found: Vec<SagaStatus>,
 }
 
@@ -196,10 +228,19 @@ impl<'q> First<'q> {
         if !self.query.fits(&saga) {
             return;
         }
-        let at = self.found.partition_point(|other| other.rank() <= saga.rank());
-        if at < self.limit {
-            self.found.insert(at, saga);
-            self.found.truncate(self.limit);
+        self.found.push(saga);
+        if self.found.len() > 2 * self.limit {
+            self.cut();
         }
+    }
+
+    fn cut(&mut self) {
+        self.found.sort_by_key(SagaStatus::rank);
+        self.found.truncate(self.limit);
+    }
+
+    fn found(mut self) -> Vec<SagaStatus> {
+        self.cut();
+        self.found
     }
 }

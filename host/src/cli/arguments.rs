@@ -80,7 +80,7 @@ pub enum Command {
 Each finding has a name, what was seen, why it hurts, and what to do. The exit code is 1 where one of them is a problem: something
 that hurts now, or that loses something soon. Warnings alone leave it at 0. Nothing is changed.")]
     Doctor,
-    /// List sagas, those first that need looking at; show one, have it ask again, or have it compensated
+    /// List sagas, those first that need looking at; show one, have it ask again, compensated, or go on
     Sagas(Sagas),
     /// List plugins, or reload one
     Plugins(Plugins),
@@ -459,6 +459,8 @@ pub enum SagasCommand {
     Retry(SagaName),
     /// Have a saga that runs compensated
     Compensate(SagaName),
+    /// Say that the step where a saga is stuck has been undone by other means: it goes on to those before it
+    Resolve(SagaName),
 }
 
 /// Which saga.

@@ -49,6 +49,12 @@ pub fn sagas(global: &Global, command: SagasCommand, output: &mut Output) -> Res
             access.tell(Request::CompensateSaga { consumer, id })?;
             output.line(said)?;
         }
+        SagasCommand::Resolve(SagaName { consumer, id }) => {
+            let said =
+                format!("saga `{id}` goes on: `tidegate sagas show {consumer} {id}` says how far it is");
+            access.tell(Request::ResolveSaga { consumer, id })?;
+            output.line(said)?;
+        }
     }
     access.close();
     Ok(Exit::Done)

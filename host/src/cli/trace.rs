@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use tidegate::server::{Answer, Request};
-use tidegate::{TraceBy, TraceLink, TraceNode, TraceOptions, TraceSummary, Traced};
+use tidegate::{Outcome, TraceBy, TraceLink, TraceNode, TraceOptions, TraceSummary, Traced};
 
 use super::access::Access;
 use super::arguments::{Global, Trace};
@@ -67,7 +67,9 @@ fn print(
     }
     for other in &summary.correlations {
         let other = one_line(other, TEXT_CHARS);
-        output.line(format_args!("an event of this id belongs to correlation `{other}`: trace that one"))?;
+        output.line(format_args!(
+            "an event of it belongs to correlation `{other}`, or began in it: trace that one"
+        ))?;
     }
     Ok(())
 }
@@ -135,6 +137,10 @@ fn line(node: &TraceNode) -> String {
             let reason = text(&reason.to_string());
             format!("dead letter {letter} of {}, {}{before}: {reason}", text(consumer), failed(*attempts))
         }
+        Traced::Outcome { consumer, outcome } => {
+            time.clear();
+            format!("{} by {}", decided(outcome), text(consumer))
+        }
         other => format!("{other:?}"),
     };
     if !time.is_empty() {
@@ -145,6 +151,16 @@ fn line(node: &TraceNode) -> String {
         TraceLink::Missing { cause } => format!("{line}  (its cause {} was not found)", text(cause)),
         TraceLink::Circle { cause } => format!("{line}  (caused by {}, in a circle)", text(cause)),
         _ => line,
+    }
+}
+
+fn decided(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Accepted { version, events } => format!("accepted: version {version}, {events} new,"),
+        Outcome::Rejected(rejection) => {
+            format!("rejected: {},", one_line(&rejection.to_string(), TEXT_CHARS))
+        }
+        other => format!("{other:?}"),
     }
 }
 

@@ -25,6 +25,10 @@ pub struct AggregateConfig {
     /// The topic of its events. It numbers the events of each key, has as many partitions as the topic of the commands,
     /// and no retention. The plugin needs no grant for it.
     pub stream: String,
+    /// The topic to which it publishes an event for each command that it rejects, of the type
+    /// [`REJECTED`](crate::REJECTED) and under the command's key: so that whoever sent the command by a topic learns of it. None by
+    /// default. The plugin needs no grant for it.
+    pub rejections: Option<String>,
     /// Events of one aggregate after which its state is kept, so that it is never rebuilt of more: 1 to 100,000, by
     /// default 100.
     pub snapshot_every: u32,
@@ -39,6 +43,7 @@ impl Default for AggregateConfig {
     fn default() -> Self {
         Self {
             stream: String::new(),
+            rejections: None,
             snapshot_every: SNAPSHOT_EVERY,
             cache_count: AGGREGATES_CACHED,
             cache_bytes: AGGREGATES_CACHED_BYTES,
@@ -51,6 +56,13 @@ impl AggregateConfig {
     #[must_use]
     pub fn new(stream: impl Into<String>) -> Self {
         Self { stream: stream.into(), ..Self::default() }
+    }
+
+    /// Sets [`rejections`](Self::rejections).
+    #[must_use]
+    pub fn rejections(mut self, topic: impl Into<String>) -> Self {
+        self.rejections = Some(topic.into());
+        self
     }
 
     /// Sets [`snapshot_every`](Self::snapshot_every).
@@ -85,6 +97,9 @@ impl AggregateConfig {
 
     pub(super) fn validate_at(&self, place: &Place<'_>) -> Result<(), ConfigError> {
         place.at("stream").check_name(&self.stream)?;
+        if let Some(rejections) = &self.rejections {
+            place.at("rejections").check_name(rejections)?;
+        }
         place.at("snapshot_every").check(self.snapshot_every, 1..=SNAPSHOT_EVERY_CEILING)?;
         place.at("cache_count").check(self.cache_count, 0..=AGGREGATES_CACHED_CEILING)?;
         let bytes = 0..=AGGREGATES_CACHED_BYTES_CEILING as u64;

@@ -9,6 +9,8 @@ use super::{Attribute, Event, EventParts};
 
 const CAUSATION: &str = "causationid";
 const CORRELATION: &str = "correlationid";
+/// What an event belongs to whose effect begins a correlation of its own.
+const PARENT_CORRELATION: &str = "parentcorrelationid";
 const TRACEPARENT: &str = "traceparent";
 const TRACESTATE: &str = "tracestate";
 
@@ -45,7 +47,13 @@ impl Causes {
     /// the cause has: what its span is named after.
     pub fn add_to(self, effect: &mut EventParts, origin: &str, index: usize) {
         effect.add_extension(CAUSATION, || Attribute::Text(self.causation));
-        effect.add_extension(CORRELATION, || self.correlation);
+        // Whoever begins a correlation of its own, as a saga does, stays linked to the one in which it begins.
+        let own = effect.extensions.iter().find(|(name, _)| name == CORRELATION);
+        if own.is_some_and(|(_, own)| own.to_string() != self.correlation.to_string()) {
+            effect.add_extension(PARENT_CORRELATION, || self.correlation);
+        } else {
+            effect.add_extension(CORRELATION, || self.correlation);
+        }
         let Some(trace) = self.trace else { return };
         // Whoever says what trace it belongs to means that one, with its own state or none.
         if effect.extensions.iter().any(|(name, _)| name == TRACEPARENT) {
@@ -67,6 +75,11 @@ impl Event {
             Some(Attribute::Text(text)) => Cow::Borrowed(text),
             Some(other) => Cow::Owned(other.to_string()),
         }
+    }
+
+    /// What its cause belongs to, where it begins a correlation of its own.
+    pub(crate) fn parent_correlation(&self) -> Option<&str> {
+        self.extension(PARENT_CORRELATION)?.as_text()
     }
 
     /// The id of the event that caused it.
@@ -159,6 +172,22 @@ mod tests {
         assert_eq!(effect.traceparent(), Some(&*other));
         assert_eq!(text(&effect, "tracestate"), None, "it is of the other trace");
         assert_eq!((&*effect.correlation(), effect.causation().as_deref()), ("mine", Some("1")));
+    }
+
+    #[test]
+    fn an_effect_with_a_correlation_of_its_own_stays_linked_to_that_of_its_cause() {
+        let cause = Event::new("1", "/a", "t").extension("correlationid", "cart-9").build().unwrap();
+        let effect = |correlation: &str| {
+            Event::new("2", "/a", "t")
+                .caused_by(&cause)
+                .extension("correlationid", correlation)
+                .build()
+                .unwrap()
+        };
+        assert_eq!(effect("saga-17").parent_correlation(), Some("cart-9"));
+        assert_eq!(effect("cart-9").parent_correlation(), None, "it is of the same");
+        let next = Event::new("3", "/a", "t").caused_by(&effect("saga-17")).build().unwrap();
+        assert_eq!((&*next.correlation(), next.parent_correlation()), ("saga-17", None));
     }
 
     #[test]

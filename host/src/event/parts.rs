@@ -58,9 +58,17 @@ pub(super) const RESERVED: [&str; 10] = [
     "data_base64",
 ];
 
-/// Extension attributes that their specifications say are non-empty text.
-const TEXT_EXTENSIONS: [&str; 7] =
-    ["partitionkey", "correlationid", "causationid", "sequence", "sequencetype", "traceparent", "tracestate"];
+/// Extension attributes that their specifications say are non-empty text, and what links correlations.
+const TEXT_EXTENSIONS: [&str; 8] = [
+    "partitionkey",
+    "correlationid",
+    "causationid",
+    "parentcorrelationid",
+    "sequence",
+    "sequencetype",
+    "traceparent",
+    "tracestate",
+];
 
 const NAME_ALLOWED: &str = "a name is of lower-case letters `a` to `z` and digits";
 

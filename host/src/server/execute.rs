@@ -132,6 +132,9 @@ async fn carry_out(bus: &Bus, request: Request, outlet: &Outlet) -> Result<(), E
         Request::CompensateSaga { consumer, id } => {
             Ok(bus.compensate_saga(&consumer, &id).await.map_err(Failed)?)
         }
+        Request::ResolveSaga { consumer, id } => {
+            Ok(bus.resolve_saga(&consumer, &id).await.map_err(Failed)?)
+        }
         Request::Plugins => outlet.answer(Answer::Plugins(bus.plugins())).await,
         Request::Reload { consumer } => {
             outlet.answer(Answer::Reloaded(bus.reload(&consumer).await.map_err(Failed)?)).await

@@ -297,6 +297,13 @@ pub enum Request {
         /// The saga's id.
         id: String,
     },
+    /// See [`Bus::resolve_saga`](crate::Bus::resolve_saga).
+    ResolveSaga {
+        /// The consumer.
+        consumer: String,
+        /// The saga's id.
+        id: String,
+    },
     /// The plugins that run. Answered by [`Answer::Plugins`].
     Plugins,
     /// The upcasters that run. Answered by [`Answer::Upcasters`].

@@ -2,16 +2,19 @@
 
 use std::fmt;
 
-use super::Saga;
 use super::record::{Record, state_key};
 use super::step::Step;
-use super::turn::{TIMER, Turn};
-use crate::{Consumer, Delivery, Event, Failure, Host, Outgoing, Raw};
+use super::turn::{COMMANDS, TIMER, Turn};
+use super::{REJECTED, Saga};
+use crate::{Attribute, Consumer, Delivery, Event, Failure, Host, Outgoing, Raw};
 
 /// The timer by which an operator has a saga ask again.
 pub(crate) const RETRY: &str = "saga:retry";
 /// The timer by which an operator has a saga compensated.
 pub(crate) const COMPENSATE: &str = "saga:compensate";
+
+/// The timer by which an operator says that the step where a saga is stuck is undone.
+pub(crate) const RESOLVE: &str = "saga:resolve";
 
 /// What an event's place said of it, where it is sent on: it gets a place of its own.
 const OF_ITS_PLACE: [&str; 4] = ["partitionkey", "sequence", "sequencetype", "traceparent"];
@@ -36,6 +39,11 @@ impl<S: Saga> Default for SagaConsumer<S> {
         for (at, step) in steps.iter().enumerate() {
             let is_new = steps[..at].iter().all(|other| other.name() != step.name());
             assert!(is_new, "a saga's steps have names of their own, and two are called `{}`", step.name());
+            assert!(
+                step.waits_for_all(),
+                "step `{}` names events of failure, and none of success: it would not wait for them",
+                step.name()
+            );
         }
         Self { steps }
     }
@@ -62,6 +70,9 @@ impl<S: Saga> Consumer for SagaConsumer<S> {
         if !begins && !is_known {
             return Ok(());
         }
+        if !begins && is_of_another(event, &host.consumer()) {
+            return Ok(());
+        }
         let Some(id) = S::id_of(event) else { return Ok(()) };
         if id != event.key() {
             return forward::<S>(event, &id, host);
@@ -84,7 +95,7 @@ impl<S: Saga> Consumer for SagaConsumer<S> {
     }
 
     fn timer(&mut self, name: &str, delivery: &Delivery, host: &mut dyn Host) -> Result<(), Failure> {
-        if ![TIMER, RETRY, COMPENSATE].contains(&name) {
+        if ![TIMER, RETRY, COMPENSATE, RESOLVE].contains(&name) {
             return Err(Failure::permanent(
                 "unexpected-timer",
                 format_args!("a saga sets no timer `{name}`"),
@@ -99,6 +110,7 @@ impl<S: Saga> Consumer for SagaConsumer<S> {
         match name {
             RETRY => turn.retry(),
             COMPENSATE => turn.compensate(),
+            RESOLVE => turn.resolve(),
             _ => turn.timer(&delivery.event.data),
         }
     }
@@ -112,6 +124,16 @@ impl<S: Saga> SagaConsumer<S> {
 
 fn record<S: Saga>(id: &str, host: &dyn Host) -> Result<Option<Record<S::Data>>, Failure> {
     Ok(host.get_json(state_key(id))?)
+}
+
+/// Whether an event answers a command that no saga of this consumer has sent: of another saga, or, where an aggregate says that
+/// it has rejected it, of anybody else. Participants elsewhere may not say what caused an event; aggregates do.
+fn is_of_another(event: &Event, consumer: &str) -> bool {
+    let cause = event.extension("causationid").and_then(Attribute::as_str).unwrap_or_default();
+    match cause.strip_prefix(COMMANDS) {
+        Some(command) => !command.strip_prefix(consumer).is_some_and(|rest| rest.starts_with('/')),
+        None => event.event_type == REJECTED,
+    }
 }
 
 /// Sends an event to the saga's own key: what happens to a saga happens in its order alone.

@@ -15,10 +15,25 @@ mod turn;
 
 pub use consumer::SagaConsumer;
 #[cfg(not(target_arch = "wasm32"))]
-pub(crate) use consumer::{COMPENSATE, RETRY};
+pub(crate) use consumer::{COMPENSATE, RESOLVE, RETRY};
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) use record::{Record, state_key};
 pub use step::{Command, SagaContext, Step};
+
+/// The type of the events by which aggregates say that they have rejected a command, where their consumer's `rejections` names a
+/// topic for them. The data say of which command, with the rejection's `code`, `message` and `data`; `causationid` is the command's
+/// id.
+///
+/// ```
+/// use tidegate_plugin::{Command, Outgoing, REJECTED, Step};
+///
+/// let withdraw = Step::<u64>::new("withdraw")
+///     .command(|cents, _| Ok(Command::to("account-commands", Outgoing::new("Withdraw.v1").subject("account-9").json(cents)?)))
+///     .succeeds_on("Withdrawn.v1")
+///     .fails_on(REJECTED);
+/// assert_eq!(withdraw.name(), "withdraw");
+/// ```
+pub const REJECTED: &str = "tidegate.rejected.v1";
 
 /// A process of several steps, each a command to a participant and the event that says what became of it. A step that fails or
 /// whose time is up has the steps done before it compensated, in reverse order. [`export_saga!`](crate::export_saga!) makes it a

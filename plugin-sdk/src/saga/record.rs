@@ -33,6 +33,9 @@ pub(crate) struct Record<D> {
     /// Why it is compensated, or stuck.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
+    /// Why it is compensated, while it is stuck as well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
     /// When it began.
     pub began: i64,
     /// When it came to its phase.
@@ -176,6 +179,8 @@ pub(crate) enum What {
     OperatorRetried,
     /// An operator had it compensated.
     OperatorCompensated,
+    /// An operator has undone the step where it was stuck.
+    OperatorResolved,
     /// Something came that says nothing to it in its state.
     Ignored,
 }
@@ -188,6 +193,7 @@ impl<D> Record<D> {
             saga: saga.to_owned(),
             phase: Phase::Completed,
             why: None,
+            failure: None,
             began: now.as_micros(),
             since: now.as_micros(),
             turn: 0,

@@ -182,7 +182,8 @@ impl<D> Step<D> {
         self
     }
 
-    /// An event of this type says that it has not happened, and will not: it needs no compensation, and those before it do.
+    /// An event of this type says that it has not happened, and will not: it needs no compensation, and those before it do. That
+    /// an aggregate has rejected the command says [`REJECTED`](crate::REJECTED).
     #[must_use]
     pub fn fails_on(mut self, event_type: impl Into<String>) -> Self {
         self.failures.push(event_type.into());
@@ -247,6 +248,12 @@ impl<D> Step<D> {
 
     pub(super) fn waits(&self) -> bool {
         !self.successes.is_empty()
+    }
+
+    /// Whether it waits for its failures too: it does with its successes.
+    pub(super) fn waits_for_all(&self) -> bool {
+        (self.waits() || self.failures.is_empty())
+            && (self.waits_for_compensation() || self.compensation_failures.is_empty())
     }
 
     pub(super) fn make(&self, kind: Kind) -> Option<&Make<D>> {

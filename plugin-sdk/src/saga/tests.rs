@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{Command, Saga, SagaContext, Step, state_key};
+use super::{Command, REJECTED, Saga, SagaContext, Step, state_key};
 use crate::testing::{Published, SagaTest};
 use crate::{Attribute, Event, Failure, Outgoing, Raw};
 
@@ -28,6 +28,7 @@ fn step(name: &str) -> Step<Trip> {
         .command(ask(&format!("{name}.do")))
         .succeeds_on(format!("{name}.done"))
         .fails_on(format!("{name}.refused"))
+        .fails_on(REJECTED)
         .times_out_after(MINUTE * 10)
         .compensate(ask(&format!("{name}.undo")))
         .compensated_on(format!("{name}.undone"))
@@ -67,6 +68,10 @@ fn begun() -> SagaTest<Trips> {
 
 fn tell<S: Saga>(test: &mut SagaTest<S>, event_type: &str) {
     test.deliver(Outgoing::new(event_type).subject("t")).unwrap();
+}
+
+fn began_at<S: Saga>(test: &SagaTest<S>) -> i64 {
+    test.host.state_json::<Value>(state_key("t")).unwrap()["began"].as_i64().unwrap()
 }
 
 fn state<S: Saga>(test: &SagaTest<S>) -> String {
@@ -163,7 +168,7 @@ fn an_answer_belongs_to_the_command_that_it_names_as_its_cause() {
     // An answer in the words of the step that is waited for, to the command of another step.
     test.answer(&flight, Outgoing::new("hotel.done").subject("t")).unwrap();
     assert_eq!(state(&test), "running hotel");
-    let began = test.host.state_json::<Value>(state_key("t")).unwrap()["began"].as_i64().unwrap();
+    let began = began_at(&test);
     let of_others = ["saga/trips/t/1/hotel/1".to_owned(), format!("saga/other/t/{began}/hotel/1")];
     for stranger in of_others {
         let event = Outgoing::new("hotel.done").subject("t").extension("causationid", stranger);
@@ -184,7 +189,7 @@ fn commands_say_whose_they_are_and_have_ids_of_their_own() {
     test.retry("t").unwrap();
     test.advance(MINUTE * 12).unwrap();
     let ids: Vec<_> = test.host.published.iter().map(|command| command.event.id.clone().unwrap()).collect();
-    let began = test.host.state_json::<Value>(state_key("t")).unwrap()["began"].as_i64().unwrap();
+    let began = began_at(&test);
     let expected = ["flight/1", "flight/2", "flight/compensation/1", "flight/compensation/2"];
     assert_eq!(ids, expected.map(|id| format!("saga/trips/t/{began}/{id}")));
     for Published { event, .. } in &test.host.published {
@@ -217,6 +222,27 @@ fn a_compensation_is_asked_for_again_with_growing_pauses_and_then_left_to_an_ope
     assert_eq!(test.commands(), ["flight.undo"], "the attempts are counted anew");
     tell(&mut test, "flight.undone");
     assert_eq!(state(&test), "compensated");
+    assert_eq!(test.why("t").unwrap(), "the time of step `flight` was up", "it isn't stuck any more");
+}
+
+#[test]
+fn a_step_that_an_operator_has_undone_lets_a_stuck_saga_go_on_and_no_other() {
+    let mut test = begun();
+    tell(&mut test, "flight.done");
+    test.resolve("t").unwrap();
+    assert_eq!(state(&test), "running hotel", "nothing is resolved that isn't stuck");
+    test.advance(MINUTE * 10).unwrap();
+    test.resolve("t").unwrap();
+    assert_eq!(state(&test), "compensating hotel");
+    tell(&mut test, "hotel.kept");
+    test.commands();
+    test.resolve("t").unwrap();
+    assert_eq!((test.commands(), &*state(&test)), (vec!["flight.undo".to_owned()], "compensating flight"));
+    assert!(test.history("t").contains(&"operator-resolved hotel".to_owned()));
+    assert_eq!(test.why("t").unwrap(), "the time of step `hotel` was up");
+    tell(&mut test, "flight.undone");
+    test.resolve("t").unwrap();
+    assert_eq!((test.commands(), &*state(&test)), (vec![], "compensated"));
 }
 
 #[test]
@@ -395,6 +421,46 @@ fn a_new_version_goes_on_behind_the_step_under_way() {
     assert_eq!((test.commands(), &*state(&test)), (vec!["train.do".to_owned()], "running train"));
 }
 
+/// The trips of a version that begins with hotels.
+struct HotelFirst;
+
+impl Saga for HotelFirst {
+    const NAME: &'static str = Trips::NAME;
+    const PUBLISHES: &'static [&'static str] = Trips::PUBLISHES;
+    const BEGINS: &'static [&'static str] = Trips::BEGINS;
+    type Data = Trip;
+
+    fn begin(event: &Event) -> Result<Option<Trip>, Failure> {
+        Trips::begin(event)
+    }
+
+    fn steps() -> Vec<Step<Trip>> {
+        vec![step("hotel"), step("flight"), step("car")]
+    }
+}
+
+#[test]
+fn a_new_version_takes_no_step_again_that_it_has_in_another_place() {
+    let mut old = begun();
+    tell(&mut old, "flight.done");
+    let mut new: SagaTest<HotelFirst> = next_version(old);
+    tell(&mut new, "hotel.done");
+    assert_eq!((new.commands(), &*state(&new)), (vec!["car.do".to_owned()], "running car"));
+    tell(&mut new, "car.refused");
+    assert_eq!(new.commands(), ["hotel.undo"], "in reverse of the order in which they were taken");
+}
+
+#[test]
+fn an_operator_ends_a_saga_whose_step_no_version_has_any_more() {
+    let mut old = begun();
+    tell(&mut old, "flight.done");
+    let mut new: SagaTest<NewTrips> = next_version(old);
+    new.advance(MINUTE * 10).unwrap();
+    assert_eq!(state(&new), "stuck hotel");
+    new.resolve("t").unwrap();
+    assert_eq!((new.commands(), &*state(&new)), (vec!["flight.undo".to_owned()], "compensating flight"));
+}
+
 #[test]
 fn a_new_version_without_a_step_sets_its_sagas_aside_until_one_has_it() {
     let mut old = begun();
@@ -413,11 +479,67 @@ fn a_new_version_without_a_step_sets_its_sagas_aside_until_one_has_it() {
 }
 
 #[test]
+fn a_timer_of_a_saga_that_is_forgotten_says_nothing_to_the_next_one_of_its_id() {
+    let mut test = begun();
+    let late = test.host.timers[0].clone();
+    tell(&mut test, "flight.refused");
+    test.advance(DAY * 7).unwrap();
+    assert_eq!(test.state("t"), None);
+    tell(&mut test, "begin");
+    test.commands();
+    test.host.timers.insert(0, late);
+    test.advance(Duration::ZERO).unwrap();
+    assert_eq!((test.commands(), &*state(&test)), (vec![], "running flight"));
+}
+
+#[test]
+fn what_answers_a_command_of_somebody_else_is_passed_over_and_not_sent_on() {
+    let mut test = begun();
+    let rejected = |cause: &str| {
+        let event = Outgoing::new(REJECTED).subject("account-9").extension("correlationid", "t");
+        event.extension("causationid", cause)
+    };
+    for other in ["saga/other/t/1/flight/1", "saga/trips-2/t/1/flight/1", "withdrawal-17"] {
+        test.deliver(rejected(other)).unwrap();
+        assert_eq!((test.commands(), &*state(&test)), (vec![], "running flight"), "{other}");
+    }
+    let command = format!("saga/trips/t/{}/flight/1", began_at(&test));
+    test.deliver(rejected(&command)).unwrap();
+    let sent = test.published().remove(0);
+    assert_eq!(sent.topic, "trips");
+    test.deliver(sent.event).unwrap();
+    assert_eq!((test.commands(), &*state(&test)), (vec![], "compensated"), "the aggregate said no");
+}
+
+#[test]
+#[should_panic(expected = "step `pay` names events of failure, and none of success")]
+fn a_step_that_would_not_wait_for_its_failure_is_refused() {
+    struct Wrong;
+
+    impl Saga for Wrong {
+        const NAME: &'static str = "wrong";
+        const PUBLISHES: &'static [&'static str] = &[];
+        const BEGINS: &'static [&'static str] = &["begin"];
+        type Data = ();
+
+        fn begin(_: &Event) -> Result<Option<()>, Failure> {
+            Ok(None)
+        }
+
+        fn steps() -> Vec<Step<()>> {
+            vec![Self::step("pay").fails_on("refused")]
+        }
+    }
+
+    let _ = SagaTest::<Wrong>::new();
+}
+
+#[test]
 fn a_timer_that_is_put_back_to_work_late_says_nothing() {
     let mut test = begun();
     test.advance(MINUTE).unwrap();
     let late = test.host.timers[0].clone();
-    assert_eq!(late.data, Raw::json(&json!({ "turn": 1 })).unwrap());
+    assert_eq!(late.data, Raw::Json(format!(r#"{{"turn":1,"began":{}}}"#, began_at(&test))));
     tell(&mut test, "flight.done");
     test.commands();
     test.host.timers.insert(0, late);

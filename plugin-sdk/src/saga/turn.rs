@@ -13,7 +13,7 @@ pub(super) const TIMER: &str = "saga";
 /// The extension attribute of a command that names its step.
 const STEP: &str = "sagastep";
 /// What the ids of commands begin with.
-const COMMANDS: &str = "saga/";
+pub(super) const COMMANDS: &str = "saga/";
 
 /// The last moment that a timer can be set for, at the end of the year 9999: a step may wait for ever.
 const LAST: Timestamp = Timestamp::from_micros(253_402_300_799_999_999);
@@ -22,6 +22,8 @@ const LAST: Timestamp = Timestamp::from_micros(253_402_300_799_999_999);
 #[derive(Deserialize, Serialize)]
 struct Due {
     turn: u64,
+    /// Tells the saga from one of the same id that is forgotten, which counted its turns as well.
+    began: i64,
 }
 
 /// A saga in a delivery.
@@ -63,7 +65,8 @@ impl<'a, D: Serialize> Turn<'a, D> {
             _ => None,
         };
         // One that an operator has put back to work, and that the saga doesn't wait for any more.
-        if due.is_none_or(|due| due.turn != self.record.turn) {
+        let (turn, began) = (self.record.turn, self.record.began);
+        if due.is_none_or(|due| (due.turn, due.began) != (turn, began)) {
             crate::debug!(self.host, "a timer of saga {} is out of date", self.id);
             return Ok(());
         }
@@ -127,6 +130,22 @@ impl<'a, D: Serialize> Turn<'a, D> {
         self.keep()
     }
 
+    /// An operator has seen to it that nothing is left of the step where it is stuck.
+    pub fn resolve(mut self) -> Result<(), Failure> {
+        let step = self.record.phase.step().map(str::to_owned);
+        match step.filter(|_| self.is_stuck()) {
+            Some(step) => {
+                self.note(What::OperatorResolved, Some(&step), None);
+                self.becomes(&step, Status::Compensated);
+                let by_operator = || "an operator had it compensated".to_owned();
+                self.record.failure.get_or_insert_with(by_operator);
+                self.compensate_next()?;
+            }
+            None => self.note(What::Ignored, None, None),
+        }
+        self.keep()
+    }
+
     /// Does what an event says. Returns whether it says something, in the state in which the saga is.
     fn says_something(&mut self, event: &Event) -> Result<bool, Failure> {
         let Some(name) = self.record.phase.step().map(str::to_owned) else { return Ok(false) };
@@ -145,7 +164,7 @@ impl<'a, D: Serialize> Turn<'a, D> {
                 if step.fails(event_type) {
                     self.note(What::Failed, Some(&name), Some(event));
                     self.becomes(&name, Status::Failed);
-                    self.record.why = Some(format!("step `{name}` failed: {event_type}"));
+                    self.fail(format!("step `{name}` failed: {event_type}"));
                     self.compensate_next()?;
                     return Ok(true);
                 }
@@ -174,6 +193,10 @@ impl<'a, D: Serialize> Turn<'a, D> {
     fn take_steps(&mut self, first: usize) -> Result<(), Failure> {
         for step in self.steps.iter().skip(first) {
             let name = step.name().to_owned();
+            // This version may have it behind steps that it came before when it was taken.
+            if self.record.taken(&name).is_some() {
+                continue;
+            }
             self.record.steps.push(StepRecord {
                 name: name.clone(),
                 status: Status::Asked,
@@ -193,8 +216,14 @@ impl<'a, D: Serialize> Turn<'a, D> {
     /// Doesn't wait for a step any more, and has all compensated that was done.
     fn give_up(&mut self, step: &str, why: String) -> Result<(), Failure> {
         self.becomes(step, Status::InDoubt);
-        self.record.why = Some(why);
+        self.fail(why);
         self.compensate_next()
+    }
+
+    /// Notes why it is compensated from now on.
+    fn fail(&mut self, why: String) {
+        self.record.failure = Some(why.clone());
+        self.record.why = Some(why);
     }
 
     /// Asks for steps to be undone, the last one first, up to one that has to be waited for.
@@ -283,7 +312,8 @@ impl<'a, D: Serialize> Turn<'a, D> {
     fn wait(&mut self, time: Duration) -> Result<(), Failure> {
         self.record.turn += 1;
         let due = self.host.now().after(time).min(LAST);
-        Ok(self.host.set_timer(TIMER, due, Raw::json(&Due { turn: self.record.turn })?)?)
+        let Record { turn, began, .. } = self.record;
+        Ok(self.host.set_timer(TIMER, due, Raw::json(&Due { turn, began })?)?)
     }
 
     fn end(&mut self, phase: Phase, what: What) -> Result<(), Failure> {
@@ -312,6 +342,10 @@ impl<'a, D: Serialize> Turn<'a, D> {
     }
 
     fn enter(&mut self, phase: Phase) {
+        // Why it was stuck says nothing of it any more.
+        if self.is_stuck() {
+            self.record.why.clone_from(&self.record.failure);
+        }
         self.record.phase = phase;
         self.record.since = self.host.now().as_micros();
         self.record.attempt = 0;

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::{FakeHost, Published, SetTimer, delivery};
 use crate::{
     Attribute, Failure, Outgoing, Raw, Saga, SagaConsumer,
-    saga::{COMPENSATE, RETRY, Record, state_key},
+    saga::{COMPENSATE, RESOLVE, RETRY, Record, state_key},
 };
 
 /// A saga in a test: given events, the commands that come of them, while time passes as the test says.
@@ -117,6 +117,15 @@ impl<S: Saga> SagaTest<S> {
     /// The saga's failure. Nothing has changed then.
     pub fn compensate(&mut self, id: &str) -> Result<(), Failure> {
         self.operator(id, COMPENSATE)
+    }
+
+    /// Says that the step where a saga is stuck is undone, as an operator does.
+    ///
+    /// # Errors
+    ///
+    /// The saga's failure. Nothing has changed then.
+    pub fn resolve(&mut self, id: &str) -> Result<(), Failure> {
+        self.operator(id, RESOLVE)
     }
 
     /// The types of the events that were published since the last look.

@@ -2,13 +2,14 @@
 //!
 //! An `OrderPlaced.v1` of the topic `orders` begins a saga, whose id is the order's number. Commands go to the topics `stock`,
 //! `payments` and `shipping`; their outcomes come from whatever topics the consumer reads. The stock is keyed by the product, so
-//! its outcomes are sent on to the topic `order-saga`, where they have the order's key. `order-results` hears of the end:
+//! its outcomes are sent on to the topic `order-saga`, where they have the order's key. Payments may be taken by an aggregate: that
+//! it rejects a command is an outcome as well. `order-results` hears of the end:
 //! `OrderConfirmed.v1` or `OrderRejected.v1`.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tidegate_plugin::{Command, Event, Failure, Outgoing, Saga, SagaContext, Step};
+use tidegate_plugin::{Command, Event, Failure, Outgoing, REJECTED, Saga, SagaContext, Step};
 
 /// What is read of an order, and what its saga knows.
 #[derive(Debug, Deserialize, PartialEq, Serialize)]
@@ -63,9 +64,11 @@ impl Saga for OrderSaga {
                     Ok(())
                 })
                 .fails_on("PaymentRefused.v1")
+                .fails_on(REJECTED)
                 .times_out_after(Duration::from_mins(10))
                 .compensate(|order, saga| to_payments("RefundPayment.v1", order, saga))
                 .compensated_on("PaymentRefunded.v1")
+                .compensation_fails_on(REJECTED)
                 .compensation_attempts(3),
             Self::step("ship")
                 .command(|_, saga| Ok(to_shipping("Ship.v1", saga)))

@@ -36,6 +36,17 @@ pub fn config_findings(config: &Config, topics: &[TopicStatus]) -> Vec<Finding> 
             findings.push(unknown_topic(&subject, topic, "it reads", "the consumer can't be started"));
         }
         let Some(plugin) = program.plugin() else { continue };
+        let of_aggregate = plugin.aggregate.iter().flat_map(|aggregate| {
+            [
+                (Some(&aggregate.stream), "its stream is"),
+                (aggregate.rejections.as_ref(), "its rejections go to"),
+            ]
+        });
+        for (topic, use_of_it) in of_aggregate {
+            if let Some(topic) = topic.filter(|topic| !known.contains(topic.as_str())) {
+                findings.push(unknown_topic(&subject, topic, use_of_it, "the consumer can't be started"));
+            }
+        }
         for topic in &plugin.grants.publish {
             if !known.contains(topic.as_str()) {
                 findings.push(unknown_topic(
@@ -50,7 +61,10 @@ pub fn config_findings(config: &Config, topics: &[TopicStatus]) -> Vec<Finding> 
                     Finding::warning("feeds-itself", subject.clone())
                         .seen(format!("it reads topic `{topic}`, and is granted to publish to it"))
                         .why("an event that makes it publish one of the same kind never ends: the topic grows as fast as it can")
-                        .remedy("publish to another topic, or see that the plugin passes over what it publishes itself"),
+                        .remedy(
+                            "publish to another topic, or see that the plugin passes over what it publishes itself, as a saga does \
+                             with its inbox",
+                        ),
                 );
             }
         }

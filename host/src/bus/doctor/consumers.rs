@@ -29,7 +29,9 @@ fn runs(consumer: &ConsumerEvidence) -> bool {
 pub(super) fn order_across_keys(evidence: &Evidence, findings: &mut Vec<Finding>) {
     for consumer in &evidence.consumers {
         let keeps_keys = consumer.config.as_ref().is_none_or(|config| config.order == Order::Key);
-        if !keeps_keys || consumer.status.lanes.len() < 2 {
+        // An aggregate decides on each command by itself, and a saga puts what it is told into its own order.
+        let is_indifferent = consumer.stream.is_some() || consumer.sagas.seen > 0;
+        if !keeps_keys || is_indifferent || consumer.status.lanes.len() < 2 {
             continue;
         }
         let mut keys: HashMap<u64, (usize, HashSet<u64>)> = HashMap::new();
@@ -192,6 +194,51 @@ pub(super) fn dead_letters(evidence: &Evidence, findings: &mut Vec<Finding>) {
                 .seen(format!("{letters} in its dead-letter queue"))
                 .why("each is an event whose effects are missing, and they stay until somebody decides")
                 .remedy(format!("`tidegate dlq list {name}`, then `redrive` what can succeed now, and `discard` the others")),
+        );
+    }
+}
+
+/// Sagas that wait for an operator.
+pub(super) fn stuck_sagas(evidence: &Evidence, findings: &mut Vec<Finding>) {
+    for consumer in &evidence.consumers {
+        let Some((since, id)) = &consumer.sagas.longest else { continue };
+        let name = &consumer.status.name;
+        findings.push(
+            Finding::problem("stuck-sagas", subject(consumer))
+                .seen(format!(
+                    "{} of the {} sagas that were looked at are stuck, `{}` since {since}",
+                    consumer.sagas.stuck,
+                    consumer.sagas.seen,
+                    shown(id)
+                ))
+                .why("each has done a part of its steps, and can't undo it: it stays so until somebody decides")
+                .remedy(format!(
+                    "`tidegate sagas list {name} --stuck` says why; then `tidegate sagas retry {name} ID`, or `resolve` what was                      undone by other means"
+                )),
+        );
+    }
+}
+
+/// A stream from which events are removed.
+pub(super) fn stream_retention(evidence: &Evidence, findings: &mut Vec<Finding>) {
+    for consumer in &evidence.consumers {
+        let Some(topic) = consumer.stream.as_ref().and_then(|stream| evidence.topic(stream)) else {
+            continue;
+        };
+        let retention = topic.status.config.retention;
+        if retention.age.is_none() && retention.bytes.is_none() {
+            continue;
+        }
+        let name = &topic.status.name;
+        findings.push(
+            Finding::problem("stream-retention", subject(consumer))
+                .seen(format!("it is an aggregate with the stream `{name}`, which has a retention"))
+                .why(
+                    "an aggregate is what its events come to: once some are removed, it can't be rebuilt, and takes no commands                      when its snapshot is of no use any more",
+                )
+                .remedy(format!(
+                    "take `retention` out of `[topics.{name}]` now; restore what is gone from a backup"
+                )),
         );
     }
 }

@@ -1,17 +1,17 @@
 //! What the checks look at: what the bus knows, and a bounded part of what it stores.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use super::finding::DoctorOptions;
-use crate::bus::{Bus, ConsumerStatus, TopicStatus};
+use crate::bus::{Bus, ConsumerStatus, SagaState, SagaStatus, TopicStatus};
 use crate::clock::Timestamp;
 use crate::config::ConsumerConfig;
 use crate::event::Event;
-use crate::ids::TopicId;
+use crate::ids::{LaneId, TopicId};
 use crate::limits::{
-    DOCTOR_EVENT_BYTES, DOCTOR_SAMPLE_EVENTS, DOCTOR_SAMPLE_FLOOR, DOCTOR_TRAFFIC_EVENTS,
-    DOCTOR_TRAFFIC_TIMES, DOCTOR_TYPES_MAX, READ_BYTES_MAX,
+    DOCTOR_EVENT_BYTES, DOCTOR_OLDEST_EVENTS, DOCTOR_SAGA_PAGES, DOCTOR_SAMPLE_EVENTS, DOCTOR_SAMPLE_FLOOR,
+    DOCTOR_TRAFFIC_EVENTS, DOCTOR_TRAFFIC_TIMES, DOCTOR_TYPES_MAX, READ_BYTES_MAX,
 };
 use crate::log::{Entry, Log, ReadError, Stored, key_hash};
 #[cfg(any(feature = "outbox-sqlite", feature = "outbox-postgres"))]
@@ -25,6 +25,8 @@ pub(super) struct Evidence {
     pub consumers: Vec<ConsumerEvidence>,
     /// The names of the subjects that have schemas.
     pub subjects: Vec<String>,
+    /// The event types that upcasters lift.
+    pub lifted: BTreeSet<String>,
     pub free_bytes: Option<u64>,
     pub free_bytes_min: u64,
     pub is_slewing: bool,
@@ -54,6 +56,8 @@ pub(super) struct Sample {
     pub events: u64,
     /// How many there are of each type, of so many types.
     pub kinds: BTreeMap<String, u64>,
+    /// The types of some of its oldest events.
+    pub oldest_kinds: BTreeSet<String>,
     /// How many are larger than the bound, and the largest of them, as its place and its bytes.
     pub large: u64,
     pub largest: Option<(u32, u64, usize)>,
@@ -72,6 +76,18 @@ pub(super) struct ConsumerEvidence {
     pub config: Option<ConsumerConfig>,
     /// What it hasn't come to yet, by topic.
     pub lags: BTreeMap<String, Lag>,
+    /// The topic of its events, where it is an aggregate that runs.
+    pub stream: Option<String>,
+    pub sagas: Sagas,
+}
+
+/// The sagas that a consumer runs, as far as they were looked at.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Sagas {
+    pub seen: u64,
+    pub stuck: u64,
+    /// The one that has been stuck for longest, and since when.
+    pub longest: Option<(Timestamp, String)>,
 }
 
 /// How far a consumer is behind in a topic.
@@ -96,6 +112,7 @@ pub(super) async fn collect(bus: &Bus, mut options: DoctorOptions) -> Result<Evi
     let log = &bus.inner.log;
     let mut evidence = Evidence {
         subjects: bus.schemas().into_iter().map(|subject| subject.name).collect(),
+        lifted: lifted(bus),
         free_bytes: log.free_bytes(),
         free_bytes_min: bus.config().free_bytes_min,
         is_slewing: log.clock().is_slewing(),
@@ -109,14 +126,56 @@ pub(super) async fn collect(bus: &Bus, mut options: DoctorOptions) -> Result<Evi
         let sample = sample(log, id, &traffic).await?;
         evidence.topics.push(TopicEvidence { status, traffic, sample });
     }
+    let aggregates = bus.aggregates();
     for status in bus.consumers()? {
         let running = bus.inner.roster.with(&status.name, |running| running.config.clone());
         let config = running.or_else(|| options.consumers.remove(&status.name));
         let lags = lags(log, &status, &evidence)?;
-        evidence.consumers.push(ConsumerEvidence { status, config, lags });
+        let stream = aggregates.iter().find(|aggregate| aggregate.name == status.name);
+        let stream = stream.map(|aggregate| aggregate.stream.clone());
+        let sagas = sagas(bus, &status).await?;
+        evidence.consumers.push(ConsumerEvidence { status, config, lags, stream, sagas });
         tokio::task::yield_now().await;
     }
     Ok(evidence)
+}
+
+fn lifted(bus: &Bus) -> BTreeSet<String> {
+    let lifts = bus.upcasters().into_iter().flat_map(|upcaster| upcaster.lifts);
+    lifts.map(|lift| lift.from().to_owned()).collect()
+}
+
+/// The sagas of a consumer: a bounded number of them.
+async fn sagas(bus: &Bus, status: &ConsumerStatus) -> Result<Sagas, ReadError> {
+    let mut sagas = Sagas::default();
+    let Some((consumer, _)) = bus.inner.log.consumer(&status.name) else { return Ok(sagas) };
+    let mut pages = 0;
+    for lane in &status.lanes {
+        let lane = LaneId { consumer, partition: lane.partition };
+        let mut after: Option<Vec<u8>> = None;
+        while pages < DOCTOR_SAGA_PAGES
+            && let Some(last) =
+                bus.sagas_behind(lane, &status.name, after.as_deref(), &mut |saga| sagas.take(saga))?
+        {
+            after = Some(last);
+            pages += 1;
+            tokio::task::yield_now().await;
+        }
+    }
+    Ok(sagas)
+}
+
+impl Sagas {
+    fn take(&mut self, saga: SagaStatus) {
+        self.seen += 1;
+        if saga.state != SagaState::Stuck {
+            return;
+        }
+        self.stuck += 1;
+        if self.longest.as_ref().is_none_or(|(since, _)| saga.since < *since) {
+            self.longest = Some((saga.since, saga.id));
+        }
+    }
 }
 
 /// The traffic of the shortest time that has enough of it.
@@ -150,6 +209,16 @@ async fn sample(log: &Log, id: TopicId, traffic: &Traffic) -> Result<Sample, Rea
         }
         // A bound on bytes too: then these are the oldest of the newest, which is good enough.
         let next = log.next_offset(id, partition);
+        let oldest =
+            log.read(id, partition, log.low_offset(id, partition), DOCTOR_OLDEST_EVENTS, READ_BYTES_MAX)?;
+        for entry in oldest {
+            if let Entry::Event(stored) = entry
+                && sample.oldest_kinds.len() < DOCTOR_TYPES_MAX
+                && !sample.oldest_kinds.contains(stored.event.kind())
+            {
+                sample.oldest_kinds.insert(stored.event.kind().to_owned());
+            }
+        }
         let count = usize::try_from(share).unwrap_or(usize::MAX);
         let entries = log.read(id, partition, next.saturating_sub(share), count, READ_BYTES_MAX)?;
         for entry in entries {

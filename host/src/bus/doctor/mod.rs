@@ -23,11 +23,12 @@ use evidence::Evidence;
 type Check = fn(&Evidence, &mut Vec<Finding>);
 
 /// All of them.
-const CHECKS: [Check; 20] = [
+const CHECKS: [Check; 23] = [
     topics::unversioned_types,
     topics::large_events,
     topics::hot_partition,
     topics::unchecked_schemas,
+    topics::missing_lifts,
     topics::short_dedup_window,
     consumers::order_across_keys,
     consumers::order_not_used,
@@ -35,6 +36,8 @@ const CHECKS: [Check; 20] = [
     consumers::detached,
     consumers::refused,
     consumers::dead_letters,
+    consumers::stuck_sagas,
+    consumers::stream_retention,
     consumers::retention_before_lag,
     consumers::held_near_bound,
     consumers::timers_near_bound,
@@ -50,7 +53,8 @@ impl Bus {
     /// Looks at the topics, the consumers and some recent events of each topic, and says what will hurt: worst first. It changes
     /// nothing. An answer without findings says that none of these checks found anything, and no more.
     ///
-    /// It reads at most some 1,000 of the newest events of each topic, and lets go of its thread in between.
+    /// It reads at most some 1,000 of the newest events of each topic and 16,000 sagas of each consumer, and lets go of its thread in
+    /// between.
     ///
     /// ```
     /// # let directory = tempfile::tempdir()?;

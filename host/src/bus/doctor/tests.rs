@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::evidence::{ConsumerEvidence, Evidence, Lag, Sample, TopicEvidence, Traffic};
+use super::evidence::{ConsumerEvidence, Evidence, Lag, Sagas, Sample, TopicEvidence, Traffic};
 use super::{Finding, Severity, examine};
 use crate::bus::{ConsumerKind, ConsumerStatus, PartitionStatus, TopicStatus};
 use crate::clock::Timestamp;
@@ -76,6 +76,8 @@ fn consumer() -> ConsumerEvidence {
         },
         config: Some(ConsumerConfig::new(["orders"])),
         lags: [].into(),
+        stream: None,
+        sagas: Sagas::default(),
     }
 }
 
@@ -144,6 +146,56 @@ fn types_without_a_version_are_found_unless_schemas_are_required() {
         evidence.topics[0].status.config.schemas = SchemaPolicy::Required;
     };
     assert_eq!(names(required), none());
+}
+
+#[test]
+fn older_versions_that_nothing_lifts_are_found_beside_later_ones() {
+    let both = |evidence: &mut Evidence| {
+        evidence.topics[0].sample.kinds.insert("OrderPlaced.v3".to_owned(), 1);
+        evidence.topics[0].sample.oldest_kinds.insert("OrderPlaced.v2".to_owned());
+    };
+    let all = found(both);
+    assert_eq!((all.len(), &*all[0].check), (1, "missing-lift"));
+    assert!(all[0].seen.contains("`OrderPlaced.v1`, `OrderPlaced.v2` beside"), "{}", all[0]);
+    let lifted = |evidence: &mut Evidence| {
+        both(evidence);
+        evidence.lifted = ["OrderPlaced.v1".to_owned(), "OrderPlaced.v2".to_owned()].into();
+    };
+    assert_eq!(names(lifted), none());
+    let unread = |evidence: &mut Evidence| {
+        both(evidence);
+        evidence.consumers[0].status.topics.clear();
+    };
+    assert_eq!(names(unread), none(), "nobody has to know them");
+}
+
+#[test]
+fn a_retention_that_takes_the_history_of_aggregates_is_a_problem() {
+    let stream = |retention: Retention| {
+        found(move |evidence| {
+            evidence.consumers[0].stream = Some("orders".to_owned());
+            evidence.topics[0].status.config.retention = retention;
+        })
+    };
+    for lost in [Retention::keep_for(HOUR), Retention::keep_bytes(1 << 30)] {
+        let all = stream(lost);
+        assert_eq!((&*all[0].check, all[0].severity), ("stream-retention", Severity::Problem));
+    }
+    assert_eq!(stream(Retention::default()), []);
+}
+
+#[test]
+fn stuck_sagas_are_a_problem() {
+    let sagas = |stuck: u64| {
+        found(move |evidence| {
+            let longest = (stuck > 0).then(|| (Timestamp(0), "17".to_owned()));
+            evidence.consumers[0].sagas = Sagas { seen: 9, stuck, longest };
+        })
+    };
+    let all = sagas(2);
+    assert_eq!((&*all[0].check, all[0].severity), ("stuck-sagas", Severity::Problem));
+    assert!(all[0].seen.starts_with("2 of the 9 sagas"), "{}", all[0]);
+    assert_eq!(sagas(0), []);
 }
 
 #[test]
@@ -222,6 +274,16 @@ fn consumers_whose_correlations_go_over_keys_are_found() {
         evidence.consumers[0].status.lanes.truncate(1);
     };
     assert_eq!(names(one_lane), none());
+    let saga = |evidence: &mut Evidence| {
+        chains(10, 0)(evidence);
+        evidence.consumers[0].sagas.seen = 1;
+    };
+    assert_eq!(names(saga), none(), "it puts them into its own order");
+    let aggregate = |evidence: &mut Evidence| {
+        chains(10, 0)(evidence);
+        evidence.consumers[0].stream = Some("events".to_owned());
+    };
+    assert_eq!(names(aggregate), none(), "it decides on each by itself");
 }
 
 #[test]

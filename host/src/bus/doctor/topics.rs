@@ -1,14 +1,16 @@
 //! Checks of topics and of their recent events.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::evidence::{Evidence, TopicEvidence};
+use super::evidence::{ConsumerEvidence, Evidence, TopicEvidence};
 use super::finding::{Finding, shown, size};
 use crate::config::{SchemaPolicy, format_duration};
 use crate::limits::{
     DOCTOR_DEDUP_TIME_MIN, DOCTOR_EVENT_BYTES, DOCTOR_HOT_PARTITIONS_MIN, DOCTOR_NAMES_MAX,
     DOCTOR_TRAFFIC_EVENTS,
 };
+use crate::schema::split;
 
 fn subject(topic: &TopicEvidence) -> String {
     format!("topic `{}`", topic.status.name)
@@ -127,6 +129,41 @@ pub(super) fn unchecked_schemas(evidence: &Evidence, findings: &mut Vec<Finding>
                     "`schemas = \"required\"` in `[topics.{}]`, once all its types have schemas",
                     topic.status.name
                 )),
+        );
+    }
+}
+
+/// Events of an older version that nothing lifts, beside those of a later one.
+pub(super) fn missing_lifts(evidence: &Evidence, findings: &mut Vec<Finding>) {
+    for topic in &evidence.topics {
+        let is_read = |consumer: &ConsumerEvidence| consumer.status.topics.contains(&topic.status.name);
+        if !evidence.consumers.iter().any(is_read) {
+            continue;
+        }
+        let kinds: BTreeSet<&str> =
+            topic.sample.kinds.keys().chain(&topic.sample.oldest_kinds).map(String::as_str).collect();
+        let mut latest: BTreeMap<&str, u32> = BTreeMap::new();
+        for (subject, version) in kinds.iter().filter_map(|kind| split(kind)) {
+            let latest = latest.entry(subject).or_default();
+            *latest = version.max(*latest);
+        }
+        let is_old = |kind: &&str| {
+            let version = split(kind).map(|(subject, version)| (version, latest.get(subject)));
+            version.is_some_and(|(version, latest)| latest.is_some_and(|latest| version < *latest))
+        };
+        let old: Vec<&str> =
+            kinds.iter().copied().filter(is_old).filter(|kind| !evidence.lifted.contains(*kind)).collect();
+        if old.is_empty() {
+            continue;
+        }
+        findings.push(
+            Finding::warning("missing-lift", subject(topic))
+                .seen(format!(
+                    "it has events of {} beside later versions, and no upcaster lifts them",
+                    listed(old.into_iter())
+                ))
+                .why("each consumer has to know all versions, and one that begins at the start, or is moved there, meets them")
+                .remedy("an upcaster to the latest version, see docs/patterns/upcasters.md; where all consumers know both, nothing is wrong"),
         );
     }
 }

@@ -14,6 +14,9 @@ impl Bus {
     /// The tree of what caused what: the events whose `correlationid` is `id`, and those whose `id` it is, with the timers that
     /// are set, the events that consumers hold, and the dead letters that belong to them.
     ///
+    /// What begins a correlation of its own within it, as a saga does for its commands, is followed: the bus has written down, as
+    /// `parentcorrelationid`, where it began. Up to 10 are.
+    ///
     /// There is no index of correlations: it reads the log, from [`TraceOptions::since`] on, as well as all dead letters, held
     /// events and timers. It does so some at a time, and lets go of its thread in between, so it takes as long as reading takes
     /// and keeps nobody; what is published meanwhile is left out.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::aggregate::Outcome;
 use crate::clock::Timestamp;
 use crate::handler::Failure;
 use crate::limits::{TRACE_EVENTS, TRACE_EVENTS_CEILING};
@@ -122,13 +123,14 @@ pub struct Trace {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct TraceSummary {
-    /// Events, dead letters and timers that were read.
+    /// Events, dead letters and timers that were read; those twice that were read twice, as correlations begin within it.
     pub scanned: u64,
     /// What belongs to it and was left out, as there was more than the limit.
     pub left_out: u64,
     /// Stored batches and events that could not be read: they may belong to it.
     pub damaged: u64,
-    /// Other correlations that events of this id belong to: their traces have what came before and after them. At most 10.
+    /// Other correlations that events of it belong to, or in which they began theirs: their traces have what came before, and what
+    /// came after events of this id. At most 10.
     pub correlations: Vec<String>,
 }
 
@@ -267,5 +269,12 @@ pub enum Traced {
         reason: Failure,
         /// Whether it had been redriven before.
         redriven: bool,
+    },
+    /// What an aggregate has made of the command above, as long as that is kept.
+    Outcome {
+        /// The aggregate's consumer.
+        consumer: String,
+        /// What it has made of it.
+        outcome: Outcome,
     },
 }

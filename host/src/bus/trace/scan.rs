@@ -4,18 +4,23 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::model::{TraceBy, TraceOptions, TraceSummary};
 use super::tree::{Found, FoundEvent, Leaf, Place};
+use crate::aggregate::{OutcomeRow, STATE_VERSION, outcome_key};
 use crate::clock::Timestamp;
 use crate::event::Event;
 use crate::handler::Failure;
 use crate::ids::{ConsumerId, LaneId, TopicId};
-use crate::limits::{LETTERS_MAX, READ_BYTES_MAX, READ_EVENTS_MAX, TRACE_BYTES_MAX, TRACE_CORRELATIONS_MAX};
-use crate::log::{DeadLetter, Entry, Held, Log, ReadError, Wait};
+use crate::limits::{
+    READ_BYTES_MAX, READ_EVENTS_MAX, TRACE_BYTES_MAX, TRACE_CORRELATIONS_MAX, TRACE_LETTERS,
+};
+use crate::log::{ConsumerRow, DeadLetter, Entry, Held, Log, ReadError, Wait};
 use crate::timer::{TIMER_TOPIC, TIMER_TOPIC_ID, TimerName};
 
 /// A walk through all that may belong to a trace.
 pub(super) struct Scan<'a> {
     log: &'a Log,
     id: String,
+    /// The correlations that are followed: the one that was asked for, and those that begin within it.
+    followed: Vec<String>,
     options: TraceOptions,
     /// What was found, in the order in which it became durable: what comes last goes first when there is too much.
     events: BTreeMap<(u64, Place), FoundEvent>,
@@ -34,6 +39,7 @@ impl<'a> Scan<'a> {
         };
         Self {
             log,
+            followed: vec![id.clone()],
             id,
             options,
             events: BTreeMap::new(),
@@ -44,14 +50,34 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// Reads all there is.
+    /// Reads all there is: once, and again as long as correlations are found that begin within those that are followed, for what
+    /// belongs to them may have been passed over. They are bounded, and so are the times.
     pub async fn read(&mut self) -> Result<(), ReadError> {
+        loop {
+            let followed = self.followed.len();
+            self.read_all().await?;
+            if self.followed.len() == followed {
+                return Ok(());
+            }
+            self.events.clear();
+            self.places.clear();
+            self.leaves.clear();
+            self.bytes = 0;
+            let scanned = self.summary.scanned;
+            self.summary = TraceSummary { scanned, ..TraceSummary::default() };
+        }
+    }
+
+    async fn read_all(&mut self) -> Result<(), ReadError> {
         for (name, topic) in self.topics()? {
             for partition in 0..self.log.partition_count(topic).unwrap_or(0) {
                 self.read_partition(&name, topic, partition).await?;
             }
         }
         for (id, row) in self.log.consumers() {
+            if row.state_version == Some(STATE_VERSION) {
+                self.read_outcomes(id, &row)?;
+            }
             self.read_letters(id, &row.name).await?;
             for partition in 0..row.partitions {
                 self.read_lane(LaneId { consumer: id, partition }, &row.name).await?;
@@ -106,10 +132,38 @@ impl<'a> Scan<'a> {
         Ok(())
     }
 
+    /// What an aggregate has made of the commands that were found.
+    fn read_outcomes(&mut self, id: ConsumerId, aggregate: &ConsumerRow) -> Result<(), ReadError> {
+        let consumer = &aggregate.name;
+        let topics: Vec<_> =
+            aggregate.topics.iter().filter_map(|topic| self.log.topic_name(*topic)).collect();
+        let mut commands: BTreeMap<u32, Vec<FoundEvent>> = BTreeMap::new();
+        for event in self.events.values() {
+            if event.is_in_log && topics.iter().any(|topic| **topic == *event.place.topic) {
+                commands.entry(event.place.partition).or_default().push(event.clone());
+            }
+        }
+        for (partition, commands) in commands {
+            let state = self.log.state(LaneId { consumer: id, partition })?;
+            for command in commands {
+                let row = state.get(&outcome_key(command.place.offset)).map_err(|error| {
+                    ReadError::Damaged { what: "the outcome of a command".to_owned(), reason: error.0 }
+                })?;
+                let outcome =
+                    row.as_deref().and_then(OutcomeRow::decode).and_then(|row| row.of(&command.key));
+                if let Some(outcome) = outcome {
+                    let (consumer, at) = (consumer.to_string(), command.at);
+                    self.add_leaf(&command.place, |place| Leaf::Outcome { place, consumer, at, outcome });
+                }
+            }
+        }
+        Ok(())
+    }
+
     async fn read_letters(&mut self, id: ConsumerId, consumer: &str) -> Result<(), ReadError> {
         let mut after = 0;
         loop {
-            let letters = self.log.dead_letters(id, after, LETTERS_MAX)?;
+            let letters = self.log.dead_letters(id, after, TRACE_LETTERS)?;
             let Some(last) = letters.last() else { return Ok(()) };
             after = last.id;
             for letter in letters {
@@ -125,11 +179,11 @@ impl<'a> Scan<'a> {
             TIMER_TOPIC => Place::of_timer(consumer, letter.partition, letter.offset),
             topic => Place::in_topic(topic, letter.partition, letter.offset),
         };
-        match &letter.event {
-            Some(event) if self.belongs(event) && self.may_show(&place.topic) => {
-                self.add_event(place.clone(), letter.commit, letter.appended, event, false);
-            }
-            _ => {}
+        if let Some(event) = &letter.event
+            && self.belongs(event)
+            && self.may_show(&place.topic)
+        {
+            self.add_event(place.clone(), letter.commit, letter.appended, event, false);
         }
         self.add_leaf(&place, |place| Leaf::Letter {
             place,
@@ -169,15 +223,12 @@ impl<'a> Scan<'a> {
                 };
                 if self.belongs(&event) && self.has_room() {
                     let at = Place::of_timer(consumer, id.partition, place.number);
-                    let found = FoundEvent::new(at, 0, set, &event, false);
-                    self.bytes += found.bytes();
                     let name = TimerName::of(&event).name;
-                    self.leaves.push(Leaf::Timer {
-                        event: found,
-                        consumer: consumer.to_owned(),
-                        name,
-                        due: place.due,
-                    });
+                    let event = FoundEvent::new(at, 0, set, &event, false);
+                    let (consumer, due) = (consumer.to_owned(), place.due);
+                    let leaf = Leaf::Timer { event, consumer, name, due };
+                    self.bytes += leaf.bytes();
+                    self.leaves.push(leaf);
                 }
             }
             tokio::task::yield_now().await;
@@ -212,11 +263,26 @@ impl<'a> Scan<'a> {
         });
     }
 
-    fn belongs(&self, event: &Event) -> bool {
-        match self.options.by {
-            TraceBy::Correlation => event.id() == self.id || event.correlation() == self.id,
-            TraceBy::TraceId => event.trace_id() == Some(&self.id),
+    /// Whether an event belongs to it. One that begins a correlation within those that are followed has that one followed as well.
+    fn belongs(&mut self, event: &Event) -> bool {
+        if self.options.by == TraceBy::TraceId {
+            return event.trace_id() == Some(&self.id);
         }
+        let correlation = event.correlation();
+        if self.is_followed(&correlation) {
+            return true;
+        }
+        if event.parent_correlation().is_some_and(|parent| self.is_followed(parent)) {
+            if self.followed.len() <= TRACE_CORRELATIONS_MAX {
+                self.followed.push(correlation.into_owned());
+            }
+            return true;
+        }
+        event.id() == self.id
+    }
+
+    fn is_followed(&self, correlation: &str) -> bool {
+        self.followed.iter().any(|followed| *followed == correlation)
     }
 
     /// Timers are in no topic.
@@ -245,7 +311,9 @@ impl<'a> Scan<'a> {
     /// Adds what hangs on the event of this place, where that was found.
     fn add_leaf(&mut self, place: &Place, leaf: impl FnOnce(Place) -> Leaf) {
         if self.places.contains(place) && self.has_room() {
-            self.leaves.push(leaf(place.clone()));
+            let leaf = leaf(place.clone());
+            self.bytes += leaf.bytes();
+            self.leaves.push(leaf);
         }
     }
 
@@ -261,16 +329,20 @@ impl<'a> Scan<'a> {
             && self.bytes <= TRACE_BYTES_MAX
     }
 
-    /// An event that was asked for by its own id may belong to something else.
+    /// An event that was asked for by its own id may belong to something else, and one that begins a correlation to another one.
     fn note_correlation(&mut self, event: &Event) {
-        let correlations = &mut self.summary.correlations;
+        if self.options.by != TraceBy::Correlation {
+            return;
+        }
         let correlation = event.correlation();
-        if self.options.by == TraceBy::Correlation
-            && correlation != self.id
-            && correlations.len() < TRACE_CORRELATIONS_MAX
-            && !correlations.iter().any(|known| *known == correlation)
-        {
-            correlations.push(correlation.into_owned());
+        for other in [Some(&*correlation), event.parent_correlation()].into_iter().flatten() {
+            let correlations = &self.summary.correlations;
+            if !self.is_followed(other)
+                && correlations.len() < TRACE_CORRELATIONS_MAX
+                && !correlations.iter().any(|known| *known == other)
+            {
+                self.summary.correlations.push(other.to_owned());
+            }
         }
     }
 }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::model::{Trace, TraceLink, TraceNode, TraceSummary, Traced};
+use crate::aggregate::Outcome;
 use crate::clock::Timestamp;
 use crate::event::Event;
 use crate::handler::Failure;
@@ -18,8 +19,8 @@ pub(super) struct Place {
     /// The consumer, for its timers: each counts its own.
     consumer: Option<String>,
     pub topic: String,
-    partition: u32,
-    offset: u64,
+    pub partition: u32,
+    pub offset: u64,
 }
 
 impl Place {
@@ -38,13 +39,13 @@ impl Place {
 pub(super) struct FoundEvent {
     pub place: Place,
     commit: u64,
-    at: Timestamp,
+    pub at: Timestamp,
     kind: String,
     source: String,
     id: String,
-    key: String,
+    pub key: String,
     causation: Option<String>,
-    is_in_log: bool,
+    pub is_in_log: bool,
 }
 
 impl FoundEvent {
@@ -72,8 +73,8 @@ impl FoundEvent {
         self.source.strip_prefix(CONSUMERS)
     }
 
-    /// The delivery that made it, read from the id that the bus gives: `CONSUMER/TOPIC/PARTITION/OFFSET/…`, and what is behind
-    /// that. `None` where its consumer gave it another id, or no consumer published it.
+    /// The delivery that made it, read from the id that the bus gives: `CONSUMER/TOPIC/PARTITION/OFFSET/…`, or with `@NUMBER` at
+    /// its end where an aggregate has decided it, and what is behind that. `None` where its consumer gave it another id, or no consumer published it.
     fn origin(&self) -> Option<(Place, &str)> {
         origin(self.consumer()?, &self.id)
     }
@@ -83,7 +84,11 @@ impl FoundEvent {
 fn origin<'a>(consumer: &str, id: &'a str) -> Option<(Place, &'a str)> {
     let rest = id.strip_prefix(consumer)?.strip_prefix('/')?;
     let mut parts = rest.splitn(4, '/');
-    let (topic, partition, offset, rest) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    let (topic, partition, offset) = (parts.next()?, parts.next()?, parts.next()?);
+    let (offset, rest) = match parts.next() {
+        Some(rest) => (offset, rest),
+        None => offset.split_once('@')?,
+    };
     let (partition, offset) = (partition.parse().ok()?, offset.parse().ok()?);
     let place = match topic {
         TIMER_TOPIC => Place::of_timer(consumer, partition, offset),
@@ -114,6 +119,31 @@ pub(super) enum Leaf {
         reason: Failure,
         redriven: bool,
     },
+    /// What an aggregate has made of a command.
+    Outcome { place: Place, consumer: String, at: Timestamp, outcome: Outcome },
+}
+
+impl Leaf {
+    /// What it weighs.
+    pub fn bytes(&self) -> usize {
+        let of_reason = |reason: &Failure| reason.code.len() + reason.message.len();
+        match self {
+            Self::Timer { event, consumer, name, .. } => event.bytes() + consumer.len() + name.len(),
+            Self::Held { place, consumer, reason, .. } => {
+                place.topic.len() + consumer.len() + reason.as_ref().map_or(0, of_reason)
+            }
+            Self::Letter { place, consumer, reason, .. } => {
+                place.topic.len() + consumer.len() + of_reason(reason)
+            }
+            Self::Outcome { place, consumer, outcome, .. } => {
+                let of_outcome = match outcome {
+                    Outcome::Accepted { .. } => 0,
+                    Outcome::Rejected(rejection) => rejection.bytes(),
+                };
+                place.topic.len() + consumer.len() + of_outcome
+            }
+        }
+    }
 }
 
 /// All that was found for a trace.
@@ -181,20 +211,23 @@ impl Tree {
         {
             return (Some(at), TraceLink::Cause);
         }
-        let candidates: Vec<usize> =
-            self.by_id.get(cause).into_iter().flatten().copied().filter(|at| Some(*at) != own).collect();
-        match candidates.as_slice() {
+        // There may be as many of one id as there are nodes: none of them is looked at but those that it comes to.
+        let of_id = self.by_id.get(cause).map_or(&[][..], Vec::as_slice);
+        let candidates = of_id.len() - usize::from(own.is_some() && cause == event.id);
+        let mut others = of_id.iter().copied().filter(|at| Some(*at) != own);
+        match (candidates, others.next()) {
+            (1, Some(only)) => (Some(only), TraceLink::Cause),
+            (_, Some(first)) => {
+                let before = of_id.partition_point(|at| self.nodes[*at].commit < event.commit);
+                let last = before.checked_sub(1).and_then(|at| of_id.get(at)).copied();
+                (Some(last.unwrap_or(first)), TraceLink::Likely { candidates })
+            }
             // Whatever names itself as its cause is a circle of one.
-            [] if cause == event.id => (own, TraceLink::Cause),
-            [] => match self.timer_that_came(event, cause) {
+            (_, None) if cause == event.id => (own, TraceLink::Cause),
+            (_, None) => match self.timer_that_came(event, cause) {
                 Some(timer) => (Some(timer), TraceLink::Cause),
                 None => (None, TraceLink::Missing { cause: cause.to_owned() }),
             },
-            [only] => (Some(*only), TraceLink::Cause),
-            [first, ..] => {
-                let before = candidates.iter().rev().find(|at| self.nodes[**at].commit < event.commit);
-                (Some(*before.unwrap_or(first)), TraceLink::Likely { candidates: candidates.len() })
-            }
         }
     }
 
@@ -223,6 +256,8 @@ impl Tree {
 
     /// Adds what hangs on an event. Returns whether that is there.
     fn add_leaf(&mut self, leaf: Leaf) -> bool {
+        // What became of a command stands before its effects, and all else behind them.
+        let commit = if matches!(leaf, Leaf::Outcome { .. }) { 0 } else { u64::MAX };
         let (parent, link, at, what) = match leaf {
             Leaf::Timer { event, consumer, name, due } => {
                 let (parent, link) = self.cause_of(&event, None);
@@ -236,11 +271,15 @@ impl Tree {
                 let what = Traced::Letter { consumer, letter, attempts, reason, redriven };
                 (self.by_place.get(&place).copied(), TraceLink::Cause, at, what)
             }
+            Leaf::Outcome { place, consumer, at, outcome } => {
+                let what = Traced::Outcome { consumer, outcome };
+                (self.by_place.get(&place).copied(), TraceLink::Cause, at, what)
+            }
         };
         if parent.is_none() && link == TraceLink::Cause {
             return false;
         }
-        self.nodes.push(Placed { at, commit: u64::MAX, id: None, parent, link, what });
+        self.nodes.push(Placed { at, commit, id: None, parent, link, what });
         true
     }
 
@@ -423,6 +462,29 @@ mod tests {
         effect.source = "/tidegate/consumers/billing".to_owned();
         let events = vec![event(0, "a", None), event(1, "a", None), effect];
         assert_eq!(shape("a", events), ["a", " billing/t/0/0/0", "a"]);
+    }
+
+    #[test]
+    fn an_event_of_an_aggregate_tells_of_which_command_it_came() {
+        let mut effect = event(2, "accounts/t/0/0@7", Some("a"));
+        effect.source = "/tidegate/consumers/accounts".to_owned();
+        let events = vec![event(0, "a", None), event(1, "a", None), effect];
+        assert_eq!(shape("a", events), ["a", " accounts/t/0/0@7", "a"]);
+    }
+
+    #[test]
+    fn what_hangs_on_events_has_its_weight() {
+        let reason = Failure::transient("busy", "x".repeat(4096));
+        let place = Place::in_topic("t", 0, 0);
+        let held = Leaf::Held {
+            place,
+            consumer: "c".to_owned(),
+            at: Timestamp(0),
+            until: None,
+            attempts: 1,
+            reason: Some(reason),
+        };
+        assert!(held.bytes() > 4096, "a hundred thousand of them would be more than all may have");
     }
 
     #[test]

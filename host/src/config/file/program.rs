@@ -73,9 +73,12 @@ fn read_plugin(
 }
 
 fn read_aggregate(entry: Entry<'_>) -> Result<AggregateConfig, ConfigFileError> {
-    let table = entry.table(&["stream", "snapshot_every", "cache_count", "cache_bytes"])?;
+    let table = entry.table(&["stream", "rejections", "snapshot_every", "cache_count", "cache_bytes"])?;
     let stream = table.require("stream", "the topic of the aggregate's events")?;
     let mut aggregate = AggregateConfig::new(stream.string()?);
+    if let Some(rejections) = table.get("rejections") {
+        aggregate.rejections = Some(rejections.string()?.to_owned());
+    }
     set(&mut aggregate.snapshot_every, table.get("snapshot_every"), Entry::number)?;
     set(&mut aggregate.cache_count, table.get("cache_count"), Entry::number)?;
     set(&mut aggregate.cache_bytes, table.get("cache_bytes"), Entry::memory_bytes)?;

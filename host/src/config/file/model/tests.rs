@@ -134,7 +134,8 @@ fn the_template_is_read_as_it_is_and_with_all_its_settings() {
     let (consumer, program) = &full.consumers["example"];
     assert_eq!(*consumer, ConsumerConfig::new(["events"]));
     assert_eq!(*program, PluginConfig::new("plugins/example.wasm").into());
-    let accounts = PluginConfig::new("plugins/accounts.wasm").aggregate(AggregateConfig::new("accounts"));
+    let aggregate = AggregateConfig::new("accounts").rejections("account-rejections");
+    let accounts = PluginConfig::new("plugins/accounts.wasm").aggregate(aggregate);
     assert_eq!(full.consumers["accounts"].1, accounts.into());
     assert_eq!(full.consumers["webhook"].1, HttpRelayConfig::new("https://example.com/events").into());
     assert_eq!(full.consumers["stream"].1, NatsRelayConfig::new(["nats://localhost:4222"]).into());
