@@ -71,7 +71,7 @@ pub use log::Level;
 pub use outgoing::Outgoing;
 pub use projection::{Projection, Query, concatenate};
 pub use refusal::Refusal;
-pub use saga::{Command, Saga, SagaConsumer, SagaContext, Step};
+pub use saga::{Command, REJECTED, Saga, SagaConsumer, SagaContext, Step};
 pub use timestamp::Timestamp;
 pub use upcaster::{IntoLifted, Lifted, Lifts, Settings, Upcaster};
 

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tidegate::config::{AggregateConfig, ConsumerConfig, Grants, PluginConfig, TopicConfig};
 use tidegate::{
     Aggregate, Attribute, Blocking, Context, Delivery, Event, Fact, Failure, Outcome, Outgoing, Rejection,
-    Saga, SagaError, SagaQuery, SagaState, TraceNode, TraceOptions, Traced, handler_fn,
+    Saga, SagaError, SagaQuery, SagaState, TraceLink, TraceNode, TraceOptions, Traced, handler_fn,
 };
 
 use crate::cli_process::Directory;
@@ -308,6 +308,17 @@ fn an_operator_has_a_saga_ask_again_or_compensated_and_hears_why_not() {
     bus.retry_saga(SAGA, "17").unwrap();
     house.settles(|| saga(&bus, "17").attempt == 2);
     assert_eq!(commands(&bus, "17"), ["ReserveStock.v1", "TakePayment.v1", "TakePayment.v1"]);
+    // What an operator asked for belongs to the saga.
+    let trace = bus.trace("17", TraceOptions::default()).unwrap();
+    let is_retry =
+        |node: &&TraceNode| matches!(&node.what, Traced::Timer { name, .. } if name == "saga:retry");
+    let retry = trace.nodes.iter().find(is_retry).unwrap();
+    assert_eq!((&retry.link, retry.depth), (&TraceLink::Root, 0), "{trace:#?}");
+    assert_eq!(
+        trace.summary.correlations,
+        ["17/placed", "17/StockReserved.v1"],
+        "where it began, and an answer of somebody else"
+    );
     // Nobody runs it, and the word is kept.
     bus.unsubscribe(SAGA).unwrap();
     bus.compensate_saga(SAGA, "17").unwrap();
@@ -363,18 +374,18 @@ fn a_stuck_saga_goes_on_when_an_operator_has_undone_its_step_by_other_means() {
     assert_eq!(why.as_deref(), Some("step `ship` failed: ShippingRefused.v1"), "it isn't stuck any more");
 }
 
-/// Takes each payment once, and none of orders that say `poor`; of those that say `keeps` it gives none back.
+/// Takes payments, and none of orders that say `poor`; of those that say `keeps` it gives none back.
 struct Payments;
 
 impl Aggregate for Payments {
     type State = String;
 
-    fn decide(&self, state: Option<&String>, command: &Delivery) -> Result<Vec<Fact>, Rejection> {
+    fn decide(&self, _: Option<&String>, command: &Delivery) -> Result<Vec<Fact>, Rejection> {
         let (order, kind) = (command.event.key(), command.event.kind());
         match kind {
             "TakePayment.v1" if order.contains("poor") => Err(Rejection::new("no-money", "there is none")),
             "RefundPayment.v1" if order.contains("keeps") => Err(Rejection::new("kept", "it is spent")),
-            "TakePayment.v1" if state.is_none() => {
+            "TakePayment.v1" => {
                 Ok(vec![Fact::new("PaymentTaken.v1").json(&json!({ "receipt": "r1" })).unwrap()])
             }
             _ => Ok(vec![Fact::new("PaymentRefunded.v1")]),

@@ -206,8 +206,8 @@ impl Bus {
     }
 
     async fn tell(&self, consumer: &str, id: &str, timer: &str) -> Result<(), SagaError> {
-        // What is past is due now.
-        Ok(self.inner.log.set_timer(consumer, id, timer, Timestamp(0), None).await?)
+        // What is past is due now. What comes of it belongs to the saga, as all that it does.
+        Ok(self.inner.log.set_timer(consumer, id, timer, Timestamp(0), None, Some(id)).await?)
     }
 }
 

@@ -66,7 +66,7 @@ impl Bus {
         due: Timestamp,
         data: Option<Data>,
     ) -> Result<(), AdminError> {
-        self.inner.log.set_timer(consumer, key, name, due, data).await
+        self.inner.log.set_timer(consumer, key, name, due, data, None).await
     }
 
     /// Cancels a timer of a consumer, whether it runs or not: it doesn't come any more. One that has come already, and waits

@@ -271,12 +271,15 @@ impl Log {
         name: &str,
         due: Timestamp,
         data: Option<Data>,
+        correlation: Option<&str>,
     ) -> Result<(), AdminError> {
         check_timer(name, Some((due, data.as_ref())))?;
         let bytes = ADMIN_BYTES + data.as_ref().map_or(0, |data| data.as_bytes().len());
         let (consumer, name) =
             (consumer.to_owned(), TimerName { key: key.to_owned(), name: name.to_owned() });
-        self.administer(bytes, true, move |txn| timers::set_by_hand(txn, &consumer, &name, due, data)).await
+        let correlation = correlation.map(str::to_owned);
+        let set = move |txn: &mut Txn<'_>| timers::set_by_hand(txn, &consumer, &name, due, data, correlation);
+        self.administer(bytes, true, set).await
     }
 
     /// Cancels a timer.

@@ -21,7 +21,7 @@ use super::store::Log;
 use super::txn::Txn;
 use crate::clock::Timestamp;
 use crate::effects::Effects;
-use crate::event::{Data, Event};
+use crate::event::{Attribute, Data, Event};
 use crate::ids::{ConsumerId, LaneId};
 use crate::limits::{TIMERS_LISTED_MAX, TIMERS_MAX};
 use crate::timer::{NewTimer, TimerCounts, TimerError, TimerName, TimerPlace, TimerStatus, timer_parts};
@@ -349,6 +349,7 @@ pub(super) fn set_by_hand(
     name: &TimerName,
     due: Timestamp,
     data: Option<Data>,
+    correlation: Option<String>,
 ) -> AdminResult<()> {
     let (lane, mut progress) = match lane_by_hand(txn, consumer, name)? {
         Ok(found) => found,
@@ -363,6 +364,9 @@ pub(super) fn set_by_hand(
     let origin = format!("{consumer}/by-hand/{}/{}/timers/{}", lane.partition, place.number, name.name);
     let mut parts = timer_parts(consumer, origin, &name.name, place.due, data);
     parts.subject = Some(name.key.clone());
+    if let Some(correlation) = correlation {
+        parts.add_extension("correlationid", || Attribute::Text(correlation));
+    }
     let event = match Event::try_from(parts) {
         Ok(event) => Arc::new(event),
         Err(error) => return Ok(Err(TimerError::from(error).into())),

@@ -191,7 +191,7 @@ fn people_can_set_a_timer_and_replace_it() {
     let key = "k";
     let set = |name: &str, due, data: Option<&str>| {
         let data = data.map(|json| Data::Json(json.to_owned()));
-        block_on(log.set_timer("c", key, name, Timestamp(due), data))
+        block_on(log.set_timer("c", key, name, Timestamp(due), data, None))
     };
     let before = log.lane(lane).unwrap();
     let now = log.clock().now().0;
@@ -217,7 +217,7 @@ fn people_can_set_a_timer_and_replace_it() {
     for refused in [set("", now, None), set(&long, now, None), set("n", -1, None), set("n", now, Some("{"))] {
         assert!(matches!(refused, Err(AdminError::Timer(_))), "{refused:?}");
     }
-    let unknown = block_on(log.set_timer("d", key, "n", Timestamp(now), None));
+    let unknown = block_on(log.set_timer("d", key, "n", Timestamp(now), None, None));
     assert!(matches!(unknown, Err(AdminError::UnknownConsumer(_))), "{unknown:?}");
     assert_eq!(log.lane(lane).unwrap().progress.timers.set, 3, "nothing was changed");
 }

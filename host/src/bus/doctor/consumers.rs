@@ -30,7 +30,7 @@ pub(super) fn order_across_keys(evidence: &Evidence, findings: &mut Vec<Finding>
     for consumer in &evidence.consumers {
         let keeps_keys = consumer.config.as_ref().is_none_or(|config| config.order == Order::Key);
         // An aggregate decides on each command by itself, and a saga puts what it is told into its own order.
-        let is_indifferent = consumer.stream.is_some() || consumer.sagas.seen > 0;
+        let is_indifferent = consumer.is_aggregate || consumer.sagas.seen > 0;
         if !keeps_keys || is_indifferent || consumer.status.lanes.len() < 2 {
             continue;
         }

@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use super::finding::DoctorOptions;
+use crate::aggregate::STATE_VERSION;
 use crate::bus::{Bus, ConsumerStatus, SagaState, SagaStatus, TopicStatus};
 use crate::clock::Timestamp;
 use crate::config::ConsumerConfig;
 use crate::event::Event;
-use crate::ids::{LaneId, TopicId};
+use crate::ids::{ConsumerId, LaneId, TopicId};
 use crate::limits::{
     DOCTOR_EVENT_BYTES, DOCTOR_OLDEST_EVENTS, DOCTOR_SAGA_PAGES, DOCTOR_SAMPLE_EVENTS, DOCTOR_SAMPLE_FLOOR,
     DOCTOR_TRAFFIC_EVENTS, DOCTOR_TRAFFIC_TIMES, DOCTOR_TYPES_MAX, READ_BYTES_MAX,
@@ -76,6 +77,7 @@ pub(super) struct ConsumerEvidence {
     pub config: Option<ConsumerConfig>,
     /// What it hasn't come to yet, by topic.
     pub lags: BTreeMap<String, Lag>,
+    pub is_aggregate: bool,
     /// The topic of its events, where it is an aggregate that runs.
     pub stream: Option<String>,
     pub sagas: Sagas,
@@ -133,8 +135,13 @@ pub(super) async fn collect(bus: &Bus, mut options: DoctorOptions) -> Result<Evi
         let lags = lags(log, &status, &evidence)?;
         let stream = aggregates.iter().find(|aggregate| aggregate.name == status.name);
         let stream = stream.map(|aggregate| aggregate.stream.clone());
-        let sagas = sagas(bus, &status).await?;
-        evidence.consumers.push(ConsumerEvidence { status, config, lags, stream, sagas });
+        let row = log.consumer(&status.name);
+        let is_aggregate = row.as_ref().is_some_and(|(_, row)| row.state_version == Some(STATE_VERSION));
+        let sagas = match row {
+            Some((id, _)) if !is_aggregate => sagas(bus, id, &status).await?,
+            _ => Sagas::default(),
+        };
+        evidence.consumers.push(ConsumerEvidence { status, config, lags, is_aggregate, stream, sagas });
         tokio::task::yield_now().await;
     }
     Ok(evidence)
@@ -146,9 +153,8 @@ fn lifted(bus: &Bus) -> BTreeSet<String> {
 }
 
 /// The sagas of a consumer: a bounded number of them.
-async fn sagas(bus: &Bus, status: &ConsumerStatus) -> Result<Sagas, ReadError> {
+async fn sagas(bus: &Bus, consumer: ConsumerId, status: &ConsumerStatus) -> Result<Sagas, ReadError> {
     let mut sagas = Sagas::default();
-    let Some((consumer, _)) = bus.inner.log.consumer(&status.name) else { return Ok(sagas) };
     let mut pages = 0;
     for lane in &status.lanes {
         let lane = LaneId { consumer, partition: lane.partition };

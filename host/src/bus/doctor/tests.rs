@@ -76,6 +76,7 @@ fn consumer() -> ConsumerEvidence {
         },
         config: Some(ConsumerConfig::new(["orders"])),
         lags: [].into(),
+        is_aggregate: false,
         stream: None,
         sagas: Sagas::default(),
     }
@@ -281,7 +282,7 @@ fn consumers_whose_correlations_go_over_keys_are_found() {
     assert_eq!(names(saga), none(), "it puts them into its own order");
     let aggregate = |evidence: &mut Evidence| {
         chains(10, 0)(evidence);
-        evidence.consumers[0].stream = Some("events".to_owned());
+        evidence.consumers[0].is_aggregate = true;
     };
     assert_eq!(names(aggregate), none(), "it decides on each by itself");
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::model::{TraceBy, TraceOptions, TraceSummary};
 use super::tree::{Found, FoundEvent, Leaf, Place};
 use crate::aggregate::{OutcomeRow, STATE_VERSION, outcome_key};
+use crate::bus::state::StateView;
 use crate::clock::Timestamp;
 use crate::event::Event;
 use crate::handler::Failure;
@@ -76,7 +77,7 @@ impl<'a> Scan<'a> {
         }
         for (id, row) in self.log.consumers() {
             if row.state_version == Some(STATE_VERSION) {
-                self.read_outcomes(id, &row)?;
+                self.read_outcomes(id, &row).await?;
             }
             self.read_letters(id, &row.name).await?;
             for partition in 0..row.partitions {
@@ -133,28 +134,28 @@ impl<'a> Scan<'a> {
     }
 
     /// What an aggregate has made of the commands that were found.
-    fn read_outcomes(&mut self, id: ConsumerId, aggregate: &ConsumerRow) -> Result<(), ReadError> {
-        let consumer = &aggregate.name;
+    async fn read_outcomes(&mut self, id: ConsumerId, aggregate: &ConsumerRow) -> Result<(), ReadError> {
         let topics: Vec<_> =
             aggregate.topics.iter().filter_map(|topic| self.log.topic_name(*topic)).collect();
-        let mut commands: BTreeMap<u32, Vec<FoundEvent>> = BTreeMap::new();
+        let mut commands: BTreeMap<u32, Vec<(Place, String, Timestamp)>> = BTreeMap::new();
         for event in self.events.values() {
             if event.is_in_log && topics.iter().any(|topic| **topic == *event.place.topic) {
-                commands.entry(event.place.partition).or_default().push(event.clone());
+                let command = (event.place.clone(), event.key.clone(), event.at);
+                commands.entry(event.place.partition).or_default().push(command);
             }
         }
         for (partition, commands) in commands {
-            let state = self.log.state(LaneId { consumer: id, partition })?;
-            for command in commands {
-                let row = state.get(&outcome_key(command.place.offset)).map_err(|error| {
-                    ReadError::Damaged { what: "the outcome of a command".to_owned(), reason: error.0 }
-                })?;
-                let outcome =
-                    row.as_deref().and_then(OutcomeRow::decode).and_then(|row| row.of(&command.key));
-                if let Some(outcome) = outcome {
-                    let (consumer, at) = (consumer.to_string(), command.at);
-                    self.add_leaf(&command.place, |place| Leaf::Outcome { place, consumer, at, outcome });
+            // A view for each page, as with events.
+            for page in commands.chunks(READ_EVENTS_MAX) {
+                let view = StateView::new(self.log.state(LaneId { consumer: id, partition })?);
+                for (place, key, at) in page {
+                    let row = view.get(&outcome_key(place.offset))?;
+                    let outcome = row.as_deref().and_then(OutcomeRow::decode).and_then(|row| row.of(key));
+                    let Some(outcome) = outcome else { continue };
+                    let (consumer, at) = (aggregate.name.to_string(), *at);
+                    self.add_leaf(place, |place| Leaf::Outcome { place, consumer, at, outcome });
                 }
+                tokio::task::yield_now().await;
             }
         }
         Ok(())

@@ -10,6 +10,8 @@ use crate::event::Event;
 use crate::handler::Failure;
 use crate::timer::TIMER_TOPIC;
 
+/// What stands for a topic in the id of a timer that was set by hand.
+const TIMER_BY_HAND: &str = "by-hand";
 /// What the sources of consumers begin with.
 const CONSUMERS: &str = "/tidegate/consumers/";
 
@@ -239,6 +241,7 @@ impl Tree {
         let set_by = self.by_place.get(&place).copied();
         let (at, link) = match set_by {
             Some(at) => (self.nodes[at].at, TraceLink::Cause),
+            None if place.topic == TIMER_BY_HAND => (event.at, TraceLink::Root),
             None => (event.at, TraceLink::Missing { cause: format!("{consumer}/{}/…", place.topic) }),
         };
         let timer = self.nodes.len();
