@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{Command, REJECTED, Saga, SagaContext, Step, state_key};
 use crate::testing::{Published, SagaTest};
