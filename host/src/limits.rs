@@ -48,12 +48,15 @@ pub const SCHEMA_STEPS_MAX: usize = 250_000;
 pub const SCHEMA_DEPTH_MAX: usize = 128;
 /// Deepest nesting of a schema: what `serde_json` reads from text. Plain recursion over values is safe below it.
 pub const SCHEMA_NESTING_MAX: usize = 128;
-/// Brackets of a `.proto` that are open at once: the compiler recurses into each. `protoc` takes messages within one another 32
-/// deep, and some options of a field lie in brackets below.
+/// Brackets of a `.proto` that are open at once: the compiler recurses into each. It takes messages within one another 31 deep, as
+/// `protoc` does, and options of a field lie in brackets below. Also the parts of a package, which are scopes as well.
 pub const PROTOBUF_NESTING_MAX: usize = 64;
-/// Messages, fields, enums and their values, and whatever else a `.proto` defines or reserves: some things are looked for among
+/// Messages, fields, enums and their values, and whatever else a `.proto` defines, reserves or sets as an option: some things are looked for among
 /// others of their kind one by one, and all of them are in memory.
 pub const PROTOBUF_DEFINITIONS_MAX: usize = 10_000;
+/// The full name of one of them, with its name in JSON. The compiler looks for what a name means in each scope around it, so that
+/// a reference costs as many bytes as the scopes have parts and their name has bytes.
+pub const PROTOBUF_NAME_BYTES_MAX: usize = 1 << 10;
 /// The full names of all that: each repeats the names of what is around it, so that a few long names could fill the memory.
 pub const PROTOBUF_NAMES_BYTES_MAX: usize = 2 << 20;
 /// Messages within one another in data, as Protobuf's own libraries have it: they and the check recurse.

@@ -6,11 +6,14 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tidegate::config::{PluginLimits, SchemaPolicy, TopicConfig, UpcasterConfig};
+use tidegate::config::{
+    AggregateConfig, Config, ConsumerConfig, PluginLimits, SchemaPolicy, TopicConfig, UpcasterConfig,
+};
 use tidegate::schema::{Compatibility, Schema};
 use tidegate::upcast::{LiftError, Lifted};
 use tidegate::{
-    Blocking, Event, Failure, FailureKind, Handler, Position, ReloadOutcome, UpcasterError, handler_fn,
+    Aggregate, At, Blocking, Delivery, Event, Fact, Failure, FailureKind, Handler, Outcome, Position,
+    Rejection, ReloadOutcome, UpcasterError, handler_fn,
 };
 
 use crate::cli_process::Directory;
@@ -408,6 +411,152 @@ fn readers_give_what_was_published_and_lifting_it_says_what_it_cannot_lift() {
     assert_eq!(told, ["a Test.v2", "told-to", "deadline", "d Test.v2"]);
     assert_eq!(bus.lift("in", &stored[0]).unwrap().kind(), "Test.v2");
     assert_eq!(bus.lift("nowhere", &stored[0]).unwrap_err().code, "unknown-topic");
+}
+
+/// What is in a till, in whole euros at first and in cents from version 2 on. Each version knows its own events alone.
+struct Till<const VERSION: u32>;
+
+impl<const VERSION: u32> Till<VERSION> {
+    fn kind() -> String {
+        format!("Added.v{VERSION}")
+    }
+}
+
+impl<const VERSION: u32> Aggregate for Till<VERSION> {
+    type State = u64;
+
+    const STATE_VERSION: u32 = VERSION;
+
+    fn decide(&self, _: Option<&u64>, _: &Delivery) -> Result<Vec<Fact>, Rejection> {
+        let added = if VERSION == 1 { 2 } else { 150 };
+        Ok(vec![Fact::new(Self::kind()).json(&added).unwrap()])
+    }
+
+    fn evolve(&self, state: Option<u64>, event: &Event) -> Result<u64, Failure> {
+        if event.kind() != Self::kind() {
+            return Err(Failure::permanent("unknown-type", event.kind()));
+        }
+        Ok(state.unwrap_or(0) + event.data_as::<u64>()?)
+    }
+}
+
+#[test]
+fn an_aggregate_is_rebuilt_of_lifted_events() {
+    let house = House::new();
+    let bus = house.open();
+    topic(&bus, "commands");
+    bus.create_topic("tills", TopicConfig::new(1).sequence(true)).unwrap();
+    let subscribe = |bus: &Blocking, version: u32| {
+        let (consumer, config) = (ConsumerConfig::new(["commands"]), AggregateConfig::new("tills"));
+        match version {
+            1 => bus.subscribe_aggregate("tills", consumer, config, Till::<1>).unwrap(),
+            _ => bus.subscribe_aggregate("tills", consumer, config, Till::<2>).unwrap(),
+        }
+    };
+    let add = |bus: &Blocking, id: &str| {
+        let command = Event::new(id, "/tests", "Add.v1").subject("till").build().unwrap();
+        bus.execute("tills", command, Duration::from_mins(1)).unwrap()
+    };
+    let held = |bus: &Blocking, at: At| {
+        let state = bus.aggregate_at("tills", "till", at).unwrap().unwrap();
+        state.json::<u64>().unwrap()
+    };
+    subscribe(&bus, 1);
+    add(&bus, "a");
+    add(&bus, "b");
+    assert_eq!(held(&bus, At::Latest), 4);
+    bus.shutdown(SHUTDOWN);
+
+    let bus = house.open();
+    bus.add_upcaster("cents", "Added.v1", "Added.v2", |event| Lifted::json(&(event.data_as::<u64>()? * 100)))
+        .unwrap();
+    subscribe(&bus, 2);
+    assert_eq!(add(&bus, "c"), Outcome::Accepted { version: 3, events: 1 });
+    assert_eq!(held(&bus, At::Latest), 550);
+    assert_eq!(held(&bus, At::Version(1)), 200, "what was at any version is told in today's events");
+    let kinds: Vec<_> = all(&bus, "tills").into_iter().map(|record| record.event.kind().to_owned()).collect();
+    assert_eq!(kinds, ["Added.v1", "Added.v1", "Added.v2"], "the stream has what was decided");
+}
+
+/// Brings a bus to what the text of a configuration says. Returns what was refused.
+fn apply(bus: &Blocking, text: &str) -> Vec<String> {
+    let config = Config::from_toml(text, &guest_file("lifter")).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let applied = runtime.block_on(tidegate::server::apply(bus.bus(), &config));
+    applied.refused.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn a_lift_that_goes_from_one_upcaster_to_another_is_always_there() {
+    let house = House::new();
+    let bus = house.open();
+    topic(&bus, "in");
+    let upcaster = |name: &str, file: &str, steps: &[(&str, &str)]| {
+        let steps: Vec<_> = steps.iter().map(|(from, to)| vec![*from, *to]).collect();
+        format!("[upcasters.{name}]\nplugin = '{file}.wasm'\nsettings = {{ steps = {steps:?} }}\n")
+    };
+    let (first, second) = (("Test.v1", "Test.v2"), ("Test.v2", "Test.v3"));
+    let seen = Seen::default();
+    bus.subscribe("c", at_once(), seen.handler("")).unwrap();
+    let mut number = 0;
+    let mut delivered = || {
+        number += 1;
+        publish(&bus, &number.to_string(), "k", "{}");
+        caught_up(&bus, "c");
+        seen.lines().remove(0).split(' ').nth(1).unwrap().to_owned()
+    };
+
+    let two = upcaster("a", "lifter", &[second]) + &upcaster("b", "lifter", &[first]);
+    assert_eq!(apply(&bus, &two), [""; 0]);
+    assert_eq!(delivered(), "Test.v3");
+    // Each takes over what the other one gives up.
+    let other = upcaster("a", "lifter", &[first]) + &upcaster("b", "lifter", &[second]);
+    assert_eq!(apply(&bus, &other), [""; 0]);
+    assert_eq!(delivered(), "Test.v3");
+    // One that can't be started would take over: what it would take over stays.
+    let broken = upcaster("a", "lifter", &[second]) + &upcaster("d", "nowhere", &[first]);
+    let refused = apply(&bus, &broken).join("\n");
+    assert_eq!(delivered(), "Test.v3");
+    for words in ["upcaster `a` stays as it is until upcaster `d`", "upcaster `b` stays", "nowhere.wasm"] {
+        assert!(refused.contains(words), "{refused}");
+    }
+    let mended = broken.replace("nowhere", "lifter_v2");
+    assert_eq!(apply(&bus, &mended), [""; 0]);
+    assert_eq!(delivered(), "Test.v3");
+    let names: Vec<_> = bus.bus().upcasters().into_iter().map(|upcaster| upcaster.name).collect();
+    assert_eq!(names, ["a", "d"]);
+    // Two for one type: neither takes the place of what runs.
+    let competing = upcaster("a", "lifter", &[first, second]) + &upcaster("d", "lifter", &[first]);
+    let refused = apply(&bus, &competing).join("\n");
+    assert!(refused.contains("`Test.v1` is lifted by upcaster `a` already"), "{refused}");
+    assert_eq!(delivered(), "Test.v3");
+}
+
+#[test]
+fn an_accepted_version_that_cannot_run_any_more_does_not_keep_its_file_from_it() {
+    let house = House::new();
+    let bus = house.open();
+    topic(&bus, "in");
+    let file = File(TempDir::new().unwrap());
+    let orders = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/plugins/order_upcaster.wasm");
+    std::fs::copy(orders, file.path()).unwrap();
+    bus.add_upcaster_plugin("up", UpcasterConfig::new(file.path())).unwrap();
+    bus.shutdown(SHUTDOWN);
+
+    // It doesn't know these settings, and what has come with them does.
+    file.becomes("lifter");
+    let config = UpcasterConfig::new(file.path()).settings(steps(&[("Test.v1", "Test.v2")]));
+    let bus = house.open();
+    bus.add_upcaster_plugin("up", config.clone()).unwrap();
+    let status = bus.bus().upcasters().pop().unwrap();
+    assert_eq!((&*status.version.name, status.refused), ("lifter", None));
+    bus.shutdown(SHUTDOWN);
+
+    // Where neither can run, it is the file that is told.
+    file.becomes("counter");
+    let bus = house.open();
+    let refused = bus.add_upcaster_plugin("up", config.settings(r#"{"steps": 7}"#)).unwrap_err();
+    assert!(refused.to_string().contains("is no upcaster"), "{refused}");
 }
 
 /// A directory whose configuration lifts the events of a counter's topic by `up.wasm`.

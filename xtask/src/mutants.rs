@@ -88,6 +88,25 @@ const MUTANTS: &[Mutant] = &[
         proof: SIM,
     },
     Mutant {
+        name: "held-events-as-published",
+        breaks: "each delivery is of the version that its event is lifted to",
+        file: "host/src/delivery/lifting.rs",
+        find: ".map_or(Lifted::Wanted, Lifted::from)\n    }\n\n    /// The event is read ahead no more",
+        replace: ".map_or_else(|| Lifted::Event(Arc::clone(event)), Lifted::from)\n    }\n\n    /// The event is read ahead no more",
+        proof: SIM,
+    },
+    Mutant {
+        name: "letters-as-lifted",
+        breaks: "a dead letter has the event as it was published",
+        file: "host/src/delivery/desk.rs",
+        find: "        let Some(UnderWay { subject, started, .. }) = self.under_way.take() else { return Ok(()) };\n",
+        replace: "        let under_way = self.under_way.take();
+        let Some(UnderWay { mut subject, delivery, started, .. }) = under_way else { return Ok(()) };
+        subject.event = Some(delivery.event);
+",
+        proof: SIM,
+    },
+    Mutant {
         name: "effects-of-a-failed-delivery",
         breaks: "a delivery that fails leaves nothing behind",
         file: "host/src/delivery/desk.rs",

@@ -2,7 +2,9 @@
 
 use anyhow::Result;
 
-use super::{aggregates, consume, flow, grow, hostile, publish, queries, rates, sagas, timers, waits};
+use super::{
+    aggregates, consume, flow, grow, hostile, lifts, publish, queries, rates, sagas, schemas, timers, waits,
+};
 use crate::row::Row;
 use crate::scale::Scale;
 
@@ -16,7 +18,7 @@ pub struct Bench {
 }
 
 /// All benchmarks, in the order in which they run.
-pub const BENCHES: [Bench; 27] = [
+pub const BENCHES: [Bench; 28] = [
     // First, while no memory is there that others have freed.
     Bench {
         id: "grow-window",
@@ -103,8 +105,13 @@ pub const BENCHES: [Bench; 27] = [
     },
     Bench {
         id: "schema-cost",
-        about: "publishing to a topic that requires schemas, beside one that doesn't",
-        run: rates::schema_cost,
+        about: "publishing JSON and Protobuf to a topic that requires schemas, beside one that doesn't",
+        run: schemas::schema_cost,
+    },
+    Bench {
+        id: "lift-cost",
+        about: "events that a function or a plugin lifts, beside those that nothing lifts",
+        run: lifts::lift_cost,
     },
     Bench { id: "query-cost", about: "what a question to a projection takes", run: queries::query_cost },
     Bench {

@@ -6,11 +6,13 @@ mod consume;
 mod flow;
 mod grow;
 mod hostile;
+mod lifts;
 mod list;
 mod publish;
 mod queries;
 mod rates;
 mod sagas;
+mod schemas;
 mod timers;
 mod waits;
 

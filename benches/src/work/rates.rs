@@ -2,10 +2,8 @@
 
 use anyhow::Result;
 use tidegate::Event;
-use tidegate::config::{SchemaPolicy, TopicConfig};
-use tidegate::schema::Schema;
 
-use super::bus::{KEYS, Measured, PARTITIONS, data, event};
+use super::bus::{KEYS, Measured, data, event};
 use crate::peers::Bare;
 use crate::row::{Goal, Rounds, Row};
 use crate::scale::Scale;
@@ -63,58 +61,8 @@ pub fn sequence_cost(scale: &Scale) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// Groups of events with JSON to a topic that requires schemas, and to one that doesn't.
-pub fn schema_cost(scale: &Scale) -> Result<Vec<Row>> {
-    let mut rounds = Rounds::default();
-    for round in 0..scale.rounds {
-        let measured = Measured::new()?;
-        let bus = &measured.bus;
-        bus.create_topic("strict", TopicConfig::new(PARTITIONS).schemas(SchemaPolicy::Required))?;
-        bus.register_schema("OrderPlaced.v1", Schema::json(SCHEMA)?, None)?;
-        let publish = |topic| {
-            let order = |number: usize| -> Result<Event> {
-                let event = Event::new(format!("{topic}-{number}"), "/benches/orders", "OrderPlaced.v1");
-                let event = event.subject(format!("customer-{}", number % KEYS)).time("2026-01-01T12:00:00Z");
-                Ok(event.json_text(order(number)).build()?)
-            };
-            publish_groups(&measured, topic, order, scale.group_events)
-        };
-        // The second one finds a larger file.
-        rounds.push_in_turn(round, || publish("strict"), || publish("plain"))?;
-    }
-    let beside = "a topic that doesn't require schemas";
-    Ok(vec![rounds.row("schema-cost", "events/s", beside, Goal::AtLeast(0.5))])
-}
-
-/// What an order is.
-const SCHEMA: &str = r#"{
-    "type": "object", "required": ["order", "customer", "placed", "lines"], "additionalProperties": false,
-    "properties": {
-        "order": { "type": "string", "minLength": 1 },
-        "customer": { "type": "string" },
-        "placed": { "type": "string", "format": "date-time" },
-        "note": { "type": "string" },
-        "lines": { "type": "array", "minItems": 1, "items": {
-            "type": "object", "required": ["product", "price", "count"],
-            "properties": {
-                "product": { "type": "string" },
-                "price": { "type": "number", "minimum": 0 },
-                "count": { "type": "integer", "minimum": 1 }
-            }
-        } }
-    }
-}"#;
-
-/// The data of one, of about 256 bytes.
-fn order(number: usize) -> String {
-    format!(
-        r#"{{"order":"order-{number}","customer":"customer-{}","placed":"2026-01-01T12:00:00Z","note":"ring twice","lines":[{{"product":"tea, black","price":4.5,"count":2}},{{"product":"teapot, cast iron","price":79.9,"count":1}},{{"product":"cup","price":9,"count":6}}]}}"#,
-        number % KEYS
-    )
-}
-
 /// Publishes events in groups. Returns the rate.
-fn publish_groups(
+pub fn publish_groups(
     measured: &Measured,
     topic: &str,
     event: impl Fn(usize) -> Result<Event>,

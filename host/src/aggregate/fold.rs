@@ -11,6 +11,7 @@ use crate::effects::StateUnavailable;
 use crate::event::Event;
 use crate::handler::{Delivery, Failure};
 use crate::limits::AGGREGATE_STATE_BYTES_MAX;
+use crate::upcast::Lifter;
 
 /// An aggregate at one version. The default is one that nothing has happened to.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -95,6 +96,8 @@ pub(super) struct Fold<'a> {
     pub model: &'a mut dyn Model,
     pub streams: &'a dyn Streams,
     pub stream: &'a str,
+    /// What lifts the events of the stream.
+    pub lifter: &'a Lifter,
     pub id: &'a str,
     pub counts: &'a Counts,
 }
@@ -134,8 +137,27 @@ impl Fold<'_> {
         Ok(())
     }
 
-    /// Goes forward over these events, which follow.
+    /// Goes forward over these events, which follow. The model sees them as consumers do.
     pub async fn apply(&mut self, folded: &mut Folded, events: &[Arc<Event>]) -> Result<(), Failure> {
+        if self.lifter.lifts_any(events) {
+            let mut rest = events;
+            while !rest.is_empty() {
+                let lifted = self.lifter.lift_first(self.stream, rest).await?;
+                self.evolve(folded, &lifted).await?;
+                rest = &rest[lifted.len()..];
+            }
+        } else {
+            self.evolve(folded, events).await?;
+        }
+        folded.version += events.len() as u64;
+        folded.appended = None;
+        for event in events {
+            folded.note(event);
+        }
+        Ok(())
+    }
+
+    async fn evolve(&mut self, folded: &mut Folded, events: &[Arc<Event>]) -> Result<(), Failure> {
         let state = self.model.evolve(folded.state.as_deref(), events).await?;
         if state.len() > AGGREGATE_STATE_BYTES_MAX {
             let message = format!(
@@ -147,11 +169,6 @@ impl Fold<'_> {
             return Err(Failure::permanent("state-size", message));
         }
         folded.state = Some(state);
-        folded.version += events.len() as u64;
-        folded.appended = None;
-        for event in events {
-            folded.note(event);
-        }
         Ok(())
     }
 

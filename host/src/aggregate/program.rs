@@ -11,6 +11,7 @@ use super::stream::Streams;
 use crate::clock::BoxFuture;
 use crate::config::AggregateConfig;
 use crate::handler::{Failure, Instance, LaneName, Program, ProgramVersion};
+use crate::upcast::Lifter;
 
 /// One version of what decides, with its stream.
 pub(crate) struct AggregateProgram(Arc<Shared>);
@@ -19,6 +20,7 @@ pub(crate) struct AggregateProgram(Arc<Shared>);
 pub(super) struct Shared {
     pub models: Arc<dyn Models>,
     pub streams: Arc<dyn Streams>,
+    pub lifter: Lifter,
     pub config: AggregateConfig,
     /// What its snapshots are of.
     pub seal: u64,
@@ -37,9 +39,14 @@ pub(crate) struct Counts {
 }
 
 impl AggregateProgram {
-    pub fn new(models: Arc<dyn Models>, streams: Arc<dyn Streams>, config: AggregateConfig) -> Self {
+    pub fn new(
+        models: Arc<dyn Models>,
+        streams: Arc<dyn Streams>,
+        lifter: Lifter,
+        config: AggregateConfig,
+    ) -> Self {
         let seal = rows::seal(&config.stream, models.state_version());
-        Self(Arc::new(Shared { models, streams, config, seal, counts: Arc::default() }))
+        Self(Arc::new(Shared { models, streams, lifter, config, seal, counts: Arc::default() }))
     }
 
     pub fn config(&self) -> &AggregateConfig {
@@ -74,7 +81,8 @@ impl AggregateProgram {
 
 impl Shared {
     pub fn fold<'a>(&'a self, model: &'a mut dyn super::Model, id: &'a str, counts: &'a Counts) -> Fold<'a> {
-        Fold { model, streams: &*self.streams, stream: &self.config.stream, id, counts }
+        let stream = &self.config.stream;
+        Fold { model, streams: &*self.streams, stream, lifter: &self.lifter, id, counts }
     }
 }
 

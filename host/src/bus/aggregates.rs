@@ -447,7 +447,7 @@ impl Bus {
         config: AggregateConfig,
     ) -> Arc<dyn Program> {
         let streams = Arc::clone(&self.inner.log) as Arc<dyn Streams>;
-        Arc::new(AggregateProgram::new(models, streams, config))
+        Arc::new(AggregateProgram::new(models, streams, self.lifter(), config))
     }
 
     /// Checks what an aggregate needs beside its program, and that a consumer which is none doesn't take the place of

@@ -327,8 +327,10 @@ impl Desk {
         // Where the process ends in this, the mark is to say in which event.
         let is_alone = self.machine.progress().marked.is_some();
         let mut works = self.lifting.works(&under_way.subject, &self.merge, is_alone);
-        let (clock, began) = (self.shared.log.clock(), self.began);
-        let goes_on = |bytes| bytes < READ_BYTES_MAX && clock.now().since(began) < LANE_BATCH_TIME;
+        let (clock, began, before) = (self.shared.log.clock(), self.began, self.lifting.bytes());
+        let goes_on = |bytes: usize| {
+            before.saturating_add(bytes) < READ_BYTES_MAX && clock.now().since(began) < LANE_BATCH_TIME
+        };
         let lifts = Arc::clone(self.lifting.lifts());
         lifts.lift_all(&*self.shared.owner.topics, &mut works, goes_on).await;
         let (first, has_trapped) = self.lifting.keep(works);

@@ -76,6 +76,11 @@ impl Lifting {
         }
     }
 
+    /// The bytes of what is lifted ahead: a batch that lifts more adds to what is there.
+    pub(super) fn bytes(&self) -> usize {
+        self.ahead.values().flatten().map(|event| event.size()).sum()
+    }
+
     /// What is to be lifted: the subject of a delivery first, and with it what was read ahead, unless the delivery is to be
     /// found out if it ends the process.
     pub(super) fn works(&self, subject: &Subject, merge: &Merge, is_alone: bool) -> Vec<Work> {

@@ -1,27 +1,37 @@
 //! Bringing the upcasters of a running bus to what a configuration says.
 
+use std::collections::BTreeMap;
+
 use super::{Applied, Change, Refused};
 use crate::bus::Bus;
-use crate::config::Config;
+use crate::config::{Config, UpcasterConfig};
 
-/// Starts, changes and ends upcasters; those in Rust are left alone. Those that go make room before others come.
+/// Starts, changes and ends upcasters, all in one step; those in Rust are left alone.
 pub(super) async fn apply(bus: &Bus, config: &Config, applied: &mut Applied) {
     let running = bus.upcaster_configs();
-    for name in running.keys().filter(|name| !config.upcasters.contains_key(*name)) {
-        let removed = bus.remove_upcaster(name).await.map_err(|error| error.to_string());
-        note(applied, name, Change::UpcasterStopped(name.clone()), removed);
+    let gone = running.keys().map(String::as_str).filter(|name| !config.upcasters.contains_key(*name));
+    let gone: Vec<_> = gone.collect();
+    let differs = |(name, config): &(&String, &UpcasterConfig)| running.get(*name) != Some(*config);
+    let wanted = config.upcasters.iter().filter(differs).map(|(name, config)| (name.as_str(), config));
+    let wanted: BTreeMap<_, _> = wanted.collect();
+    if gone.is_empty() && wanted.is_empty() {
+        return;
     }
-    for (name, upcaster) in
-        config.upcasters.iter().filter(|(name, config)| running.get(*name) != Some(config))
-    {
-        let (change, outcome) = if running.contains_key(name) {
-            let outcome = bus.reconfigure_upcaster(name, upcaster.clone()).await;
-            (Change::UpcasterChanged(name.clone()), outcome)
-        } else {
-            let outcome = bus.add_upcaster_plugin(name, upcaster.clone()).await;
-            (Change::UpcasterStarted(name.clone()), outcome)
-        };
-        note(applied, name, change, outcome.map_err(|error| error.to_string()));
+    let outcomes = match bus.change_upcasters(&gone, &wanted).await {
+        Ok(outcomes) => outcomes,
+        Err(error) => {
+            applied.refused.push(Refused { what: "upcasters".to_owned(), why: error.to_string() });
+            return;
+        }
+    };
+    for (name, outcome) in outcomes {
+        let (what, name) = (format!("upcaster `{name}`"), name.to_owned());
+        match outcome {
+            Err(error) => applied.refused.push(Refused { what, why: error.to_string() }),
+            Ok(()) if !wanted.contains_key(&*name) => applied.changes.push(Change::UpcasterStopped(name)),
+            Ok(()) if running.contains_key(&name) => applied.changes.push(Change::UpcasterChanged(name)),
+            Ok(()) => applied.changes.push(Change::UpcasterStarted(name)),
+        }
     }
 }
 
@@ -29,11 +39,4 @@ pub(super) async fn apply(bus: &Bus, config: &Config, applied: &mut Applied) {
 pub(super) fn missing<'a>(bus: &Bus, config: &'a Config) -> Option<&'a str> {
     let running = bus.upcaster_configs();
     config.upcasters.keys().map(String::as_str).find(|name| !running.contains_key(*name))
-}
-
-fn note(applied: &mut Applied, name: &str, change: Change, outcome: Result<(), String>) {
-    match outcome {
-        Ok(()) => applied.changes.push(change),
-        Err(why) => applied.refused.push(Refused { what: format!("upcaster `{name}`"), why }),
-    }
 }

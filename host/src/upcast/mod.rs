@@ -5,6 +5,7 @@
 
 mod lift;
 mod lifted;
+mod lifter;
 mod lifts;
 mod native;
 #[cfg(test)]
@@ -12,5 +13,6 @@ mod tests;
 
 pub use lift::{Lift, LiftError};
 pub use lifted::Lifted;
+pub(crate) use lifter::{CurrentLifts, Lifter};
 pub(crate) use lifts::{LiftRun, Lifts, Upcaster, Work};
 pub(crate) use native::NativeUpcaster;

@@ -5,14 +5,15 @@ use std::path::{Path, PathBuf};
 use std::thread;
 
 use anyhow::{Context as _, Result, bail};
+use tidegate::upcast::Lifted;
 use tidegate::{Blocking, Bus, Context, Data, Delivery, Failure, Outgoing, ReloadOutcome, handler_fn};
 
 use super::work::{
-    COUNTER, Counted, MERGED, PICKY, READERS, REFUSED, VERSIONS, component_file, create_all_topics,
+    COUNTER, Counted, LIFTED, MERGED, PICKY, READERS, REFUSED, VERSIONS, component_file, create_all_topics,
     is_refused,
 };
 use crate::outbox::load::{Load, or_end, publish_again};
-use crate::outbox::work::spread;
+use crate::outbox::work::{Trouble, spread};
 use crate::place::{Place, READY, Told};
 use crate::scenario::ON_PURPOSE;
 
@@ -44,8 +45,12 @@ pub fn until_killed(place: &Place, round: u32, told: &Told) -> Result<()> {
     bail!("the load came to an end");
 }
 
-/// Starts all consumers.
+/// Starts all consumers, and what lifts their events.
 pub fn subscribe(bus: &Blocking, place: &Place) -> Result<()> {
+    bus.add_upcaster("crash", Trouble::None.kind(), LIFTED, |event| {
+        let datacontenttype = event.datacontenttype().map(str::to_owned);
+        Ok(Lifted { datacontenttype, dataschema: None, data: event.data().cloned() })
+    })?;
     for reader in [&COUNTER, &MERGED] {
         bus.subscribe_plugin(reader.name, reader.config(), reader.plugin(place))?;
     }
@@ -87,6 +92,9 @@ fn operate(bus: &Blocking, place: &Place, told: &Told) -> Result<()> {
 /// The native consumer: what the plugins do, on other events.
 fn pick(delivery: &Delivery, context: &mut Context) -> Result<(), Failure> {
     let id = delivery.event.id();
+    if delivery.event.kind() == Trouble::None.kind() {
+        return Err(Failure::permanent("not-lifted", id));
+    }
     picked(delivery, context).map_err(|error| Failure::permanent("picked", format!("{error:#}")))?;
     match (spread(id) % 64, delivery.attempt) {
         _ if is_refused(id) && !delivery.redriven => Err(Failure::permanent(REFUSED, ON_PURPOSE)),

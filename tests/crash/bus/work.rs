@@ -8,7 +8,8 @@
 //!
 //! `counter` and `merged` are plugins, of two versions that take turns; `picky` is native. Each counts the events of each key
 //! in its state, and publishes the count. What fails for good in a plugin stays a dead letter; `picky` takes an event that it
-//! has refused once an operator has put it back to work.
+//! has refused once an operator has put it back to work. An upcaster lifts most of the events on their way to all of them, and none
+//! takes one as it was published.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -63,6 +64,9 @@ pub struct Counted {
     pub version: u32,
 }
 
+/// What most of the events are lifted to.
+pub const LIFTED: &str = "Crash.v2";
+
 /// What `picky` says of an event that it doesn't take.
 pub const REFUSED: &str = "refused";
 /// What the plugins say of an event that they can't handle.
@@ -87,6 +91,8 @@ impl Reader {
     /// The plugin that runs it.
     pub fn plugin(&self, place: &Place) -> PluginConfig {
         let faults = [
+            // As it was published: it has to come lifted.
+            (Trouble::None, json!({ "fail": "permanent" })),
             (Trouble::Transient, json!({ "fail": "transient", "until_attempt": 3 })),
             (Trouble::Trap, json!({ "fail": "trap", "until_attempt": 2 })),
             (Trouble::Permanent, json!({ "fail": "permanent" })),

@@ -2,6 +2,7 @@
 //! of what it promises.
 
 mod call;
+mod lifts;
 mod model;
 mod native;
 mod sagas;

@@ -12,6 +12,7 @@ use tidegate::{
     Bus, DeadLetter, Event, FailureKind, Position, Published, TIMER_TOPIC, TimerStatus, Timestamp,
 };
 
+use super::lifts;
 use super::script::{ALL, Call, Fate, PLANS, Plan, key_list};
 
 pub mod sagas;
@@ -186,7 +187,7 @@ impl Model {
     pub fn check_rotten(&self, bus: &Bus, calls: &[Call]) -> Result<u64, String> {
         let mut told = 0;
         for call in calls.iter().filter(|call| call.topic != TIMER_TOPIC) {
-            self.check_same(&call.topic, (call.partition, call.offset), &call.event)?;
+            self.check_same(&call.topic, (call.partition, call.offset), &lifts::published(&call.event)?)?;
         }
         let names: Vec<_> = bus.topics().into_iter().map(|topic| topic.name).collect();
         for (topic, known) in &self.known {
@@ -434,7 +435,7 @@ impl Model {
         let place = (call.partition, call.offset);
         let known = self.known.get(call.topic.as_str()).and_then(|known| known.get(&place));
         match known {
-            Some(known) if known.event == call.event => Ok(()),
+            Some(known) if *known.event == lifts::published(&call.event)? => Ok(()),
             known => Err(format!("{} was handed {call:?}, and the log has {known:?}", call.consumer)),
         }
     }

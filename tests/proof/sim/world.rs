@@ -18,6 +18,7 @@ use tidegate::{
 use tokio::sync::Notify;
 
 use super::call::{self, Begun, Call, Done};
+use super::lifts;
 use super::model::{self, KEPT, KEPT_AT_MOST, Model, TOPICS};
 use super::sagas;
 use super::script::{Calls, PLANS, Script};
@@ -226,6 +227,7 @@ impl World {
         let outcome = self.live(async |life| {
             life.is_rotten = true;
             life.death = Some(Death::Killed);
+            life.add_upcasters().await?;
             for plan in &PLANS {
                 let (bus, config, script) =
                     (life.bus.clone(), life.world.consumer_config(plan), life.world.script(plan));
@@ -406,8 +408,14 @@ impl Life<'_> {
         Ok(())
     }
 
+    async fn add_upcasters(&mut self) -> Result<(), String> {
+        let bus = self.bus.clone();
+        self.drive(async move { lifts::add(&bus).await }).await?.map_err(|error| error.to_string())
+    }
+
     /// Starts the consumers that don't run. A disk that fails may keep them from it.
     async fn subscribe_all(&mut self) -> Result<(), String> {
+        self.add_upcasters().await?;
         for plan in &PLANS {
             let (bus, config, script) =
                 (self.bus.clone(), self.world.consumer_config(plan), self.world.script(plan));
@@ -729,7 +737,7 @@ impl World {
         let len = if self.draw(10) == 0 { 5000 } else { self.draw(120) };
         let data = (0..len).map(|_| self.chance.next_u64().to_le_bytes()[0]).collect::<Vec<_>>();
         let key = format!("k{}", self.draw(5));
-        let event = Event::new(format!("{topic}{}", self.next_id), "/sim", "Happened.v1");
+        let event = Event::new(format!("{topic}{}", self.next_id), "/sim", lifts::PUBLISHED);
         let event = event.subject(key).binary("application/octet-stream", data).build();
         event.unwrap_or_else(|error| unreachable!("the event is valid: {error}"))
     }

@@ -74,7 +74,31 @@ pub enum UpcasterError {
         /// Why.
         source: Box<LoadError>,
     },
+    /// It is to change together with another one, which is refused.
+    #[error(
+        "upcaster `{upcaster}` stays as it is until upcaster `{other}` can run as it is to: what one lifts now, the other may be \
+         meant to lift then, and nobody would in between"
+    )]
+    Waits {
+        /// The upcaster.
+        upcaster: String,
+        /// The one that it waits for.
+        other: String,
+    },
     /// The bus refuses, as it is closed or the call came from within a transaction.
     #[error(transparent)]
     Admin(#[from] AdminError),
+}
+
+impl UpcasterError {
+    /// Whether it is about the upcaster of this name.
+    #[cfg(feature = "server")]
+    pub(super) fn is_of(&self, name: &str) -> bool {
+        match self {
+            Self::Lift { upcaster, .. } | Self::File { upcaster, .. } | Self::Load { upcaster, .. } => {
+                upcaster == name
+            }
+            _ => false,
+        }
+    }
 }

@@ -2,8 +2,11 @@
 
 mod accepted;
 mod blocking;
+#[cfg(feature = "server")]
+mod changes;
 mod error;
 mod registry;
+mod starting;
 mod status;
 
 use std::sync::Arc;
@@ -14,24 +17,20 @@ pub use status::UpcasterStatus;
 
 use self::registry::Running;
 use super::Bus;
-use super::components::read_bounded;
 use super::status::ReloadOutcome;
 use crate::config::{UpcasterConfig, check_name};
-use crate::effects::TopicDirectory;
 use crate::event::Event;
 use crate::handler::Failure;
-use crate::ids::TopicId;
-use crate::log::ReadError;
-use crate::plugin::{LoadError, UpcasterOptions, component_hash};
-use crate::upcast::{Lift, Lifted, Lifts, NativeUpcaster, Upcaster, Work};
+use crate::upcast::{Lift, Lifted, Lifter, NativeUpcaster};
 
 impl Bus {
     /// Adds an upcaster: a function that lifts events of one version of their type to a later one. From then on consumers see
-    /// the later one, whenever the event was published: fresh, retried, redriven, after a seek. The log keeps events as they
-    /// were published.
+    /// the later one, whenever the event was published: fresh, retried, redriven, after a seek; and aggregates are folded of it. The
+    /// log keeps events as they were published.
     ///
     /// The function makes the data of the later version; identity, key, time and extension attributes stay. It depends on the
-    /// event alone, and is called anew for each attempt at a delivery. A failure of it is a failure of the delivery, whose dead
+    /// event alone, and is called anew for each attempt at a delivery. It has no deadline: one that blocks holds its lane, and the
+    /// thread that this runs on. A failure of it is a failure of the delivery, whose dead
     /// letter has the event as it was published. Where a lift leads to a version that another one lifts, the event goes through
     /// both. If its topic requires schemas, what comes of it is held against that of its type.
     ///
@@ -73,14 +72,16 @@ impl Bus {
         let _turn = self.turn().await?;
         self.inner.upcasters.check_new(name)?;
         let lift = NativeUpcaster::new(lift_of(name, from, to)?, lift);
-        self.put_upcaster(name, Running::new(Arc::new(lift), None))
+        self.inner.upcasters.put(name, Running::new(Arc::new(lift), None))?;
+        self.tell_lifts();
+        Ok(())
     }
 
     /// Adds an upcaster that a plugin is: a component of the world `tidegate:plugin/upcaster`, which names what it lifts. See
     /// [`add_upcaster`](Self::add_upcaster).
     ///
-    /// The version that was accepted last under this name runs first, where there is one, so that a restart changes nothing;
-    /// what the file holds now is a candidate to replace it, as with [`reload_upcaster`](Self::reload_upcaster).
+    /// Where what the file holds now is refused, the version that was accepted last under this name runs, if there is one, so that
+    /// a restart changes nothing: see [`UpcasterStatus::refused`].
     ///
     /// ```no_run
     /// # async fn example(bus: tidegate::Bus) -> Result<(), tidegate::UpcasterError> {
@@ -98,18 +99,9 @@ impl Bus {
         let _turn = self.turn().await?;
         self.inner.upcasters.check_new(name)?;
         config.validate()?;
-        if let Some(bytes) = self.accepted_upcaster(name)? {
-            let upcaster = self.load_upcaster(name, bytes, &config).await?;
-            self.put_upcaster(name, Running::new(upcaster, Some(config.clone())))?;
-            let outcome = self.switch_upcaster(name, &config).await;
-            self.inner.upcasters.note_outcome(name, &outcome);
-            return Ok(());
-        }
-        let bytes = read_component(name, &config)?;
-        let upcaster = self.load_upcaster(name, Arc::clone(&bytes), &config).await?;
-        self.inner.upcasters.check(name, &upcaster)?;
-        self.accept_upcaster(name, upcaster.version(), &bytes)?;
-        self.put_upcaster(name, Running::new(upcaster, Some(config)))
+        self.start_upcaster(name, &config).await?;
+        self.tell_lifts();
+        Ok(())
     }
 
     /// Gives an upcaster's plugin another configuration. What is wrong with it shows before anything changes.
@@ -135,11 +127,11 @@ impl Bus {
         let _turn = self.turn().await?;
         config.validate()?;
         self.inner.upcasters.config(name)?;
-        let bytes = read_component(name, &config)?;
-        let upcaster = self.load_upcaster(name, Arc::clone(&bytes), &config).await?;
-        self.inner.upcasters.check(name, &upcaster)?;
-        self.accept_upcaster(name, upcaster.version(), &bytes)?;
-        self.put_upcaster(name, Running::new(upcaster, Some(config)))
+        let candidate = self.candidate_upcaster(name, &config).await?;
+        self.inner.upcasters.check(name, candidate.upcaster())?;
+        self.put_upcaster(name, candidate)?;
+        self.tell_lifts();
+        Ok(())
     }
 
     /// Takes what the file of an upcaster's plugin holds now as the next version. Lanes go over to it between two batches of
@@ -252,17 +244,12 @@ impl Bus {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub async fn lift_all(&self, topic: &str, events: &[Arc<Event>]) -> Vec<Result<Arc<Event>, Failure>> {
-        let lifts = self.inner.upcasters.lifts();
-        let is_lifted = |event: &Arc<Event>| lifts.has(event.kind());
-        if !events.iter().any(is_lifted) {
+        let lifter = self.lifter();
+        if !lifter.lifts_any(events) {
             return events.iter().cloned().map(Ok).collect();
         }
-        let Some(id) = self.inner.log.topic_id(topic) else {
-            let message = ReadError::UnknownTopic(topic.to_owned()).to_string();
-            return events.iter().map(|_| Err(Failure::permanent("unknown-topic", &message))).collect();
-        };
-        let (directory, all) = (self.inner.log.directory(), events.to_vec());
-        let lifting = async move { lift_each(&lifts, &*directory, id, &all).await };
+        let (topic, all) = (topic.to_owned(), events.to_vec());
+        let lifting = async move { lifter.lift_each(&topic, &all).await };
         // A plugin's instance needs the bus's own threads, wherever this is called.
         if self.inner.stepper.is_some() {
             return lifting.await;
@@ -272,64 +259,15 @@ impl Bus {
         lifted.unwrap_or_else(|_| events.iter().map(|_| shutting_down()).collect())
     }
 
+    /// What lifts the events of a topic by the upcasters that run when it is asked.
+    pub(super) fn lifter(&self) -> Lifter {
+        Lifter::new(self.inner.upcasters.current(), self.inner.log.directory())
+    }
+
     /// The upcasters that run what a configuration says, with that.
     #[cfg(feature = "server")]
     pub(crate) fn upcaster_configs(&self) -> std::collections::BTreeMap<String, UpcasterConfig> {
         self.inner.upcasters.configs()
-    }
-
-    /// Has an upcaster go over to what its file holds.
-    async fn switch_upcaster(
-        &self,
-        name: &str,
-        config: &UpcasterConfig,
-    ) -> Result<ReloadOutcome, UpcasterError> {
-        let from = self.inner.upcasters.version(name)?;
-        let bytes = read_component(name, config)?;
-        if component_hash(&bytes) == from.hash {
-            return Ok(ReloadOutcome::Unchanged { version: from });
-        }
-        let upcaster = self.load_upcaster(name, Arc::clone(&bytes), config).await?;
-        self.inner.upcasters.check(name, &upcaster)?;
-        self.accept_upcaster(name, upcaster.version(), &bytes)?;
-        let to = upcaster.version().clone();
-        self.put_upcaster(name, Running::new(upcaster, Some(config.clone())))?;
-        Ok(ReloadOutcome::Switched { from, to })
-    }
-
-    async fn load_upcaster(
-        &self,
-        name: &str,
-        bytes: Arc<[u8]>,
-        config: &UpcasterConfig,
-    ) -> Result<Arc<dyn Upcaster>, UpcasterError> {
-        let options = UpcasterOptions {
-            name: name.into(),
-            limits: config.limits,
-            log: config.log,
-            settings: config.settings.as_str().into(),
-        };
-        // Loading needs the bus's own runtime, wherever this is called.
-        let loaded = match self.inner.plugins.clone() {
-            Some(plugins) => {
-                let load = async move { plugins.load_upcaster(bytes, options).await };
-                self.inner.handle.spawn(load).await.unwrap_or(Err(LoadError::ShuttingDown))
-            }
-            None => Err(LoadError::ShuttingDown),
-        };
-        let loaded = loaded.map_err(|source| UpcasterError::Load {
-            upcaster: name.to_owned(),
-            path: config.component.clone(),
-            source: Box::new(source),
-        })?;
-        Ok(loaded)
-    }
-
-    /// Lets an upcaster take its place, and tells the lanes.
-    fn put_upcaster(&self, name: &str, running: Running) -> Result<(), UpcasterError> {
-        self.inner.upcasters.put(name, running)?;
-        self.tell_lifts();
-        Ok(())
     }
 
     fn tell_lifts(&self) {
@@ -338,36 +276,6 @@ impl Bus {
     }
 }
 
-/// Lifts all of these, each with its own outcome.
-async fn lift_each(
-    lifts: &Lifts,
-    directory: &dyn TopicDirectory,
-    topic: TopicId,
-    events: &[Arc<Event>],
-) -> Vec<Result<Arc<Event>, Failure>> {
-    let mut outcomes: Vec<_> = events.iter().map(|_| None).collect();
-    while let Some(first) = outcomes.iter().position(Option::is_none) {
-        let left = (first..).zip(&events[first..]).filter(|(at, _)| outcomes[*at].is_none());
-        let mut works: Vec<_> =
-            left.map(|(at, event)| Work::new(topic, at as u64, Arc::clone(event))).collect();
-        // It comes to the first one at least.
-        lifts.lift_all(directory, &mut works, |_| true).await;
-        for work in works {
-            let at = usize::try_from(work.place().1).unwrap_or(first);
-            outcomes[at] = work.outcome();
-        }
-    }
-    outcomes.into_iter().flatten().collect()
-}
-
 fn lift_of(name: &str, from: &str, to: &str) -> Result<Lift, UpcasterError> {
     Lift::new(from, to).map_err(|source| UpcasterError::Lift { upcaster: name.to_owned(), source })
-}
-
-fn read_component(upcaster: &str, config: &UpcasterConfig) -> Result<Arc<[u8]>, UpcasterError> {
-    read_bounded(&config.component).map_err(|source| UpcasterError::File {
-        upcaster: upcaster.to_owned(),
-        path: config.component.clone(),
-        source: Arc::new(source),
-    })
 }

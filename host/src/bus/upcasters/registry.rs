@@ -8,16 +8,18 @@ use crate::bus::status::ReloadOutcome;
 use crate::config::UpcasterConfig;
 use crate::handler::ProgramVersion;
 use crate::limits::UPCASTERS_MAX;
-use crate::upcast::{Lifts, Upcaster};
+use crate::upcast::{CurrentLifts, Lifts, Upcaster};
 
 /// See the module. Who changes something holds the turn of the roster.
 #[derive(Default)]
-pub(in crate::bus) struct Upcasters(Mutex<Inner>);
+pub(in crate::bus) struct Upcasters {
+    inner: Mutex<Inner>,
+    lifts: Arc<CurrentLifts>,
+}
 
 #[derive(Default)]
 struct Inner {
     running: BTreeMap<String, Running>,
-    lifts: Arc<Lifts>,
 }
 
 /// An upcaster that runs.
@@ -33,12 +35,27 @@ impl Running {
     pub(super) fn new(upcaster: Arc<dyn Upcaster>, config: Option<UpcasterConfig>) -> Self {
         Self { upcaster, config, refused: None }
     }
+
+    /// Keeps why another candidate was refused, for people to see.
+    pub(super) fn refused(mut self, why: String) -> Self {
+        self.refused = Some(why);
+        self
+    }
+
+    pub(super) fn upcaster(&self) -> &Arc<dyn Upcaster> {
+        &self.upcaster
+    }
 }
 
 impl Upcasters {
     /// What all of them lift.
     pub(in crate::bus) fn lifts(&self) -> Arc<Lifts> {
-        Arc::clone(&self.inner().lifts)
+        self.lifts.get()
+    }
+
+    /// The same, as it will be whenever it is asked.
+    pub(in crate::bus) fn current(&self) -> Arc<CurrentLifts> {
+        Arc::clone(&self.lifts)
     }
 
     /// Checks that there can be another one of this name.
@@ -62,9 +79,43 @@ impl Upcasters {
     /// Puts an upcaster into its place, or in the place of the one before.
     pub(super) fn put(&self, name: &str, running: Running) -> Result<(), UpcasterError> {
         let mut inner = self.inner();
-        inner.lifts = Arc::new(inner.with(name, &running.upcaster)?);
+        self.lifts.set(inner.with(name, &running.upcaster)?);
         inner.running.insert(name.to_owned(), running);
         Ok(())
+    }
+
+    /// Checks that upcasters fit together and beside the others, once those that are named are gone.
+    #[cfg(feature = "server")]
+    pub(super) fn check_all<'a>(
+        &self,
+        gone: &[&str],
+        upcasters: impl Iterator<Item = (&'a str, &'a Arc<dyn Upcaster>)>,
+    ) -> Result<(), UpcasterError> {
+        let inner = self.inner();
+        let mut all: BTreeMap<&str, &Arc<dyn Upcaster>> = inner.all().collect();
+        all.retain(|name, _| !gone.contains(name));
+        let upcasters: Vec<_> = upcasters.collect();
+        for (name, _) in &upcasters {
+            all.remove(name);
+        }
+        for (name, upcaster) in upcasters {
+            if all.len() >= UPCASTERS_MAX {
+                return Err(UpcasterError::TooMany { max: UPCASTERS_MAX });
+            }
+            let others = all.iter().map(|(name, upcaster)| (*name, *upcaster));
+            lifts_of(others.chain([(name, upcaster)]), name)?;
+            all.insert(name, upcaster);
+        }
+        Ok(())
+    }
+
+    /// Puts upcasters that fit into their places, and takes away those that are named.
+    #[cfg(feature = "server")]
+    pub(super) fn put_all(&self, gone: &[&str], upcasters: impl Iterator<Item = (String, Running)>) {
+        let mut inner = self.inner();
+        inner.running.retain(|name, _| !gone.contains(&&**name));
+        inner.running.extend(upcasters);
+        self.lifts.set(Lifts::of(inner.all()).unwrap_or_default());
     }
 
     pub(super) fn remove(&self, name: &str) -> Result<(), UpcasterError> {
@@ -73,7 +124,7 @@ impl Upcasters {
             return Err(UpcasterError::Unknown(name.to_owned()));
         }
         // Fewer of those that fit together do so as well.
-        inner.lifts = Arc::new(Lifts::of(inner.all()).unwrap_or_default());
+        self.lifts.set(Lifts::of(inner.all()).unwrap_or_default());
         Ok(())
     }
 
@@ -121,7 +172,7 @@ impl Upcasters {
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -130,10 +181,17 @@ impl Inner {
         self.running.iter().map(|(name, running)| (name.as_str(), &running.upcaster))
     }
 
-    /// What is lifted with this one in its place. The new one comes last, so that it is the one that is refused.
+    /// What is lifted with this one in its place.
     fn with(&self, name: &str, upcaster: &Arc<dyn Upcaster>) -> Result<Lifts, UpcasterError> {
         let others = self.all().filter(|(other, _)| *other != name);
-        let lifts = Lifts::of(others.chain([(name, upcaster)]));
-        lifts.map_err(|source| UpcasterError::Lift { upcaster: name.to_owned(), source })
+        lifts_of(others.chain([(name, upcaster)]), name)
     }
+}
+
+/// What upcasters lift together. The one of this name comes last, so that it is the one that is refused.
+fn lifts_of<'a>(
+    upcasters: impl IntoIterator<Item = (&'a str, &'a Arc<dyn Upcaster>)>,
+    last: &str,
+) -> Result<Lifts, UpcasterError> {
+    Lifts::of(upcasters).map_err(|source| UpcasterError::Lift { upcaster: last.to_owned(), source })
 }

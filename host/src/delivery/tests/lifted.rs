@@ -1,13 +1,17 @@
 //! What consumers see of events that are lifted.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use super::rig::{Gate, Journal, Rig, Running, config};
+use crate::config::Order;
 use crate::effects::Context;
 use crate::event::Event;
 use crate::handler::{Delivery, Failure, FailureKind, Handler, Program};
 use crate::ids::LaneId;
+use crate::limits::READ_BYTES_MAX;
 use crate::log::Position;
 use crate::upcast::{Lift, Lifted, Lifts, NativeUpcaster, Upcaster};
 
@@ -142,6 +146,40 @@ async fn an_event_whose_lift_always_traps_is_given_up_on_after_its_attempts() {
     let letter = &letters(&rig, &running)[0];
     assert_eq!((letter.attempts.len(), letter.reason.kind), (4, FailureKind::Trap));
     assert_eq!(letter.event.as_ref().unwrap().kind(), "Test.v1");
+}
+
+#[tokio::test]
+async fn what_is_lifted_ahead_is_bounded_however_often_an_event_before_it_is_tried_again() {
+    /// A lift that makes a quarter of what may be lifted ahead of a few bytes.
+    const LIFTED: usize = READ_BYTES_MAX / 4;
+
+    let mut rig = Rig::new();
+    let lifted: Arc<Mutex<BTreeSet<String>>> = Arc::default();
+    let noted = Arc::clone(&lifted);
+    rig.lifts = by(move |event| {
+        noted.lock().unwrap().insert(event.id().to_owned());
+        Lifted::json(&"x".repeat(LIFTED))
+    });
+    rig.topic("t").await;
+    let ids: Vec<_> = (0..40).map(|number| format!("e{number}")).collect();
+    let events: Vec<_> = ids.iter().map(|id| (id.as_str(), id.as_str())).collect();
+    rig.publish("t", &events).await;
+    let (clock, at_last) = (Arc::clone(&rig.clock), Arc::new(AtomicUsize::new(0)));
+    let seen = Arc::clone(&at_last);
+    let program = rig.program(&Journal::default(), move |delivery, _| {
+        if delivery.event.id() != "e0" {
+            return Ok(());
+        }
+        // It is due again before others come.
+        clock.advance(Duration::from_hours(1));
+        seen.store(lifted.lock().unwrap().len(), Ordering::SeqCst);
+        Err(Failure::transient("busy", "try later"))
+    });
+    let running = rig.start(config(&["t"]).order(Order::Partition), program).await;
+    running.settles(40).await;
+    assert_eq!(letters(&rig, &running)[0].attempts.len(), 4);
+    let most = READ_BYTES_MAX / LIFTED + 1;
+    assert!((2..=most).contains(&at_last.load(Ordering::SeqCst)), "{at_last:?}");
 }
 
 #[tokio::test]

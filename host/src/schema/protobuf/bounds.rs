@@ -2,18 +2,25 @@
 
 use protox::prost_reflect::prost_types::{
     DescriptorProto, EnumDescriptorProto, FieldDescriptorProto, FileDescriptorProto, MessageOptions,
+    UninterpretedOption,
 };
 
 use super::kinds::shown;
-use crate::limits::{PROTOBUF_DEFINITIONS_MAX, PROTOBUF_NAMES_BYTES_MAX};
+use crate::limits::{
+    PROTOBUF_DEFINITIONS_MAX, PROTOBUF_NAME_BYTES_MAX, PROTOBUF_NAMES_BYTES_MAX, PROTOBUF_NESTING_MAX,
+};
 
 /// Says what is wrong with a file that was read.
 pub(super) fn check(file: &FileDescriptorProto) -> Result<(), String> {
     if file.message_type.is_empty() {
         return Err("it has no message: the first one is what events carry".to_owned());
     }
+    if file.package().split('.').count() > PROTOBUF_NESTING_MAX {
+        return Err(format!("its package has more than {PROTOBUF_NESTING_MAX} parts"));
+    }
     let mut tally = Tally::default();
     let package = file.package().len();
+    tally.options(file.options.as_ref().map(|options| &options.uninterpreted_option))?;
     for message in &file.message_type {
         tally.message(message, package)?;
     }
@@ -21,7 +28,11 @@ pub(super) fn check(file: &FileDescriptorProto) -> Result<(), String> {
     tally.fields(&file.extension, package)?;
     for service in &file.service {
         let outer = tally.name(service.name().len(), package)?;
-        service.method.iter().try_for_each(|method| tally.name(method.name().len(), outer).map(drop))?;
+        tally.options(service.options.as_ref().map(|options| &options.uninterpreted_option))?;
+        for method in &service.method {
+            tally.name(method.name().len(), outer)?;
+            tally.options(method.options.as_ref().map(|options| &options.uninterpreted_option))?;
+        }
     }
     Ok(())
 }
@@ -36,6 +47,11 @@ impl Tally {
     /// Counts a definition within a name of so many bytes. Returns those of its full name.
     fn name(&mut self, bytes: usize, outer: usize) -> Result<usize, String> {
         let full = outer + 1 + bytes;
+        if full > PROTOBUF_NAME_BYTES_MAX {
+            return Err(format!(
+                "the full name of something that it defines has more than {PROTOBUF_NAME_BYTES_MAX} bytes"
+            ));
+        }
         self.add(1)?;
         self.name_bytes += full;
         if self.name_bytes > PROTOBUF_NAMES_BYTES_MAX {
@@ -48,9 +64,14 @@ impl Tally {
     fn add(&mut self, definitions: usize) -> Result<(), String> {
         self.definitions += definitions;
         if self.definitions > PROTOBUF_DEFINITIONS_MAX {
-            return Err(format!("it has more than {PROTOBUF_DEFINITIONS_MAX} definitions"));
+            return Err(format!("it has more than {PROTOBUF_DEFINITIONS_MAX} definitions and options"));
         }
         Ok(())
+    }
+
+    /// Counts what is set of something: each option's name is looked for in all scopes around it.
+    fn options(&mut self, options: Option<&Vec<UninterpretedOption>>) -> Result<(), String> {
+        self.add(options.map_or(0, Vec::len))
     }
 
     /// The recursion is bounded by the brackets of the text.
@@ -60,26 +81,39 @@ impl Tally {
             return Err(format!("{name} has `message_set_wire_format`, which isn't read here"));
         }
         let outer = self.name(message.name().len(), outer)?;
+        self.options(message.options.as_ref().map(|options| &options.uninterpreted_option))?;
         self.fields(&message.field, outer)?;
         self.fields(&message.extension, outer)?;
+        for range in &message.extension_range {
+            self.options(range.options.as_ref().map(|options| &options.uninterpreted_option))?;
+        }
         self.add(message.extension_range.len() + message.reserved_range.len() + message.reserved_name.len())?;
         for oneof in &message.oneof_decl {
             self.name(oneof.name().len(), outer)?;
+            self.options(oneof.options.as_ref().map(|options| &options.uninterpreted_option))?;
         }
         message.enum_type.iter().try_for_each(|found| self.enumeration(found, outer))?;
         message.nested_type.iter().try_for_each(|nested| self.message(nested, outer))
     }
 
     fn fields(&mut self, fields: &[FieldDescriptorProto], outer: usize) -> Result<(), String> {
-        // A name in JSON is made of the name, or its own.
-        let bytes = |field: &FieldDescriptorProto| field.name().len() + field.json_name().len();
-        fields.iter().try_for_each(|field| self.name(bytes(field), outer).map(drop))
+        for field in fields {
+            // A name in JSON is made of the name, or its own.
+            self.name(field.name().len() + field.json_name().len(), outer)?;
+            self.options(field.options.as_ref().map(|options| &options.uninterpreted_option))?;
+        }
+        Ok(())
     }
 
     fn enumeration(&mut self, found: &EnumDescriptorProto, outer: usize) -> Result<(), String> {
         let inner = self.name(found.name().len(), outer)?;
         self.add(found.reserved_range.len() + found.reserved_name.len())?;
-        found.value.iter().try_for_each(|value| self.name(value.name().len(), inner).map(drop))
+        self.options(found.options.as_ref().map(|options| &options.uninterpreted_option))?;
+        for value in &found.value {
+            self.name(value.name().len(), inner)?;
+            self.options(value.options.as_ref().map(|options| &options.uninterpreted_option))?;
+        }
+        Ok(())
     }
 }
 

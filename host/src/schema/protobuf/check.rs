@@ -2,7 +2,7 @@
 
 use super::definition::{Cardinality, Definition, Field, Message, MessageId};
 use super::kinds::{Kind, shown};
-use super::presence::Presence;
+use super::presence::{Noted, Presence};
 use super::wire::{Malformed, Wire, WireType};
 use crate::event::{Data, Event, is_protobuf};
 use crate::limits::{PROTOBUF_DEPTH_MAX, VIOLATION_CHARS_MAX};
@@ -30,8 +30,7 @@ impl Definition {
 
     pub(super) fn check_bytes(&self, bytes: &[u8], unknown: Unknown) -> Result<(), Flaw> {
         let mut check = Check { definition: self, skips_unknown: unknown == Unknown::Skipped };
-        let mut presence = Presence::default();
-        check.whole(&mut Wire::new(bytes), 0, None, &mut presence, PROTOBUF_DEPTH_MAX)
+        check.whole(&mut Wire::new(bytes), 0, None, false, PROTOBUF_DEPTH_MAX)
     }
 }
 
@@ -88,26 +87,37 @@ impl Check<'_> {
         wire: &mut Wire<'_>,
         id: MessageId,
         group: Option<u32>,
-        presence: &mut Presence,
+        is_entry: bool,
         levels: usize,
     ) -> Outcome<()> {
-        self.message(wire, id, group, presence, levels)?;
-        match presence.missing(self.definition, id) {
+        let message = &self.definition.messages[id];
+        if !message.has_required {
+            return self.message(wire, id, group, None, levels);
+        }
+        let mut presence = Presence::of(id);
+        let mut noted = presence.whole();
+        if is_entry && let Some(Kind::Message(value)) = message.field(MAP_VALUE).map(|field| field.kind) {
+            // An entry without its value has an empty one.
+            noted.within(MAP_VALUE, value);
+        }
+        self.message(wire, id, group, Some(noted), levels)?;
+        match presence.missing(self.definition) {
             None => Ok(()),
             Some(names) => {
                 let missing = Flaw::here("it is required, and isn't there");
-                Err(names.into_iter().rev().fold(missing, Flaw::within))
+                Err(names.into_iter().fold(missing, Flaw::within))
             }
         }
     }
 
-    /// The fields of a message up to its end: that of the bytes, or the mark of a group.
+    /// The fields of a message up to its end: that of the bytes, or the mark of a group. What is there is noted where something
+    /// may be missing.
     fn message(
         &mut self,
         wire: &mut Wire<'_>,
         id: MessageId,
         group: Option<u32>,
-        presence: &mut Presence,
+        mut noted: Option<Noted<'_>>,
         levels: usize,
     ) -> Outcome<()> {
         let message = &self.definition.messages[id];
@@ -122,10 +132,10 @@ impl Check<'_> {
                 self.unknown(wire, message, number, wire_type, levels)?;
                 continue;
             };
-            if message.has_required {
-                presence.note(field);
+            if let Some(noted) = &mut noted {
+                noted.note(field);
             }
-            self.field(wire, field, wire_type, presence, levels).map_err(|(index, flaw)| {
+            self.field(wire, field, wire_type, noted.as_mut(), levels).map_err(|(index, flaw)| {
                 let is_indexed = !field.cardinality.is_singular();
                 let earlier = if is_indexed { occurrences(begin, before, field) } else { 0 };
                 let flaw = if is_indexed { flaw.within((earlier + index).to_string()) } else { flaw };
@@ -158,7 +168,7 @@ impl Check<'_> {
         wire: &mut Wire<'_>,
         field: &Field,
         wire_type: WireType,
-        presence: &mut Presence,
+        noted: Option<&mut Noted<'_>>,
         levels: usize,
     ) -> Result<(), (usize, Flaw)> {
         let is_repeated = field.cardinality == Cardinality::Repeated;
@@ -180,7 +190,7 @@ impl Check<'_> {
             ));
         }
         let outcome = match field.kind {
-            Kind::Message(id) | Kind::Group(id) => self.inner(wire, field, id, presence, levels),
+            Kind::Message(id) | Kind::Group(id) => self.inner(wire, field, id, noted, levels),
             kind => self.scalar(wire, kind),
         };
         outcome.map_err(|flaw| (0, flaw))
@@ -191,7 +201,7 @@ impl Check<'_> {
         wire: &mut Wire<'_>,
         field: &Field,
         id: MessageId,
-        presence: &mut Presence,
+        noted: Option<&mut Noted<'_>>,
         levels: usize,
     ) -> Outcome<()> {
         let levels = levels.checked_sub(1).ok_or(Malformed::Depth)?;
@@ -202,19 +212,11 @@ impl Check<'_> {
             delimited = Wire::new(wire.delimited()?);
             (&mut delimited, None)
         };
-        if field.cardinality.is_singular() {
-            return if self.definition.messages[id].has_required {
-                self.message(wire, id, group, presence.within(field.number), levels)
-            } else {
-                self.message(wire, id, group, &mut Presence::default(), levels)
-            };
+        if !field.cardinality.is_singular() {
+            return self.whole(wire, id, group, field.cardinality == Cardinality::Map, levels);
         }
-        let mut own = Presence::default();
-        if field.cardinality == Cardinality::Map {
-            // An entry without its value has an empty one.
-            own.within(MAP_VALUE);
-        }
-        self.whole(wire, id, group, &mut own, levels)
+        let noted = noted.filter(|_| self.definition.messages[id].has_required);
+        self.message(wire, id, group, noted.map(|noted| noted.within(field.number, id)), levels)
     }
 
     fn scalar(&self, wire: &mut Wire<'_>, kind: Kind) -> Outcome<()> {

@@ -32,6 +32,8 @@ pub(super) struct Message {
     pub name: String,
     /// Its fields and those that the file extends it by, by number.
     pub fields: Vec<Field>,
+    /// The numbers of those that are required.
+    pub required: Vec<u32>,
     /// Whether something may be missing: a field of its own is required, or one within its singular messages.
     pub has_required: bool,
 }
@@ -96,7 +98,9 @@ impl Definition {
         builder.message(message);
         while let Some((id, message)) = builder.waiting.pop() {
             let (name, fields) = (message.full_name().to_owned(), builder.fields(&message));
-            builder.messages[id] = Message { name, fields, has_required: false };
+            let is_required = |field: &&Field| field.cardinality == Cardinality::Required;
+            let required = fields.iter().filter(is_required).map(|field| field.number).collect();
+            builder.messages[id] = Message { name, fields, required, has_required: false };
         }
         let mut definition = Self { messages: builder.messages, enums: builder.enums };
         definition.mark_required();
@@ -108,10 +112,10 @@ impl Definition {
         let mut holders: HashMap<MessageId, Vec<MessageId>> = HashMap::new();
         let mut waiting = Vec::new();
         for (id, message) in self.messages.iter().enumerate() {
+            if !message.required.is_empty() {
+                waiting.push(id);
+            }
             for field in &message.fields {
-                if field.cardinality == Cardinality::Required {
-                    waiting.push(id);
-                }
                 if let (true, Kind::Message(inner) | Kind::Group(inner)) =
                     (field.cardinality.is_singular(), field.kind)
                 {

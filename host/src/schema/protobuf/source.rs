@@ -20,7 +20,8 @@ const DEPENDENCY: i32 = 3;
 /// Compiles a text. Returns its first message, with all that it refers to.
 pub(super) fn compile(text: &str) -> Result<MessageDescriptor, SchemaError> {
     brackets::check(text)?;
-    // The compiler isn't ours, and has assertions that a text from outside can fail.
+    // The compiler isn't ours, and has assertions that a text from outside can fail. The one that is known is there in debug builds
+    // alone: no check here could tell what else it asserts.
     let compiled = panic::catch_unwind(|| compile_bounded(text));
     compiled.unwrap_or_else(|_| {
         let reason = "the compiler gave up on it with a panic, which is a fault of the compiler".to_owned();
@@ -78,6 +79,10 @@ fn refusal(error: &Error) -> SchemaError {
         let mut numbers = rest.strip_prefix(':')?.splitn(3, ':');
         Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
     });
-    let hint = if words.contains("found 'edition'") { "; editions aren't read yet" } else { "" };
+    let hint = if words.contains("found 'edition'") {
+        "; editions aren't read: say `syntax = \"proto3\"` or `proto2`"
+    } else {
+        ""
+    };
     SchemaError::NotProtobuf { place, reason: format!("{words}{hint}") }
 }

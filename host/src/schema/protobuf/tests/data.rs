@@ -169,6 +169,40 @@ fn what_is_required_has_to_be_there_of_all_that_was_written_of_a_message() {
 }
 
 #[test]
+fn what_is_missing_is_found_among_many_messages_of_many_fields() {
+    let fields: String = (2..9_000).map(|number| format!("optional int32 f{number} = {number};")).collect();
+    let wide = definition(&format!(
+        "message A {{ repeated B b = 1; }} message B {{ {fields} required bool last = 9000; }}"
+    ));
+    let last = [0xc0, 0xb2, 0x04, 1];
+    let one = delimited(1, &last);
+    let many = one.repeat(100_000);
+    taken(&wide, &many);
+    refused(&wide, &[&many[..], &delimited(1, &[])].concat(), "/b/100000/last", "required");
+}
+
+/// A tree of so many levels, of which the leaf on the right may lack something.
+fn tree(levels: usize, is_whole: bool) -> Vec<u8> {
+    let node: &[u8] = if is_whole || levels > 0 { &[key(1, 0), 1] } else { &[] };
+    if levels == 0 {
+        return node.to_vec();
+    }
+    let side = |number: u8, is_whole: bool| {
+        let inner = tree(levels - 1, is_whole);
+        let seven = |shift: usize| u8::try_from(inner.len() >> shift & 0x7f).unwrap();
+        [&[key(number, 2), seven(0) | 0x80, seven(7) | 0x80, seven(14)][..], &inner].concat()
+    };
+    [node, &side(2, true), &side(3, is_whole)].concat()
+}
+
+#[test]
+fn what_is_missing_is_found_in_a_tree_of_messages() {
+    let deep = definition("message T { required bool v = 1; optional T l = 2; optional T r = 3; }");
+    taken(&deep, &tree(15, true));
+    refused(&deep, &tree(15, false), &format!("{}/v", "/r".repeat(15)), "required");
+}
+
+#[test]
 fn extensions_that_the_schema_declares_are_fields() {
     let text = "package p; message A { extensions 10 to 12; } extend A { optional int32 ten = 10; }";
     let definition = definition(text);

@@ -6,7 +6,8 @@ use proptest::test_runner::{Config, TestRunner};
 use super::schemas::{Dice, File};
 use super::{Definition, definition, refusal};
 use crate::limits::{
-    PROTOBUF_DEFINITIONS_MAX, PROTOBUF_NAMES_BYTES_MAX, PROTOBUF_NESTING_MAX, SCHEMA_BYTES_MAX,
+    PROTOBUF_DEFINITIONS_MAX, PROTOBUF_NAME_BYTES_MAX, PROTOBUF_NAMES_BYTES_MAX, PROTOBUF_NESTING_MAX,
+    SCHEMA_BYTES_MAX,
 };
 use crate::schema::{Schema, SchemaError};
 
@@ -90,7 +91,8 @@ fn nested(levels: usize) -> String {
 
 #[test]
 fn a_text_without_bounds_is_refused_before_it_is_compiled() {
-    definition(&nested(PROTOBUF_NESTING_MAX));
+    definition(&nested(31));
+    refused(&nested(32), Some((1, "message A {".len() * 31 + 1)), "nested");
     for levels in [PROTOBUF_NESTING_MAX + 1, 12_000] {
         let column = "message A {".len() * (PROTOBUF_NESTING_MAX + 1);
         refused(&nested(levels), Some((1, column)), "within one another");
@@ -101,8 +103,20 @@ fn a_text_without_bounds_is_refused_before_it_is_compiled() {
     };
     definition(&fields(PROTOBUF_DEFINITIONS_MAX - 1));
     refused(&fields(PROTOBUF_DEFINITIONS_MAX), None, "definitions");
-    let long = "a".repeat(PROTOBUF_NAMES_BYTES_MAX / 100);
-    refused(&format!("message A{long} {{ {} }}", "message B {} ".repeat(101)), None, "full names");
+    let long = "a".repeat(PROTOBUF_NAME_BYTES_MAX - 4);
+    let many = PROTOBUF_NAMES_BYTES_MAX / PROTOBUF_NAME_BYTES_MAX;
+    let within = |count: usize| format!("message A{long} {{ {} }}", "enum B { } ".repeat(count));
+    refused(&within(many + 1), None, "the full names of");
+    refused(&format!("message Aaa{long} {{ enum B {{}} }}"), None, "the full name of");
+    let package = |parts: usize| {
+        let parts = vec!["p"; parts].join(".");
+        format!("syntax='proto3';package {parts};message A {{A a=1;}}")
+    };
+    definition(&package(PROTOBUF_NESTING_MAX));
+    // Minutes, for a compiler that looks for each name in each of these scopes.
+    refused(&package(SCHEMA_BYTES_MAX / 2 - 100), None, "parts");
+    let options = "option deprecated = false; ".repeat(PROTOBUF_DEFINITIONS_MAX);
+    refused(&format!("message A {{ {options} }}"), None, "options");
     let too_long = Schema::protobuf(format!("message A {{}} //{}", " ".repeat(SCHEMA_BYTES_MAX)));
     assert!(matches!(too_long, Err(SchemaError::Size { .. })), "{too_long:?}");
 }
