@@ -340,8 +340,6 @@ pub const OUTCOMES_KEPT: u64 = 10_000;
 pub const OUTCOMES_PRUNED_EVERY: u64 = 64;
 /// JSON that a rejection carries for programs: what is larger is no reason.
 pub const REJECTION_DATA_BYTES_MAX: usize = 4 << 10;
-/// Dead letters that are read at once to find that of a command: each may hold an event of the largest size.
-pub const EXECUTE_LETTERS: usize = 16;
 
 /// Linear memory of a plugin's instance unless told otherwise.
 pub const PLUGIN_MEMORY_BYTES: usize = 64 << 20;

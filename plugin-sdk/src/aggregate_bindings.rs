@@ -214,7 +214,7 @@ pub mod exports {
                 pub type Event = super::super::super::super::__with_name0::Event;
                 pub type Failure = super::super::super::super::__with_name0::Failure;
                 /// An event that is decided on. Its id, source, subject and time are the host's, and so are `partitionkey`,
-                /// `sequence`, `causationid`, `correlationid` and `traceparent`.
+                /// `sequence`, `causationid`, `correlationid`, `traceparent` and `tracestate`.
                 #[derive(Clone)]
                 pub struct Fact {
                     pub type_: _rt::String,

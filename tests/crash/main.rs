@@ -4,6 +4,7 @@
 //! Parent and child are this one program. The child tells of each thing once it was acknowledged, so the parent knows
 //! what may not be missing. `cargo xtask crash` runs it; [`scenario`] has what is under load and what is promised of it.
 
+mod aggregate;
 mod arguments;
 mod bus;
 mod outbox;

@@ -5,13 +5,14 @@ use std::any::Any;
 use anyhow::Result;
 use tidegate::Blocking;
 
+use crate::aggregate::Aggregates;
 use crate::bus::LoadedBus;
 use crate::outbox::Outbox;
 use crate::place::{Place, Told};
 use crate::relay::{Postgres, Sqlite};
 
 /// All scenarios. Another one is a type like these and a line here.
-pub const SCENARIOS: [&dyn Scenario; 4] = [&LoadedBus, &Outbox, &Sqlite, &Postgres];
+pub const SCENARIOS: [&dyn Scenario; 5] = [&LoadedBus, &Aggregates, &Outbox, &Sqlite, &Postgres];
 
 /// What panics say that belong to the load.
 pub const ON_PURPOSE: &str = "on purpose";

@@ -16,7 +16,7 @@ use tidegate::{
 use crate::house::{House, SHUTDOWN, START, all, caught_up, consumer, guest_file, handled, letters};
 
 /// What a test waits at the most, of the bus's clock.
-const WAIT: Duration = Duration::from_hours(1);
+pub const WAIT: Duration = Duration::from_hours(1);
 
 /// An example plugin's file.
 pub fn plugin_file(name: &str) -> PathBuf {
@@ -26,18 +26,18 @@ pub fn plugin_file(name: &str) -> PathBuf {
     path
 }
 
-fn topics(bus: &Blocking) {
+pub fn topics(bus: &Blocking) {
     bus.create_topic("account-commands", TopicConfig::new(1)).unwrap();
     bus.create_topic("accounts", TopicConfig::new(1).sequence(true)).unwrap();
 }
 
-fn commands() -> ConsumerConfig {
+pub fn commands() -> ConsumerConfig {
     let retry =
         RetryPolicy::default().backoff(Duration::from_millis(1), Duration::from_millis(1)).attempts(3);
     ConsumerConfig::new(["account-commands"]).retry(retry)
 }
 
-fn stream() -> AggregateConfig {
+pub fn stream() -> AggregateConfig {
     AggregateConfig::new("accounts")
 }
 
@@ -55,7 +55,7 @@ fn accounts(house: &House) -> Blocking {
     bus
 }
 
-fn command(id: &str, account: &str, kind: &str, data: &Value) -> Event {
+pub fn command(id: &str, account: &str, kind: &str, data: &Value) -> Event {
     Event::new(id, "/teller", kind).subject(account).json(data).build().unwrap()
 }
 
@@ -71,13 +71,13 @@ fn withdraw(id: &str, account: &str, cents: u64) -> Event {
     command(id, account, "Withdraw.v1", &json!({ "cents": cents }))
 }
 
-fn execute(bus: &Blocking, command: Event) -> Outcome {
+pub fn execute(bus: &Blocking, command: Event) -> Outcome {
     bus.execute("accounts", command, WAIT).unwrap()
 }
 
 /// The version that a command was accepted with.
 #[track_caller]
-fn accepted(bus: &Blocking, command: Event) -> u64 {
+pub fn accepted(bus: &Blocking, command: Event) -> u64 {
     match execute(bus, command) {
         Outcome::Accepted { version, .. } => version,
         other => panic!("{other:?}"),
@@ -99,7 +99,7 @@ fn balance(bus: &Blocking, account: &str) -> (i64, u64) {
     (cents, state.version)
 }
 
-fn status(bus: &Blocking) -> AggregateStatus {
+pub fn status(bus: &Blocking) -> AggregateStatus {
     bus.bus().aggregates().remove(0)
 }
 
@@ -208,7 +208,7 @@ fn what_a_command_comes_to_says_where_it_comes_from() {
 }
 
 /// Commands as data: what to decide, and how often.
-struct Scripted;
+pub struct Scripted;
 
 impl Aggregate for Scripted {
     type State = Vec<String>;
@@ -234,19 +234,19 @@ impl Aggregate for Scripted {
     }
 }
 
-fn scripted(id: &str, key: &str, facts: &[&str]) -> Event {
+pub fn scripted(id: &str, key: &str, facts: &[&str]) -> Event {
     command(id, key, "Do.v1", &json!(facts))
 }
 
 /// A bus with a native aggregate.
-fn native(house: &House) -> Blocking {
+pub fn native(house: &House) -> Blocking {
     let bus = house.open();
     topics(&bus);
     bus.subscribe_aggregate("accounts", commands(), stream(), Scripted).unwrap();
     bus
 }
 
-fn history(bus: &Blocking, key: &str) -> Vec<String> {
+pub fn history(bus: &Blocking, key: &str) -> Vec<String> {
     bus.aggregate("accounts", key).unwrap().map_or_else(Vec::new, |state| state.json().unwrap())
 }
 

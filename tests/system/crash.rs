@@ -26,6 +26,11 @@ fn kills_lose_nothing_repeat_no_effect_and_keep_the_order_of_plugins_that_are_re
 }
 
 #[test]
+fn kills_leave_each_command_with_one_effect_and_one_answer() {
+    assert_survives("aggregate");
+}
+
+#[test]
 fn kills_leave_the_applications_table_and_the_log_in_agreement() {
     assert_survives("outbox");
 }

@@ -4,6 +4,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+mod aggregate_limits;
+mod aggregate_streams;
 mod aggregates;
 mod causation;
 mod cli_aggregates;

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use super::model::Model;
 use super::program::Counts;
-use super::stream::Streams;
+use super::stream::{Streams, Unreadable};
 use crate::clock::Timestamp;
 use crate::effects::StateUnavailable;
 use crate::event::Event;
@@ -112,11 +112,20 @@ impl Fold<'_> {
             let entries = self.streams.events(self.stream, self.id, folded.version).map_err(unavailable)?;
             let (mut events, mut last, mut is_over) = (Vec::new(), None, entries.is_empty());
             for (expected, entry) in (folded.version + 1..).zip(entries) {
-                if entry.number != expected {
-                    return Err(self.gap(expected, entry.number));
+                // What lies behind the point that is asked for may be as it is.
+                if expected > end {
+                    is_over = true;
+                    break;
                 }
-                let (appended, event) = entry.event.map_err(|reason| self.damaged(expected, &reason))?;
-                if expected > end || appended > until.time {
+                if entry.number != expected {
+                    return Err(self.gap(expected, entry.number - 1));
+                }
+                let (appended, event) = match entry.event {
+                    Ok(event) => event,
+                    Err(Unreadable::Removed) => return Err(self.gap(expected, expected)),
+                    Err(Unreadable::Damaged(reason)) => return Err(self.damaged(expected, &reason)),
+                };
+                if appended > until.time {
                     is_over = true;
                     break;
                 }
@@ -172,13 +181,11 @@ impl Fold<'_> {
         Ok(())
     }
 
-    fn gap(&self, expected: u64, found: u64) -> Failure {
+    fn gap(&self, first: u64, last: u64) -> Failure {
         let message = format!(
-            "events {expected} to {} of aggregate `{}` are gone from topic `{}`: a stream is kept whole, so give the topic no \
+            "events {first} to {last} of aggregate `{}` are gone from topic `{}`: a stream is kept whole, so give the topic no \
              retention",
-            found - 1,
-            self.id,
-            self.stream,
+            self.id, self.stream,
         );
         Failure::permanent("stream-gap", message)
     }

@@ -9,13 +9,15 @@ use super::model::{Decision, Model};
 use super::program::Shared;
 use super::{Fact, Outcome, OutcomeRow, REJECTED, Rejection, outcome_key, rows, snapshot_key};
 use crate::clock::BoxFuture;
-use crate::effects::{Context, Outgoing};
+use crate::effects::{Context, Outgoing, StateError};
 use crate::event::{Attribute, Data, Event, SEQUENCE};
 use crate::handler::{Delivery, Failure, Instance, Lender};
 use crate::limits::{AGGREGATE_ID_BYTES_MAX, OUTCOMES_KEPT, OUTCOMES_PRUNED_EVERY};
+use crate::timer::TIMER_TOPIC;
 
 /// Attributes that are the host's.
-const OWN_ATTRIBUTES: [&str; 5] = ["partitionkey", SEQUENCE, "causationid", "correlationid", "traceparent"];
+const OWN_ATTRIBUTES: [&str; 6] =
+    ["partitionkey", SEQUENCE, "causationid", "correlationid", "traceparent", "tracestate"];
 
 /// See the module. It is thrown away after each failure, and with each batch that comes to nothing: what it has in
 /// memory is what is durable and what the batch has kept.
@@ -44,7 +46,7 @@ impl Keeper {
     async fn handle(&mut self, lender: &mut dyn Lender) -> Result<(), Failure> {
         let command = lender.batch().delivery().clone();
         let id = command.event.key();
-        check_id(id)?;
+        check(&command)?;
         if lender.batch().context().get(&outcome_key(command.offset))?.is_some() {
             return Ok(());
         }
@@ -66,10 +68,10 @@ impl Keeper {
                 }
             };
             let context = lender.batch().parts().1;
-            self.keep_snapshot(context, id, &mut folded)?;
-            let row = OutcomeRow::new(id, outcome).encode();
+            let row = OutcomeRow::new(id, outcome).encode()?;
             context.set(&outcome_key(command.offset), &row)?;
             prune_outcomes(context, command.offset)?;
+            self.keep_snapshot(context, id, &mut folded)?;
         }
         self.cache.put(id, folded);
         Ok(())
@@ -142,13 +144,17 @@ impl Keeper {
         Ok(lender.batch().parts().1.publish(topic, event)?)
     }
 
-    /// Keeps a snapshot, where rebuilding the aggregate would take too many events otherwise.
+    /// Keeps a snapshot, where rebuilding the aggregate would take too many events otherwise. Where the effects of the command
+    /// leave no room for it, the next one does that.
     fn keep_snapshot(&self, context: &mut Context, id: &str, folded: &mut Folded) -> Result<(), Failure> {
         if folded.version - folded.snapshot < u64::from(self.shared.config.snapshot_every) {
             return Ok(());
         }
         if let Some(row) = rows::snapshot(folded, self.shared.seal) {
-            context.set(&snapshot_key(id), &row)?;
+            match context.set(&snapshot_key(id), &row) {
+                Err(StateError::EffectsSize { .. } | StateError::ValueSize { .. }) => return Ok(()),
+                kept => kept?,
+            }
             folded.snapshot = folded.version;
             self.shared.counts.snapshots.fetch_add(1, Ordering::Relaxed);
         }
@@ -162,7 +168,15 @@ impl Instance for Keeper {
     }
 }
 
-fn check_id(id: &str) -> Result<(), Failure> {
+/// Checks that it is a command, and one that an aggregate can have. Who sets timers by hand may set one of any consumer.
+fn check(command: &Delivery) -> Result<(), Failure> {
+    let id = command.event.key();
+    if &*command.topic == TIMER_TOPIC {
+        let message = format!(
+            "a timer of key `{id}` has come, which is no command: discard it, an aggregate sets none"
+        );
+        return Err(Failure::permanent("no-command", message));
+    }
     if id.len() <= AGGREGATE_ID_BYTES_MAX {
         return Ok(());
     }

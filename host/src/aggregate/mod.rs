@@ -22,7 +22,7 @@ pub use native::{Aggregate, Fact};
 pub use outcome::{Outcome, REJECTED, Rejection};
 pub(crate) use program::AggregateProgram;
 pub(crate) use rows::{OutcomeRow, outcome_key, snapshot_key};
-pub(crate) use stream::{StreamEntry, Streams};
+pub(crate) use stream::{StreamEntry, Streams, Unreadable};
 
 /// What is stored as the state version of a consumer that is an aggregate: its snapshots name the version of their
 /// layout themselves, and no other consumer may take them for its state.

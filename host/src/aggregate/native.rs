@@ -90,7 +90,7 @@ pub trait Aggregate: Send + Sync + 'static {
 }
 
 /// What an aggregate decides: an event whose id, source, subject and time are the bus's, and so are the attributes
-/// `partitionkey`, `sequence`, `causationid`, `correlationid` and `traceparent`.
+/// `partitionkey`, `sequence`, `causationid`, `correlationid`, `traceparent` and `tracestate`.
 ///
 /// ```
 /// use tidegate::Fact;

@@ -74,7 +74,8 @@ impl Rejection {
         }
     }
 
-    /// The same rejection with something for programs. What is larger than 4 KiB fails the command's delivery.
+    /// The same rejection with something for programs. What is larger than 4 KiB, or nested deeper than 127 times, fails the
+    /// command's delivery.
     #[must_use]
     pub fn data(mut self, data: serde_json::Value) -> Self {
         self.data = Some(data);
@@ -83,22 +84,26 @@ impl Rejection {
 
     /// What it weighs.
     pub(crate) fn bytes(&self) -> usize {
-        self.code.len() + self.message.len() + self.data_bytes()
+        let data = self.data.as_ref().map_or(0, |data| data.to_string().len());
+        self.code.len() + self.message.len() + data
     }
 
-    fn data_bytes(&self) -> usize {
-        self.data.as_ref().map_or(0, |data| data.to_string().len())
-    }
-
-    /// Checks the size of what it carries.
+    /// Checks what it carries: its size, and that it can be read back.
     pub(crate) fn check(&self) -> Result<(), Failure> {
-        let bytes = self.data_bytes();
-        if bytes <= REJECTION_DATA_BYTES_MAX {
-            return Ok(());
+        let Some(data) = self.data.as_ref().map(ToString::to_string) else { return Ok(()) };
+        let bytes = data.len();
+        if bytes > REJECTION_DATA_BYTES_MAX {
+            let message = format!(
+                "the rejection carries {bytes} bytes of JSON, and may carry {REJECTION_DATA_BYTES_MAX}: `{self}`"
+            );
+            return Err(Failure::permanent("rejection-size", message));
         }
-        let message = format!(
-            "the rejection carries {bytes} bytes of JSON, and may carry {REJECTION_DATA_BYTES_MAX}: `{self}`"
-        );
-        Err(Failure::permanent("rejection-size", message))
+        let read = serde_json::from_str::<serde_json::Value>(&data);
+        read.map(drop).map_err(|error| {
+            Failure::permanent(
+                "rejection-data",
+                format!("what the rejection carries is nested too deeply: {error}: `{self}`"),
+            )
+        })
     }
 }

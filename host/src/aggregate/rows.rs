@@ -18,6 +18,7 @@ use siphasher::sip::SipHasher24;
 
 use super::Outcome;
 use super::fold::{Folded, Place};
+use crate::handler::Failure;
 
 const FORMAT: u8 = 1;
 /// Bytes before the topic.
@@ -96,9 +97,8 @@ impl OutcomeRow {
         (self.key == Self::key(id)).then_some(self.outcome)
     }
 
-    pub fn encode(&self) -> Vec<u8> {
-        // It has no map with keys that MessagePack couldn't write.
-        rmp_serde::to_vec_named(self).unwrap_or_default()
+    pub fn encode(&self) -> Result<Vec<u8>, Failure> {
+        rmp_serde::to_vec_named(self).map_err(|error| Failure::permanent("bad-outcome", error.to_string()))
     }
 
     pub fn decode(row: &[u8]) -> Option<Self> {
@@ -142,7 +142,7 @@ mod tests {
             Outcome::Rejected(Rejection::new("overdrawn", "no")),
         ];
         for outcome in outcomes {
-            let row = OutcomeRow::new("a", outcome.clone()).encode();
+            let row = OutcomeRow::new("a", outcome.clone()).encode().unwrap();
             assert_eq!(OutcomeRow::decode(&row).unwrap().of("a"), Some(outcome));
             assert_eq!(OutcomeRow::decode(&row).unwrap().of("b"), None);
         }

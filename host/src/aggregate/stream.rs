@@ -11,8 +11,8 @@ pub(crate) trait Streams: Send + Sync {
     /// The number of the last durable event of a key, 0 where there is none.
     fn version(&self, stream: &str, key: &str) -> Result<u64, StateUnavailable>;
 
-    /// The durable events of a key behind number `after`, some at a time, in their order; empty at the end. Those that
-    /// retention has removed are left out.
+    /// The durable events of a key behind number `after`, some at a time, in their order; empty at the end. Of those that
+    /// retention has removed one is there at the most, where nothing comes behind them.
     fn events(&self, stream: &str, key: &str, after: u64) -> Result<Vec<StreamEntry>, StateUnavailable>;
 }
 
@@ -21,6 +21,15 @@ pub(crate) trait Streams: Send + Sync {
 pub(crate) struct StreamEntry {
     /// Its number among the events of its key, from 1.
     pub number: u64,
-    /// When the log accepted it, and the event; or why it can't be read.
-    pub event: Result<(Timestamp, Arc<Event>), String>,
+    /// When the log accepted it, and the event.
+    pub event: Result<(Timestamp, Arc<Event>), Unreadable>,
+}
+
+/// Why an event can't be read.
+#[derive(Clone, Debug)]
+pub(crate) enum Unreadable {
+    /// Retention has removed it, and those before it.
+    Removed,
+    /// It is damaged, in this way.
+    Damaged(String),
 }

@@ -11,13 +11,13 @@ use crate::aggregate::{
     Aggregate, AggregateProgram, Models, NativeModels, STATE_VERSION, Streams, Until, snapshot_key,
 };
 use crate::clock::Timestamp;
-use crate::config::{AggregateConfig, ConsumerConfig, Order, ProgramConfig};
+use crate::config::{AggregateConfig, ConsumerConfig, Order, ProgramConfig, TopicConfig};
 use crate::delivery::LaneView;
 use crate::effects::Authority;
 use crate::handler::{Failure, FailureKind, LaneName, Program};
 use crate::ids::TopicId;
 use crate::limits::AGGREGATE_ID_BYTES_MAX;
-use crate::log::{Log, ReadError};
+use crate::log::{AdminError, Log, ReadError};
 
 /// Why a consumer can't be an aggregate as it is configured.
 ///
@@ -93,10 +93,19 @@ pub enum AggregateProblem {
         /// The other aggregate.
         other: String,
     },
+    /// It has read its commands from another topic before.
+    #[error(
+        "its commands came from topic `{before}` so far, and what it has decided is known by its place there: leave them in it, \
+         or give the aggregate another name"
+    )]
+    OtherCommands {
+        /// The topic that had its commands.
+        before: String,
+    },
     /// What the consumer has kept is no aggregate's, or an aggregate's and it is to be none.
     #[error(
-        "what is stored of the consumer is of another kind: an aggregate and a consumer with state of its own don't take each \
-         other's place; use another name, or forget this one first"
+        "what is stored of the consumer is of another kind: an aggregate and another consumer don't take each other's place; \
+         use another name, or forget this one first"
     )]
     State,
 }
@@ -367,8 +376,10 @@ impl Bus {
             let (log, stream, id) = (Arc::clone(log), stream.clone(), id.to_owned());
             async move {
                 let Some(program) = program.aggregate() else { return Ok(None) };
-                let is_early =
-                    |version| accepted(&log, &stream, &id, version).is_some_and(|at| at <= until.time);
+                let is_early = |version| {
+                    until.time == Until::END.time
+                        || accepted(&log, &stream, &id, version).is_some_and(|at| at <= until.time)
+                };
                 program.at(&lane, &id, until, snapshot, is_early).await.map(Some)
             }
         };
@@ -378,10 +389,13 @@ impl Bus {
             None => self.inner.handle.spawn(rebuild).await.unwrap_or_else(|ended| Err(cut_off(&ended))),
         };
         let Some(folded) = folded.map_err(failed)? else { return Ok(None) };
-        let since =
-            folded.appended.or_else(|| accepted(log, &stream, id, folded.version)).unwrap_or_default();
-        let state = |state| AggregateState { version: folded.version, since, state };
-        Ok(folded.state.map(state))
+        let Some(state) = folded.state else { return Ok(None) };
+        let since = folded.appended.or_else(|| accepted(log, &stream, id, folded.version));
+        let since = since.ok_or_else(|| ReadError::Damaged {
+            what: format!("event {} of aggregate `{id}` in topic `{stream}`", folded.version),
+            reason: "nobody knows when the log accepted it".to_owned(),
+        })?;
+        Ok(Some(AggregateState { version: folded.version, since, state }))
     }
 
     /// The aggregates that run in this process, by name.
@@ -458,13 +472,22 @@ impl Bus {
         config: &ConsumerConfig,
         program: &ProgramConfig,
     ) -> Result<(), ConsumerError> {
-        match program.plugin().map(|plugin| &plugin.aggregate) {
-            Some(Some(aggregate)) => self.check_aggregate_config(name, config, aggregate),
-            Some(None) if self.stored_state_version(name) == Some(STATE_VERSION) => {
-                Err(ConsumerError::Aggregate { consumer: name.to_owned(), problem: AggregateProblem::State })
-            }
-            _ => Ok(()),
+        match program.plugin().and_then(|plugin| plugin.aggregate.as_ref()) {
+            Some(aggregate) => self.check_aggregate_config(name, config, aggregate),
+            None => self.check_no_aggregate(name),
         }
+    }
+
+    /// Checks that a consumer which is no aggregate doesn't take the place of one: it would find the state of that, and move
+    /// on over commands that nobody has decided.
+    pub(super) fn check_no_aggregate(&self, name: &str) -> Result<(), ConsumerError> {
+        if self.stored_state_version(name) == Some(STATE_VERSION) {
+            return Err(ConsumerError::Aggregate {
+                consumer: name.to_owned(),
+                problem: AggregateProblem::State,
+            });
+        }
+        Ok(())
     }
 
     fn check_aggregate_config(
@@ -524,20 +547,49 @@ impl Bus {
                 stream_partitions,
             });
         }
-        if of_stream.config.retention.age.is_some() || of_stream.config.retention.bytes.is_some() {
+        if has_retention(&of_stream.config) {
             return Some(AggregateProblem::Retention(stream.clone()));
         }
         let has_stream = |other: &AggregateStatus| other.stream == *stream && other.name != name;
         if let Some(other) = self.aggregates().into_iter().find(has_stream) {
             return Some(AggregateProblem::StreamTaken { stream: stream.clone(), other: other.name });
         }
-        let stored = self.stored_state_version(name);
-        stored.is_some_and(|stored| stored != STATE_VERSION).then_some(AggregateProblem::State)
+        let (_, row) = self.inner.log.consumer(name)?;
+        match row.state_version? {
+            STATE_VERSION => {
+                let id = self.inner.log.topic_id(commands);
+                let other = row.topics.iter().find(|topic| Some(**topic) != id)?;
+                let before = self
+                    .inner
+                    .log
+                    .topic_name(*other)
+                    .map_or_else(|| other.to_string(), |name| name.to_string());
+                Some(AggregateProblem::OtherCommands { before })
+            }
+            _ => Some(AggregateProblem::State),
+        }
+    }
+
+    /// Checks that a topic gets no retention where an aggregate runs that has its events there.
+    pub(super) fn check_stream(&self, topic: &str, config: &TopicConfig) -> Result<(), AdminError> {
+        if !has_retention(config) {
+            return Ok(());
+        }
+        match self.aggregates().into_iter().find(|aggregate| aggregate.stream == topic) {
+            Some(aggregate) => {
+                Err(AdminError::StreamRetention { topic: topic.to_owned(), aggregate: aggregate.name })
+            }
+            None => Ok(()),
+        }
     }
 
     fn stored_state_version(&self, name: &str) -> Option<u32> {
         self.inner.log.consumer(name)?.1.state_version
     }
+}
+
+fn has_retention(topic: &TopicConfig) -> bool {
+    topic.retention.age.is_some() || topic.retention.bytes.is_some()
 }
 
 /// When the log accepted the event of a number; `None` where it can't be read.

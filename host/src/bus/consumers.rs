@@ -55,6 +55,7 @@ impl Bus {
     ) -> Result<(), ConsumerError> {
         let _turn = self.turn().await?;
         self.check_new(name, &config)?;
+        self.check_no_aggregate(name)?;
         let clock = Arc::clone(self.inner.log.clock());
         let program = Arc::new(Native::new(handler, HANDLER_DEADLINE, clock));
         let row = self.register(name, &config).await?;

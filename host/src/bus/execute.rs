@@ -9,11 +9,11 @@ use super::Bus;
 use super::aggregates::{AggregateError, RunningAggregate};
 use crate::aggregate::{Outcome, OutcomeRow, outcome_key};
 use crate::clock::Timestamp;
-use crate::event::Event;
+use crate::event::{Data, Event};
 use crate::handler::Failure;
 use crate::ids::TopicId;
-use crate::limits::{AGGREGATE_ID_BYTES_MAX, EXECUTE_LETTERS};
-use crate::log::{DeadLetter, Held, PublishError, Published, ReadError, Wait};
+use crate::limits::AGGREGATE_ID_BYTES_MAX;
+use crate::log::{DeadLetter, Entry, Held, Lane, PublishError, Published, ReadError, Wait};
 
 /// Why it can't be said what became of a command.
 ///
@@ -77,14 +77,17 @@ pub enum ExecuteError {
         "the consumer was stopped before command `{0}` was decided: it is durable; ask again with the same id"
     )]
     Stopped(String),
-    /// The id was given to a command to another aggregate before.
+    /// The id was given to another command before: to another aggregate, or of another type or with other data. This one is
+    /// not durable.
     #[error(
-        "command `{0}` has the id of an earlier command to another aggregate: give each command an id of its own"
+        "command `{0}` has the id of an earlier command that says something else: give each command an id of its own"
     )]
     IdReused(String),
-    /// The command was decided so long ago that its outcome isn't known any more.
+    /// The command was given before, and nobody knows its outcome any more: it was decided too long ago, its dead letter was
+    /// discarded, or the consumer was moved past it.
     #[error(
-        "command `{0}` was decided before, and its outcome is no longer kept: look at the aggregate's events"
+        "the outcome of command `{0}`, which was given before, is no longer there: look at the aggregate's events for what came \
+         of it"
     )]
     NotKept(String),
     /// The log can't be read. The command is durable.
@@ -107,7 +110,10 @@ impl Bus {
     /// The command is an event of the consumer's topic, and durable before it is decided on. Commands to one aggregate
     /// are decided one after the other, in the order in which they became durable. A command of the same source and id
     /// is given once within the topic's deduplication window: whoever gives it again, after an error or a restart, gets
-    /// the outcome of the first. Of each lane the latest 10,000 outcomes are kept.
+    /// the outcome of the first, and nothing takes effect twice. Of each partition the outcomes of the latest 10,000
+    /// commands are kept: whoever asks for an older one gets [`ExecuteError::NotKept`].
+    ///
+    /// The wait counts from the call. Publishing isn't cut off by it, since nobody would know then whether it took place.
     ///
     /// Dropping the future takes nothing back: the command may be durable, and is decided then.
     ///
@@ -144,8 +150,8 @@ impl Bus {
         }
         let running = self.running_aggregate(aggregate, &key)?;
         let end = self.clock().now().after(wait);
-        let published = self.publish(&running.commands.1, command).await?;
-        if published.partition != running.partition {
+        let published = self.publish(&running.commands.1, command.clone()).await?;
+        if published.partition != running.partition || !self.is_first(&running, published, &command) {
             return Err(ExecuteError::IdReused(id));
         }
         let (topic, offset) = (running.commands.0, published.offset);
@@ -163,13 +169,26 @@ impl Bus {
         decided.unwrap_or(Err(ExecuteError::Stopped(id)))
     }
 
-    /// What has become of a command that its lane has come past; `None` while it is held.
+    /// Whether a command that was published is the first one of its id, or says what that did. One that can't be read any
+    /// more may be the same.
+    fn is_first(&self, running: &RunningAggregate, at: Published, command: &Event) -> bool {
+        if !at.duplicate {
+            return true;
+        }
+        let entries = self.inner.log.read(running.commands.0, at.partition, at.offset, 1, 1);
+        match entries.ok().and_then(|entries| entries.into_iter().next()) {
+            Some(Entry::Event(first)) if first.offset == at.offset => says_the_same(&first.event, command),
+            _ => true,
+        }
+    }
+
+    /// What has become of a command that its lane has come past; `None` while it is held, or to be delivered again.
     fn outcome(&self, running: &RunningAggregate, at: Published, id: &str, key: &str) -> Option<Found> {
         let read = |source| ExecuteError::Read { id: id.to_owned(), source };
         match self.read_outcome(running, running.commands.0, at.offset) {
             Err(source) => Some(Err(read(source))),
             Ok(Seen::Decided(row)) => Some(row.of(key).ok_or_else(|| ExecuteError::IdReused(id.to_owned()))),
-            Ok(Seen::Held) => None,
+            Ok(Seen::Ahead) => None,
             Ok(Seen::GivenUp(letter)) => {
                 let is_another = letter.event.as_ref().is_some_and(|event| event.key() != key);
                 let id = id.to_owned();
@@ -201,25 +220,20 @@ impl Bus {
             if let Some(row) = row.as_deref().and_then(OutcomeRow::decode) {
                 return Ok(Seen::Decided(row));
             }
-            let held = log.lane(running.lane.id)?.held;
+            let Lane { progress, held, .. } = log.lane(running.lane.id)?;
+            // Somebody has moved the consumer back since the lane last said how far it is.
+            if progress.next.get(&topic).is_none_or(|next| *next <= offset) {
+                return Ok(Seen::Ahead);
+            }
             let is_it = |held: &Held| held.topic == topic && held.offset == offset;
             // What parks its key waits for an operator: its letter says so.
             let is_at_work = |held: &Held| held.wait != Wait::Operator;
             if held.values().any(|held| is_it(held) && is_at_work(held)) {
-                return Ok(Seen::Held);
+                return Ok(Seen::Ahead);
             }
-            let mut after = 0;
-            loop {
-                let letters = log.dead_letters(running.lane.id.consumer, after, EXECUTE_LETTERS)?;
-                let Some(last) = letters.last() else { break };
-                after = last.id;
-                let of_it = letters.into_iter().find(|letter| {
-                    (letter.topic_id, letter.partition) == (topic, running.partition)
-                        && (letter.offset..=letter.offset_last).contains(&offset)
-                });
-                if let Some(letter) = of_it {
-                    return Ok(Seen::GivenUp(Box::new(letter)));
-                }
+            let consumer = running.lane.id.consumer;
+            if let Some(letter) = log.dead_letter_of(consumer, (topic, running.partition, offset))? {
+                return Ok(Seen::GivenUp(Box::new(letter)));
             }
         }
         Ok(Seen::Nothing)
@@ -237,10 +251,25 @@ impl Bus {
     }
 }
 
+/// Whether two commands ask for the same. When they were made, and what traces them, may differ.
+fn says_the_same(one: &Event, other: &Event) -> bool {
+    let asks = |event: &Event| (event.kind().to_owned(), event.key().to_owned());
+    asks(one) == asks(other)
+        && match (one.data(), other.data()) {
+            // Who writes the same JSON again may order its members otherwise.
+            (Some(Data::Json(one)), Some(Data::Json(other))) if one != other => {
+                let read = |text: &str| serde_json::from_str::<serde_json::Value>(text).ok();
+                read(one).is_some_and(|one| Some(one) == read(other))
+            }
+            (one, other) => one == other,
+        }
+}
+
 /// What there is of a command.
 enum Seen {
     Decided(OutcomeRow),
-    Held,
+    /// It is held, or to be delivered yet.
+    Ahead,
     GivenUp(Box<DeadLetter>),
     Nothing,
 }

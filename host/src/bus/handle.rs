@@ -266,6 +266,7 @@ impl Bus {
     pub async fn create_topic(&self, name: &str, config: TopicConfig) -> Result<(), AdminError> {
         check_name(name)?;
         config.validate()?;
+        self.check_stream(name, &config)?;
         self.inner.log.create_topic(name, config).await.map(drop)
     }
 

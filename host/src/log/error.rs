@@ -365,6 +365,16 @@ pub enum AdminError {
         /// Whether it numbers them.
         is_sequenced: bool,
     },
+    /// A topic that has the events of an aggregate can't get a retention. Nothing was changed.
+    #[error(
+        "topic `{topic}` has the events of aggregate `{aggregate}`, and a stream is kept whole: leave it without a retention"
+    )]
+    StreamRetention {
+        /// The topic.
+        topic: String,
+        /// The aggregate's consumer.
+        aggregate: String,
+    },
     /// The schema is none, or its event type has no version. Nothing was changed.
     #[error(transparent)]
     Schema(#[from] SchemaError),

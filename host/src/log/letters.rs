@@ -55,6 +55,31 @@ pub(super) fn get(
     Ok(Some(read((consumer.0, letter), row.value())))
 }
 
+/// The newest letter of a consumer that is of the event at this place. Looks at the newest ones first: mostly somebody waits for
+/// what was just given up on.
+pub(super) fn of_event(
+    shared: &Shared,
+    consumer: ConsumerId,
+    (topic, partition, offset): (TopicId, u32, u64),
+) -> Result<Option<DeadLetter>, ReadError> {
+    let table = shared.begin_read()?.open_table(DEAD_LETTERS)?;
+    for row in table.range((consumer.0, 0)..=(consumer.0, u64::MAX))?.rev() {
+        let (key, row) = row?;
+        if key.value().0 != consumer.0 {
+            return Err(misplaced("dead_letters").into());
+        }
+        // One that is damaged doesn't say of what it is.
+        let letter: Result<DeadLetter, _> = schema::decode(key.value(), row.value(), || what(key.value().1));
+        if let Ok(letter) = letter
+            && (letter.topic_id, letter.partition) == (topic, partition)
+            && (letter.offset..=letter.offset_last).contains(&offset)
+        {
+            return Ok(Some(letter));
+        }
+    }
+    Ok(None)
+}
+
 /// The letter of this row. Damage costs the letter alone: it stands in the list as one that has no event, and can be
 /// discarded.
 fn read(key: (u32, u64), row: &[u8]) -> DeadLetter {

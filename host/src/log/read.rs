@@ -327,6 +327,20 @@ pub(super) fn key_events(
     key_events_in(&shared.begin_read()?, id, &memory, ends, (shared.hash_key, key), after)
 }
 
+/// The number of an event of a key behind number `after` that retention has removed; `None` where it has removed none of them.
+pub(super) fn removed_number(
+    shared: &Shared,
+    topic: &Topic,
+    key: &str,
+    after: u64,
+) -> Result<Option<u64>, ReadError> {
+    let partition = hash::partition_of(key_hash(key), topic.partition_count());
+    let low = topic.partitions.get(partition as usize).map_or(0, |partition| partition.ends().low);
+    let identity = hash::key_identity(shared.hash_key, topic.id, key);
+    let first = keys::next(&shared.begin_read()?.open_table(KEYS)?, topic.id, identity, after, 0)?;
+    Ok(first.first().filter(|(_, offset)| *offset < low).map(|(number, _)| *number))
+}
+
 /// As [`key_events`], of a partition as a transaction sees it, or a moment before that, when it went so far.
 pub(super) fn key_events_in(
     read: &ReadTransaction,

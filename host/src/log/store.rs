@@ -402,6 +402,19 @@ impl Log {
         reading(|| letters::get(&self.shared, consumer, letter))
     }
 
+    /// The newest dead letter of a consumer that is of the event at this place.
+    ///
+    /// # Errors
+    ///
+    /// See [`ReadError`].
+    pub fn dead_letter_of(
+        &self,
+        consumer: ConsumerId,
+        place: (TopicId, u32, u64),
+    ) -> Result<Option<DeadLetter>, ReadError> {
+        reading(|| letters::of_event(&self.shared, consumer, place))
+    }
+
     /// Free bytes on the disk, where it says so.
     pub fn free_bytes(&self) -> Option<u64> {
         self.shared.medium.free_bytes().ok()

@@ -1,9 +1,10 @@
 //! Topics that number the events of their keys, as the streams of aggregates.
 
+use super::error::ReadError;
 use super::guard::reading;
 use super::read::{self, Entry};
 use super::store::Log;
-use crate::aggregate::{StreamEntry, Streams};
+use crate::aggregate::{StreamEntry, Streams, Unreadable};
 use crate::effects::StateUnavailable;
 
 impl Streams for Log {
@@ -16,13 +17,20 @@ impl Streams for Log {
     /// For a lane, and without a wait: what it has committed itself is visible. What others have appended since is
     /// found out by the commit.
     fn events(&self, stream: &str, key: &str, after: u64) -> Result<Vec<StreamEntry>, StateUnavailable> {
-        let topic = self.shared.sequenced(stream);
-        let read = topic.and_then(|topic| reading(|| read::key_events(&self.shared, &topic, key, after)));
-        let numbered = read.map_err(|error| StateUnavailable(error.to_string()))?;
+        let unavailable = |error: ReadError| StateUnavailable(error.to_string());
+        let topic = self.shared.sequenced(stream).map_err(unavailable)?;
+        let read = reading(|| read::key_events(&self.shared, &topic, key, after));
+        let numbered = read.map_err(unavailable)?;
+        if numbered.is_empty() {
+            let removed = reading(|| read::removed_number(&self.shared, &topic, key, after));
+            let removed = removed.map_err(unavailable)?;
+            let entry = |number| StreamEntry { number, event: Err(Unreadable::Removed) };
+            return Ok(removed.map(entry).into_iter().collect());
+        }
         let entry = |(number, entry)| {
             let event = match entry {
                 Entry::Event(stored) => Ok((stored.appended, stored.event)),
-                Entry::Damaged { reason, .. } => Err(reason),
+                Entry::Damaged { reason, .. } => Err(Unreadable::Damaged(reason)),
             };
             StreamEntry { number, event }
         };

@@ -50,10 +50,12 @@ impl Role {
     /// that answers. What an upcaster makes depends on nothing but the event and its settings.
     fn imports(self) -> &'static [&'static str] {
         match self {
-            Self::Consumer | Self::Aggregate => {
+            Self::Consumer => {
                 &["types", "deliveries", "state", "publisher", "timers", "context", "config", "logging"]
             }
             Self::Projection => &["types", "deliveries", "state", "context", "config", "logging"],
+            // Its state and its stream are the host's to write.
+            Self::Aggregate => &["types", "context", "config", "logging"],
             Self::Upcaster => &["types", "config", "logging"],
         }
     }
@@ -87,17 +89,19 @@ pub(super) fn check(engine: &Engine, component: &Component, role: Role) -> Resul
     // What was built for the other role imports what this one isn't offered: the reason is told, not the symptom.
     let (other, found_other) = role.other();
     let is_other = !is_complete && exports_one_of(other);
+    let is_none = role == Role::Aggregate && !exports_one_of(&[DECIDER]);
     let mut foreign = component.imports(engine).map(|(name, _)| name).filter(|name| !is_offered(name, role));
     let unknown: Vec<_> = foreign.by_ref().take(LISTED_NAMES_MAX).map(str::to_owned).collect();
-    if !unknown.is_empty() && !is_other {
+    if !unknown.is_empty() && !is_other && !is_none {
         return Err(match role {
-            Role::Consumer | Role::Aggregate => LoadError::Imports(unknown),
+            Role::Consumer => LoadError::Imports(unknown),
             Role::Projection => LoadError::ProjectionImports(unknown),
+            Role::Aggregate => LoadError::AggregateImports(unknown),
             Role::Upcaster => LoadError::UpcasterImports(unknown),
         });
     }
     match (role, exports_one_of(&[DECIDER])) {
-        (Role::Aggregate, false) if !is_other => return Err(LoadError::NoAggregate(found(&exports))),
+        (Role::Aggregate, _) if is_none && !is_other => return Err(LoadError::NoAggregate(found(&exports))),
         (Role::Consumer | Role::Projection, true) => return Err(LoadError::Aggregate),
         _ => {}
     }

@@ -2,6 +2,7 @@
 
 use super::bindings::exports::tidegate::plugin::plugin::Description as Described;
 use super::load::{LoadError, LoadOptions};
+use crate::aggregate::STATE_VERSION;
 use crate::config;
 use crate::limits::{PLUGIN_TOPICS_MAX, PLUGIN_VERSION_BYTES_MAX};
 
@@ -16,7 +17,7 @@ pub(super) struct Description {
 }
 
 impl Description {
-    /// Checks the description of an upcaster, which can be granted neither state nor topics.
+    /// Checks the description of an upcaster or an aggregate, which can be granted neither state nor topics.
     pub(super) fn check_pure(described: Described) -> Result<Self, LoadError> {
         let description = Self::checked(described)?;
         if description.uses_state || !description.publishes.is_empty() {
@@ -27,6 +28,9 @@ impl Description {
 
     /// Checks a description, and what it asks for against what is granted.
     pub(super) fn check(described: Described, options: &LoadOptions) -> Result<Self, LoadError> {
+        if options.is_aggregate {
+            return Self::check_pure(described);
+        }
         let description = Self::checked(described)?;
         let granted = &options.grants.publish;
         let publish: Vec<_> =
@@ -51,6 +55,11 @@ impl Description {
         }
         for topic in &described.publishes {
             check_name("topic", topic)?;
+        }
+        if described.state_version == STATE_VERSION {
+            return problem(format!(
+                "the state version {STATE_VERSION}, which is the host's own: take another one"
+            ));
         }
         Ok(Self {
             name: described.name,

@@ -43,6 +43,8 @@ pub(super) struct Host {
     pub unavailable: Option<StateUnavailable>,
     /// Random numbers drawn outside of a delivery.
     pub draws_at_start: u64,
+    /// Whether the call under way is one whose outcome depends on its arguments alone.
+    pub is_pure: bool,
     /// Made at the first use: most plugins import nothing of WASI.
     pub wasi: Option<Wasi>,
     /// What WASI handed out to the guest.
@@ -76,6 +78,7 @@ impl Host {
 
     fn start(&mut self) {
         self.unavailable = None;
+        self.is_pure = false;
         self.limiter.forget();
         if let Some(batch) = &self.batch {
             self.log.begin(batch.delivery());
@@ -99,7 +102,7 @@ impl Host {
     /// Begins a call whose outcome is to depend on its arguments alone.
     pub(super) fn begin_pure(&mut self) {
         self.limiter.forget();
-        self.draws_at_start = 0;
+        self.is_pure = true;
         self.start_clocks(Timestamp(0));
     }
 
@@ -111,10 +114,14 @@ impl Host {
         self.batch.as_ref().map_or(Timestamp(0), |batch| batch.context().now())
     }
 
-    /// Random bytes of the delivery; outside of one, always the same.
+    /// Random bytes of the delivery; outside of one always the same, and in a pure call also however often it asks: what it is
+    /// handed at once may come in several calls another time.
     pub(super) fn random(&mut self, len: usize) -> Vec<u8> {
         if let Some(batch) = &mut self.batch {
             return batch.parts().1.random(len);
+        }
+        if self.is_pure {
+            self.draws_at_start = 0;
         }
         let len = len.min(RANDOM_BYTES_MAX);
         let words = (0..len.div_ceil(8)).map(|_| self.draw_at_start().to_le_bytes());

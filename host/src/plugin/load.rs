@@ -96,6 +96,12 @@ pub enum LoadError {
          WASI 0.2 without HTTP, as what it makes of an event depends on nothing else", names(.0)
     )]
     UpcasterImports(Vec<String>),
+    /// The component of an aggregate imports what an aggregate has no use for.
+    #[error(
+        "the component imports {}: an aggregate may import `types`, `context`, `config` and `logging` of \
+         `tidegate:plugin@0.1.0`, and WASI 0.2 without HTTP, as the host keeps its state and appends its events", names(.0)
+    )]
+    AggregateImports(Vec<String>),
     /// The component does not export what the contract asks for.
     #[error(
         "the component does not export {}: it {found}; what runs a consumer exports `plugin`, and `worker` or `handler`, \
@@ -161,8 +167,10 @@ pub enum LoadError {
         /// Whether it wants state and may not have it.
         state: bool,
     },
-    /// The plugin of an upcaster asks for what makes no sense for one.
-    #[error("plugin `{plugin}` asks for state or for topics to publish to, which an upcaster hasn't")]
+    /// The plugin of an upcaster or of an aggregate asks for what makes no sense for one.
+    #[error(
+        "plugin `{plugin}` asks for state or for topics to publish to, which an upcaster or an aggregate hasn't"
+    )]
     NotPure {
         /// The plugin's name.
         plugin: String,

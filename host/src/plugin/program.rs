@@ -218,6 +218,7 @@ impl<E> Launch<E> {
             clock: GuestClock::default(),
             unavailable: None,
             draws_at_start: 0,
+            is_pure: false,
             wasi: None,
             resources,
         };

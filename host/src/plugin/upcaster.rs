@@ -119,7 +119,7 @@ struct Run<'u> {
 impl LiftRun for Run<'_> {
     fn lift<'a>(&'a mut self, event: &'a Event) -> BoxFuture<'a, Result<Lifted, Failure>> {
         Box::pin(async move {
-            self.store.data_mut().limiter.forget();
+            self.store.data_mut().begin_pure();
             let lifted = self.launch.call(&mut self.store, async |store| {
                 let extensions = types::extensions(event);
                 self.guest.call_lift(store, types::event(event, &extensions)).await

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod counter;
+mod decider;
 mod fault;
 mod hostile;
 mod idle;
@@ -12,6 +13,7 @@ mod tally;
 mod witness;
 
 pub use counter::{Count, Counter, CounterSettings, Request};
+pub use decider::{Decider, Deed, Evolved, Fact, Happened, Order, Sight};
 pub use fault::Fault;
 pub use hostile::{Act, Hostile, HostileSettings};
 pub use idle::Idle;

@@ -7,13 +7,16 @@
 
 use std::fmt;
 use std::pin::Pin;
+use std::time::Duration;
 
 use tidegate::testing::Stepper;
 use tidegate::{
-    AdminError, Bus, ConsumerError, Event, PublishError, Published, SagaError, TIMER_TOPIC, TransactionError,
+    AdminError, AggregateError, Bus, ConsumerError, Event, ExecuteError, Outcome, Position, PublishError,
+    Published, ReadError, SagaError, TIMER_TOPIC, TransactionError,
 };
 use tokio::task::JoinHandle;
 
+use super::aggregates;
 use super::model::ROWS;
 use super::sagas;
 use super::script::PLANS;
@@ -45,6 +48,12 @@ pub enum Done {
     Refused(Result<(), TransactionError<PublishError>>),
     /// What begins a saga was published. The log says what became of it.
     Begun(Result<(), PublishError>),
+    /// A command was given, of this id.
+    Executed(String, Box<Result<Outcome, ExecuteError>>),
+    /// Commands were given, of these ids.
+    Given(Vec<String>, Result<(), PublishError>),
+    /// Something of this id was appended to the stream of an aggregate.
+    Appended(String, Result<(), PublishError>),
     /// An operator's word to a saga.
     Told(Result<(), SagaError>),
     /// Something that changes no event.
@@ -93,6 +102,12 @@ impl fmt::Display for Done {
             Self::Transacted(Err((error, _))) | Self::Refused(Err(error)) => write!(f, "{error}"),
             Self::Administered(Err(error)) => write!(f, "{error}"),
             Self::Told(Err(error)) => write!(f, "{error}"),
+            Self::Executed(_, outcome) => match &**outcome {
+                Ok(outcome) => write!(f, "{outcome:?}"),
+                Err(error) => write!(f, "{error}"),
+            },
+            Self::Given(_, Err(error)) | Self::Appended(_, Err(error)) => write!(f, "{error}"),
+            Self::Given(_, Ok(())) | Self::Appended(_, Ok(())) => write!(f, "done"),
             Self::Refused(Ok(())) | Self::Administered(Ok(())) | Self::Begun(Ok(())) | Self::Told(Ok(())) => {
                 write!(f, "done")
             }
@@ -144,6 +159,19 @@ impl Done {
             }
             Self::Administered(outcome) => return administered(outcome),
             Self::Begun(outcome) => return begun(outcome),
+            Self::Executed(id, outcome) => return executed(world, &id, *outcome),
+            Self::Given(ids, outcome) => {
+                if outcome.is_ok() {
+                    ids.iter().for_each(|id| world.model.aggregates.accept(id));
+                }
+                return begun(outcome);
+            }
+            Self::Appended(id, outcome) => {
+                if outcome.is_ok() {
+                    world.model.aggregates.append(&id);
+                }
+                return begun(outcome);
+            }
             Self::Told(outcome) => return told(outcome),
             Self::CutOff => return Ok(()),
         };
@@ -183,6 +211,35 @@ fn begun(outcome: Result<(), PublishError>) -> Result<(), String> {
             | PublishError::DiskFull { .. }
             | PublishError::Closed,
         ) => Ok(()),
+        Err(other) => Err(other.to_string()),
+    }
+}
+
+fn executed(world: &mut World, id: &str, outcome: Result<Outcome, ExecuteError>) -> Result<(), String> {
+    match outcome {
+        Ok(outcome) => {
+            let what =
+                if let Outcome::Rejected(_) = outcome { "commands rejected" } else { "commands accepted" };
+            world.counts.add(what, 1);
+            world.model.aggregates.answer(id, outcome)
+        }
+        Err(ExecuteError::Expired { .. } | ExecuteError::Stopped(_)) => {
+            world.model.aggregates.accept(id);
+            Ok(())
+        }
+        Err(ExecuteError::GivenUp { .. }) => {
+            world.counts.add("commands given up on", 1);
+            world.model.aggregates.accept(id);
+            Ok(())
+        }
+        Err(
+            ExecuteError::Aggregate(AggregateError::NotRunning(_))
+            | ExecuteError::Read {
+                source: ReadError::Reopening | ReadError::Closed | ReadError::UnknownConsumer(_),
+                ..
+            },
+        ) => Ok(()),
+        Err(ExecuteError::Publish(error)) => begun(Err(error)),
         Err(other) => Err(other.to_string()),
     }
 }
@@ -392,6 +449,81 @@ pub fn tell_saga(world: &mut World, bus: &Bus) -> Option<Call> {
             bus.compensate_saga(saga, &id).await
         })
     }))
+}
+
+/// The id of a command to an aggregate: of a new one, or of one that was given before.
+fn any_command(world: &mut World) -> String {
+    let number = match world.commands {
+        some @ 1.. if world.draw(4) == 0 => world.draw(some),
+        all => {
+            world.commands += 1;
+            all
+        }
+    };
+    format!("{}-{number}", world.seed)
+}
+
+/// A command to an aggregate, by somebody who waits for what becomes of it.
+pub fn execute(world: &mut World, bus: &Bus) -> Option<Call> {
+    let (id, wait, bus) = (any_command(world), Duration::from_secs(world.draw(8)), bus.clone());
+    Some(Call::new(format!("execute {id}"), async move {
+        let outcome = bus.execute(aggregates::NAME, aggregates::command(&id), wait).await;
+        Done::Executed(id, Box::new(outcome))
+    }))
+}
+
+/// Some commands to aggregates at once, by somebody who doesn't wait.
+pub fn give(world: &mut World, bus: &Bus) -> Option<Call> {
+    let ids: Vec<_> = (0..=world.draw(8)).map(|_| any_command(world)).collect();
+    let commands = ids.iter().map(|id| (aggregates::COMMANDS, aggregates::command(id))).collect();
+    let bus = bus.clone();
+    Some(Call::new(format!("give {ids:?}"), async move {
+        Done::Given(ids, bus.publish_all(commands).await.map(drop))
+    }))
+}
+
+/// An event that somebody else appends to the stream of an aggregate.
+pub fn append(world: &mut World, bus: &Bus) -> Option<Call> {
+    world.next_id += 1;
+    let (id, bus) = (format!("g{}", world.next_id), bus.clone());
+    Some(Call::new(format!("append {id}"), async move {
+        let appended = bus.publish(aggregates::STREAM, aggregates::gift(&id)).await;
+        Done::Appended(id, appended.map(drop))
+    }))
+}
+
+/// Commands that were given up on, put back to work.
+pub fn redrive_commands(world: &mut World, bus: &Bus) -> Option<Call> {
+    let letters = some_letters(world, bus, aggregates::NAME)?;
+    world.counts.add("redriven commands", letters.len() as u64);
+    world.model.aggregates.redrive(letters.iter().filter_map(|letter| letter.event.as_ref()));
+    let ids: Vec<_> = letters.iter().map(|letter| letter.id).collect();
+    let bus = bus.clone();
+    Some(administer(format!("redrive {ids:?} of {}", aggregates::NAME), async move {
+        Ok(bus.redrive(aggregates::NAME, ids).await?)
+    }))
+}
+
+/// All commands are delivered again.
+pub fn rewind_commands(world: &mut World, bus: &Bus) -> Option<Call> {
+    world.model.aggregates.move_back();
+    world.counts.add("moves of aggregates", 1);
+    let bus = bus.clone();
+    Some(administer("seek to the first command".to_owned(), async move {
+        Ok(bus.seek(aggregates::NAME, None, None, Position::Earliest).await?)
+    }))
+}
+
+/// The end of an aggregate in this process, and its beginning with another version of its program.
+pub fn replace_aggregate(world: &mut World, bus: &Bus) -> Option<Call> {
+    world.version += 1;
+    world.counts.add("other versions of aggregates", 1);
+    let (setup, version, bus) = (world.aggregate, world.version, bus.clone());
+    let call = administer(format!("subscribe {} with {version}", aggregates::NAME), async move {
+        bus.unsubscribe(aggregates::NAME).await?;
+        aggregates::subscribe(&bus, setup, version).await
+    });
+    Some(Call { changes: Some(aggregates::NAME), ..call })
 }
 
 /// Retention.

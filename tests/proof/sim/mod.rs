@@ -1,6 +1,7 @@
 //! The simulation: the whole bus on a simulated clock, disk and scheduler, all of which follow from a seed, beside a model
 //! of what it promises.
 
+mod aggregates;
 mod call;
 mod lifts;
 mod model;

@@ -15,8 +15,11 @@ use tidegate::{
 use super::lifts;
 use super::script::{ALL, Call, Fate, PLANS, Plan, key_list};
 
+pub mod aggregates;
 pub mod sagas;
 mod timers;
+
+use aggregates::Aggregates;
 
 /// The application's own table: a row for each event of a transaction.
 pub const ROWS: TableDefinition<&str, u64> = TableDefinition::new("rows");
@@ -68,6 +71,7 @@ pub struct Model {
     /// Letters that somebody asked to discard, by consumer and event.
     discarded: BTreeSet<(&'static str, String)>,
     redriven: BTreeSet<(&'static str, String)>,
+    pub aggregates: Aggregates,
     /// How often the bus ended without a shutdown.
     pub crashes: u32,
 }
@@ -174,6 +178,7 @@ impl Model {
         for standing in standings.into_iter().flatten() {
             self.check_consumer(&standing).map_err(|broken| format!("{}: {broken}", standing.plan.name))?;
         }
+        self.aggregates.check(bus, self.crashes)?;
         sagas::check(bus).map(drop)
     }
 
@@ -238,13 +243,13 @@ impl Model {
         if is_same { Ok(()) } else { Err(format!("{topic} {place:?} is {event:?}, and was {known:?}")) }
     }
 
-    /// Whether every consumer has come to the end of what is durable, and every saga to its end.
+    /// Whether every consumer and aggregate has come to the end of what is durable, and every saga to its end.
     ///
     /// # Errors
     ///
     /// It can't be read.
     pub fn is_through(&self, bus: &Bus, held_max: usize) -> Result<bool, String> {
-        if !sagas::is_through(bus)? {
+        if !aggregates::is_through(bus)? || !sagas::is_through(bus)? {
             return Ok(false);
         }
         for plan in &PLANS {

@@ -1,5 +1,7 @@
 //! One simulated machine: a clock, a disk, chance, and the bus that lives on them, again and again.
 
+mod asking;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -17,6 +19,7 @@ use tidegate::{
 };
 use tokio::sync::Notify;
 
+use super::aggregates::{self, Setup};
 use super::call::{self, Begun, Call, Done};
 use super::lifts;
 use super::model::{self, KEPT, KEPT_AT_MOST, Model, TOPICS};
@@ -105,7 +108,7 @@ pub fn rots(seed: u64) -> bool {
 
 /// See the module.
 pub struct World {
-    seed: u64,
+    pub seed: u64,
     directory: PathBuf,
     disk: MemoryMedium,
     clock: Arc<ManualClock>,
@@ -116,8 +119,11 @@ pub struct World {
     trace: DefaultHasher,
     /// Ids are never used for another event.
     pub next_id: u64,
+    /// How many commands were given.
+    pub commands: u64,
     /// Versions of the consumers' programs.
     pub version: u32,
+    pub aggregate: Setup,
     held_max: usize,
     commit: CommitMode,
     journal_bytes: usize,
@@ -148,6 +154,12 @@ impl World {
             if chance.next_u64().is_multiple_of(4) { CommitMode::OnePhase } else { CommitMode::QuickRepair };
         let journal_bytes =
             [0, 16 << 10, 64 << 10, 256 << 10][usize::try_from(chance.next_u64() % 4).unwrap_or(0)];
+        let one_of = |from: &[usize]| {
+            let at = chance.next_u64() % from.len() as u64;
+            usize::try_from(at).ok().and_then(|at| from.get(at)).copied().unwrap_or(0)
+        };
+        let snapshot_every = u32::try_from(one_of(&[1, 2, 5, 1000])).unwrap_or(1);
+        let aggregate = Setup { snapshot_every, cache_count: one_of(&[0, 1, 2, 1000]) };
         Self {
             seed,
             directory: directory.to_owned(),
@@ -159,7 +171,9 @@ impl World {
             counts: Counts::default(),
             trace: DefaultHasher::new(),
             next_id: 0,
+            commands: 0,
             version: 1,
+            aggregate,
             held_max,
             commit,
             journal_bytes,
@@ -400,6 +414,14 @@ impl Life<'_> {
             let made = async move { bus.create_topic(topic, config).await };
             self.drive(made).await?.map_err(|error| error.to_string())?;
         }
+        for topic in [aggregates::COMMANDS, aggregates::STREAM] {
+            let dedup = Dedup::new(Duration::from_hours(24 * 30), Dedup::default().count);
+            let config = TopicConfig::new(aggregates::PARTITIONS).dedup(dedup);
+            let config = config.sequence(topic == aggregates::STREAM);
+            let bus = self.bus.clone();
+            let made = async move { bus.create_topic(topic, config).await };
+            self.drive(made).await?.map_err(|error| error.to_string())?;
+        }
         for topic in sagas::TOPICS {
             let bus = self.bus.clone();
             let made = async move { bus.create_topic(topic, TopicConfig::new(sagas::PARTITIONS)).await };
@@ -423,6 +445,9 @@ impl Life<'_> {
                 self.drive(async move { bus.subscribe(plan.name, config, script).await }).await?;
             subscribed.map_err(|error| format!("{} doesn't start: {error}", plan.name))?;
         }
+        let (bus, setup, version) = (self.bus.clone(), self.world.aggregate, self.world.version);
+        let subscribed = self.drive(async move { aggregates::subscribe(&bus, setup, version).await });
+        subscribed.await?.map_err(|error| format!("the aggregate doesn't start: {error}"))?;
         let bus = self.bus.clone();
         let subscribed = self.drive(async move {
             bus.subscribe(sagas::SAGA.0, sagas::config(sagas::SAGA.1), sagas::SagaHandler).await?;
@@ -446,6 +471,7 @@ impl Life<'_> {
             }
             if self.world.deeds.is_multiple_of(CHECK_EVERY) {
                 self.check()?;
+                self.check_aggregates().await?;
             }
         }
         if self.death.is_none() && self.world.draw(2) == 0 {
@@ -461,8 +487,10 @@ impl Life<'_> {
 
     async fn deed(&mut self) -> Result<(), String> {
         match self.world.draw(100) {
-            0..34 => self.call(call::publish),
-            34..40 => self.call(call::transaction),
+            0..26 => self.call(call::publish),
+            26..30 => self.call(call::execute),
+            30..35 => self.call(call::give),
+            35..40 => self.call(call::transaction),
             40..44 => self.call(call::expecting),
             44..48 => self.call(call::redrive),
             48..50 => self.call(call::discard),
@@ -508,7 +536,11 @@ impl Life<'_> {
             }
             78..82 => self.call(call::begin_saga),
             82 => self.call(call::tell_saga),
-            83..88 => self.world.clock.advance(Duration::from_millis(self.world.draw(500))),
+            83..86 => self.call(call::append),
+            86..88 => self.call(call::redrive_commands),
+            88 => self.call(call::rewind_commands),
+            89 => self.call(call::replace_aggregate),
+            90..94 => self.world.clock.advance(Duration::from_millis(self.world.draw(500))),
             _ => {
                 for _ in 0..self.world.draw(20) {
                     self.turn().await?;
@@ -627,8 +659,8 @@ impl Life<'_> {
         // Every letter that has an event goes back to work, until there is none.
         for _ in 0..DEEDS {
             let mut is_done = true;
-            let of_sagas = [sagas::SAGA.0, sagas::PARTICIPANT.0];
-            for name in PLANS.iter().map(|plan| plan.name).chain(of_sagas) {
+            let others = [sagas::SAGA.0, sagas::PARTICIPANT.0, aggregates::NAME];
+            for name in PLANS.iter().map(|plan| plan.name).chain(others) {
                 let letters = self.bus.dead_letters(name, 0, 100).map_err(|error| error.to_string())?;
                 let letters: Vec<_> = letters.into_iter().filter(|letter| letter.event.is_some()).collect();
                 if letters.is_empty() {
@@ -636,6 +668,10 @@ impl Life<'_> {
                 }
                 is_done = false;
                 self.world.model.redrive(name, &letters);
+                if name == aggregates::NAME {
+                    let events = letters.iter().filter_map(|letter| letter.event.as_ref());
+                    self.world.model.aggregates.redrive(events);
+                }
                 let ids = letters.iter().map(|letter| letter.id).collect();
                 let bus = self.bus.clone();
                 let redriven = self.drive(async move { bus.redrive(name, ids).await }).await?;
@@ -646,6 +682,8 @@ impl Life<'_> {
                     self.world.counts.add(&format!("sagas {state}"), count);
                 }
                 self.go_over().await?;
+                self.ask_again().await?;
+                self.check_aggregates().await?;
                 return self.check();
             }
             self.come_through().await?;

@@ -1,5 +1,6 @@
 //! The runtime, tried with components that are written out here: see [`guest`].
 
+mod aggregate;
 mod batches;
 mod bombs;
 mod calls;
