@@ -332,7 +332,7 @@ impl Context {
         if !self.open.timers.is_empty() {
             let due = self.open.timers.values().flatten().map(|timer| timer.place.due);
             self.timers_due = due.chain(self.timers_due).min();
-            self.kept.timers.append(&mut self.open.timers);
+            self.kept.timers.extend(std::mem::take(&mut self.open.timers));
             self.kept.timers_set += std::mem::take(&mut self.open.timers_set);
         }
         // Of several deliveries the first one's word counts: the others follow from it.

@@ -259,7 +259,7 @@ impl Aggregate for Nesting {
         Err(Rejection::new("nested", "so deeply").data(data))
     }
 
-    fn evolve(&self, (): Option<()>, _: &Event) -> Result<(), Failure> {
+    fn evolve(&self, _: Option<()>, _: &Event) -> Result<(), Failure> {
         Ok(())
     }
 }

@@ -18,8 +18,8 @@ use crate::event::Event;
 use crate::handler::{Batch, Delivery, Failure, FailureKind, panic_message};
 use crate::ids::{LaneId, TopicId};
 use crate::limits::{LANE_BATCH_BYTES, LANE_BATCH_DELIVERIES, LANE_BATCH_TIME, READ_BYTES_MAX};
-use crate::log::{DueTimer, Entry, Held, Lane, LaneCommit, Marked, Stored, Target, key_hash};
-use crate::timer::{TIMER_TOPIC, TIMER_TOPIC_ID, TimerPlace};
+use crate::log::{CameTimer, DueTimer, Entry, Held, Lane, LaneCommit, Marked, Stored, Target, key_hash};
+use crate::timer::{TIMER_TOPIC, TIMER_TOPIC_ID, TimerName, TimerPlace};
 use crate::upcast::Lifts;
 
 /// See the module. Dropping it undoes all that was not committed.
@@ -30,6 +30,8 @@ pub(super) struct Desk {
     epoch: u64,
     merge: Merge,
     timers: Timers,
+    /// What those are known by that the batch has taken of them.
+    came: BTreeMap<TimerPlace, TimerName>,
     lifting: Lifting,
     context: Option<Context>,
     /// What the lane is told, as of the batch's begin.
@@ -145,6 +147,7 @@ impl Desk {
             epoch,
             merge,
             timers: Timers::default(),
+            came: BTreeMap::new(),
             lifting: Lifting::default(),
             context: None,
             control,
@@ -421,17 +424,19 @@ impl Desk {
         let Some(changes) = self.machine.take_changes() else {
             return Ok(false);
         };
+        let effects = context.map(|mut context| context.take()).unwrap_or_default();
+        let (changed, changes_timers) = (self.timers.effect_of(&effects.timers), !effects.timers.is_empty());
+        let mut names = std::mem::take(&mut self.came);
+        let came = changes.fired.into_iter().map(|place| CameTimer { place, name: names.remove(&place) });
         let commit = LaneCommit {
             lane: self.lane,
             epoch: self.epoch,
             progress: changes.progress,
             held: changes.held,
             dead_letters: changes.dead_letters,
-            fired: changes.fired,
-            effects: context.map(|mut context| context.take()).unwrap_or_default(),
+            came: came.collect(),
+            effects,
         };
-        let changed = commit.effects.timers.clone();
-        let changes_timers = !changed.is_empty();
         self.machine.set_timers(self.shared.log.commit(commit).await?);
         self.timers.changed(changed);
         Ok(changes_timers)
@@ -503,6 +508,7 @@ impl Desk {
             },
             Fresh::Timer => match self.timers.take() {
                 Some(DueTimer { place, event: Ok(timer) }) => {
+                    self.came.insert(place, timer.name);
                     Some(self.timer_subject(place, timer.key, timer.event))
                 }
                 _ => None,

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::mem;
+use std::sync::Arc;
 
 use crate::clock::Timestamp;
 use crate::log::{DueTimer, DueTimers, TimerEvent, key_hash};
@@ -25,6 +26,17 @@ pub(super) struct Timers {
     /// The last one that was read: those up to it are here, or have come.
     read_to: Option<TimerPlace>,
     next: Next,
+}
+
+/// What a batch has changed, as far as it matters here: most timers are set for moments that nobody looks at yet.
+#[derive(Debug, Default)]
+pub(super) struct Changed {
+    /// Those that are set anew or cancelled.
+    gone: Vec<TimerPlace>,
+    /// Those that are set for moments that were read already.
+    added: Vec<DueTimer>,
+    /// When the first one of the others is due.
+    next: Option<Timestamp>,
 }
 
 /// When there are more than were read.
@@ -91,22 +103,41 @@ impl Timers {
         freed
     }
 
-    /// Takes note of changes that were committed.
-    pub fn changed(&mut self, changes: Changes) {
-        self.due.retain(|_, event| event.as_ref().map_or(true, |timer| !changes.contains_key(&timer.name)));
+    /// What changes will come to, for what is known here.
+    pub fn effect_of(&self, changes: &Changes) -> Changed {
+        let mut changed = Changed::default();
+        if changes.is_empty() {
+            return changed;
+        }
+        let is_gone = |event: &Result<TimerEvent, String>| {
+            event.as_ref().is_ok_and(|timer| changes.contains_key(&timer.name))
+        };
+        changed.gone.extend(self.due.iter().filter(|(_, event)| is_gone(event)).map(|(place, _)| *place));
         for (name, timer) in changes {
             let Some(NewTimer { place, event }) = timer else { continue };
-            if self.read_to.is_some_and(|read_to| place <= read_to) {
-                let key = key_hash(&name.key);
-                self.add(DueTimer { place, event: Ok(TimerEvent { name, key, event }) });
-                continue;
+            if self.read_to.is_some_and(|read_to| *place <= read_to) {
+                let (name, key, event) = (name.clone(), key_hash(&name.key), Arc::clone(event));
+                changed.added.push(DueTimer { place: *place, event: Ok(TimerEvent { name, key, event }) });
+            } else {
+                changed.next = changed.next.into_iter().chain([place.due]).min();
             }
-            self.next = match mem::take(&mut self.next) {
-                Next::Unknown => Next::Unknown,
-                Next::At(due) => Next::At(due.min(place.due)),
-                Next::Never => Next::At(place.due),
-            };
         }
+        changed
+    }
+
+    /// Takes note of changes that were committed.
+    pub fn changed(&mut self, changed: Changed) {
+        for place in changed.gone {
+            self.due.remove(&place);
+        }
+        for timer in changed.added {
+            self.add(timer);
+        }
+        self.next = match (mem::take(&mut self.next), changed.next) {
+            (Next::At(due), Some(new)) => Next::At(due.min(new)),
+            (Next::Never, Some(new)) => Next::At(new),
+            (next, _) => next,
+        };
     }
 
     /// When the next one is due that is not here, unless as many wait as may: then none is read before a key is free.
@@ -120,8 +151,6 @@ impl Timers {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::event::Event;
     use crate::timer::{TIMER_NAME, TIMER_TYPE};
@@ -150,7 +179,8 @@ mod tests {
         timers.fill(found(&[10, 20], None));
         let TimerEvent { name, event, .. } = timer("15");
         let new = NewTimer { place: place(15), event };
-        timers.changed([(name, Some(new)), (timer("10").name, None)].into());
+        let changed = timers.effect_of(&[(name, Some(new)), (timer("10").name, None)].into());
+        timers.changed(changed);
         let come: Vec<_> = std::iter::from_fn(|| timers.take()).map(|timer| timer.place).collect();
         assert_eq!(come, [place(15), place(20)]);
     }

@@ -8,6 +8,7 @@ use super::error::{CommitError, StorageFault};
 use super::lane_rows::LaneCommit;
 use super::new_events::NewEvents;
 use super::schema::{self, meta};
+use super::timer_changes::TimerChanges;
 use super::timers;
 use super::txn::{Change, Txn, Verdict};
 use crate::limits::{COMMIT_BYTES_MAX, LANE_COMMIT_LARGE};
@@ -24,6 +25,8 @@ pub(super) struct CommitLane {
     commit: LaneCommit,
     /// What its deliveries have published.
     events: Arc<NewEvents>,
+    /// What they have done to timers.
+    timers: TimerChanges,
     refused: Option<Refused>,
     /// The timers that the lane had before it.
     timers_before: TimerCounts,
@@ -38,9 +41,9 @@ enum Refused {
 }
 
 impl CommitLane {
-    pub fn new(commit: LaneCommit, events: NewEvents, reply: CommitReply) -> Self {
+    pub fn new(commit: LaneCommit, events: NewEvents, timers: TimerChanges, reply: CommitReply) -> Self {
         let timers_before = commit.progress.timers;
-        Self { commit, events: Arc::new(events), refused: None, timers_before, reply }
+        Self { commit, events: Arc::new(events), timers, refused: None, timers_before, reply }
     }
 
     fn refusal(&self, txn: &mut Txn<'_>) -> Result<Option<Refused>, StorageFault> {
@@ -84,12 +87,12 @@ impl Change for CommitLane {
             .filter_map(|letter| letter.event.as_ref())
             .map(|event| event.size())
             .sum();
-        let rows = 1 + self.commit.held.len() + self.commit.dead_letters.len() + 2 * self.commit.fired.len();
+        let rows = 1 + self.commit.held.len() + self.commit.dead_letters.len() + 2 * self.timers.came().len();
         (self.commit.effects.bytes + letters + rows * ROW_BYTES).min(COMMIT_BYTES_MAX)
     }
 
     fn adds(&self) -> bool {
-        !self.events.is_empty() || self.commit.effects.timers.values().any(Option::is_some)
+        !self.events.is_empty() || self.timers.sets_any()
     }
 
     /// A lane waits for its answer before it goes on, so no other commit of it is overtaken.
@@ -106,8 +109,7 @@ impl Change for CommitLane {
             return Ok(());
         }
         // From what it began with: a group that is built anew does this again.
-        let (fired, effects) = (&self.commit.fired, &self.commit.effects);
-        self.commit.progress.timers = timers::change(txn, lane, self.timers_before, fired, effects)?;
+        self.commit.progress.timers = timers::change(txn, lane, self.timers_before, &self.timers)?;
         txn.tables.lanes.insert(row_key, schema::encode(row_key, &self.commit.progress).as_slice())?;
         for (id, held) in &self.commit.held {
             let key = (lane.consumer.0, lane.partition, *id);

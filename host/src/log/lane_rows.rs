@@ -10,7 +10,7 @@ use crate::effects::Effects;
 use crate::event::Event;
 use crate::handler::{Failure, ProgramVersion};
 use crate::ids::{LaneId, TopicId};
-use crate::timer::{TimerCounts, TimerPlace};
+use crate::timer::{TimerCounts, TimerName, TimerPlace};
 
 /// A lane's progress. Every event below `next` is finished, held or a dead letter.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -204,6 +204,15 @@ pub struct DeadLetter {
     pub(crate) parked: Option<u64>,
 }
 
+/// A timer that has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct CameTimer {
+    /// Where it was set. The log need not have it: one that came before the batch which has set it was over never got there.
+    pub place: TimerPlace,
+    /// What it is known by, where the lane has read it; else the log reads its row.
+    pub name: Option<TimerName>,
+}
+
 /// What a lane wants to make durable at once: the effects of a batch of deliveries and its progress over them.
 #[derive(Debug)]
 pub(crate) struct LaneCommit {
@@ -218,7 +227,7 @@ pub(crate) struct LaneCommit {
     /// Dead letters to add. Their ids are given by the log.
     pub dead_letters: Vec<DeadLetter>,
     /// Timers that have come: they are removed.
-    pub fired: Vec<TimerPlace>,
+    pub came: Vec<CameTimer>,
     /// State, events and timers.
     pub effects: Effects,
 }

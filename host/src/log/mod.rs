@@ -56,6 +56,8 @@ mod store;
 mod streams;
 #[cfg(test)]
 mod tests;
+mod timer_changes;
+mod timer_names;
 mod timers;
 #[cfg(test)]
 mod timers_tests;
@@ -81,7 +83,7 @@ pub use error::{AdminError, OpenError, PublishError, ReadError, StorageFault, Tr
 pub(crate) use generations::{Rebuilding, rebuilt_name};
 pub(crate) use hash::key_hash;
 pub use lane_rows::{Attempt, DeadLetter, LaneCounts};
-pub(crate) use lane_rows::{Held, Lane, LaneCommit, Marked, Progress, REDRIVEN, Target, Wait};
+pub(crate) use lane_rows::{CameTimer, Held, Lane, LaneCommit, Marked, Progress, REDRIVEN, Target, Wait};
 pub(crate) use medium::FileMedium;
 pub use medium::Medium;
 pub use memory_medium::MemoryMedium;

@@ -19,6 +19,7 @@ use super::memtable::{self, Memtable};
 use super::redo::{self, Redo};
 use super::schema::{self, COUNTED, FORMAT, META, Tables, meta};
 use super::shared::{LogOptions, Shared};
+use super::timer_names;
 use super::write_behind::WriteBehind;
 use crate::clock::Random;
 use crate::config::CommitMode;
@@ -61,8 +62,9 @@ pub(super) fn reopen(shared: &Shared) -> Result<Reopened, OpenError> {
     let (database, disk) = open_database(options, medium)?;
     let path = || medium.path().to_owned();
     let found = guarded(medium, || find_journal(&database, options, medium))??;
-    let journal =
-        guarded(medium, || recover(database.begin_write()?, disk, found, options, &*shared.random))?;
+    let journal = guarded(medium, || {
+        recover(database.begin_write()?, disk, found, shared.hash_key, options, &*shared.random)
+    })?;
     let journal = journal.map_err(|source| OpenError::Storage { path: path(), source })?;
     let loaded = guarded(medium, || load::load(shared, &database))?;
     let loaded = loaded.map_err(|error| OpenError::Damaged { path: path(), reason: error.to_string() })?;
@@ -240,7 +242,7 @@ fn prepare(
         seed = u128::from_le_bytes(drawn_once(&mut tables, meta::SEED, random)?);
         hash_key = drawn_once(&mut tables, meta::HASH_KEY, random)?;
     }
-    let journal = recover(transaction, disk, found, options, random)?;
+    let journal = recover(transaction, disk, found, hash_key, options, random)?;
     Ok(Opened { database, journal, seed, hash_key, unclean })
 }
 
@@ -249,6 +251,7 @@ fn recover(
     transaction: WriteTransaction,
     disk: Arc<WriteBehind>,
     found: FoundJournal,
+    hash_key: [u8; 16],
     options: &LogOptions,
     random: &dyn Random,
 ) -> Result<Option<Journal>, StorageFault> {
@@ -278,6 +281,7 @@ fn recover(
         if missing.is_empty() {
             unspilled.put_back_missing(&mut tables)?;
         }
+        missing.extend(timer_names::replace_format_8(&transaction, &mut tables, hash_key)?);
         count_anew(&mut tables, &missing)?;
         tables.meta.insert(meta::OPEN, [1].as_slice())?;
     }

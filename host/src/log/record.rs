@@ -302,7 +302,7 @@ pub(crate) mod optional_event {
         event: &Option<Arc<Event>>,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
-        let mut bytes = Vec::new();
+        let mut bytes = Vec::with_capacity(event.as_ref().map_or(0, |event| event.size() + 128));
         if let Some(event) = event {
             encode(event, None, &[], &mut bytes);
         }

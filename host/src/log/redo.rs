@@ -11,7 +11,7 @@ use std::borrow::Borrow;
 use std::cell::RefCell;
 use std::ops::{Deref, RangeBounds};
 
-use redb::{Key, ReadableTable, StorageError, Table, Value};
+use redb::{AccessGuard, Key, ReadableTable, StorageError, Table, Value};
 
 use super::error::StorageFault;
 use super::guard;
@@ -136,16 +136,33 @@ impl<'t, K: Key + 'static, V: Value + 'static> JournaledTable<'t, K, V> {
         key: impl Borrow<K::SelfType<'k>>,
         value: impl Borrow<V::SelfType<'v>>,
     ) -> Result<(), StorageError> {
+        self.replace(key, value).map(drop)
+    }
+
+    /// Inserts a row, and hands out the one with this key that it takes the place of.
+    pub fn replace<'k, 'v>(
+        &mut self,
+        key: impl Borrow<K::SelfType<'k>>,
+        value: impl Borrow<V::SelfType<'v>>,
+    ) -> Result<Option<AccessGuard<'_, V>>, StorageError> {
         let (key_bytes, value_bytes) = (K::as_bytes(key.borrow()), V::as_bytes(value.borrow()));
         self.redo.push(self.number, key_bytes.as_ref(), Some(value_bytes.as_ref()));
         drop((key_bytes, value_bytes));
-        self.table.insert(key, value).map(drop)
+        self.table.insert(key, value)
     }
 
     /// Removes a row. Returns whether there was one.
     pub fn remove<'k>(&mut self, key: impl Borrow<K::SelfType<'k>>) -> Result<bool, StorageError> {
+        Ok(self.take(key)?.is_some())
+    }
+
+    /// Removes a row, and hands it out.
+    pub fn take<'k>(
+        &mut self,
+        key: impl Borrow<K::SelfType<'k>>,
+    ) -> Result<Option<AccessGuard<'_, V>>, StorageError> {
         self.redo.push(self.number, K::as_bytes(key.borrow()).as_ref(), None);
-        Ok(self.table.remove(key)?.is_some())
+        self.table.remove(key)
     }
 
     /// Removes the rows of a range.
@@ -153,10 +170,26 @@ impl<'t, K: Key + 'static, V: Value + 'static> JournaledTable<'t, K, V> {
     where
         R: Borrow<K::SelfType<'k>> + 'k,
     {
+        self.remove_those(range, |_| true)
+    }
+
+    /// Removes those rows of a range of which `goes` says so by their keys, in ascending order. Where they lie side by side, this
+    /// costs a part of removing them one by one.
+    pub fn remove_those<'k, R>(
+        &mut self,
+        range: impl RangeBounds<R> + 'k,
+        mut goes: impl for<'f> FnMut(&K::SelfType<'f>) -> bool,
+    ) -> Result<(), StorageError>
+    where
+        R: Borrow<K::SelfType<'k>> + 'k,
+    {
         let (redo, number) = (self.redo, self.number);
         self.table.retain_in(range, |key, _| {
-            redo.push(number, K::as_bytes(&key).as_ref(), None);
-            false
+            let goes = goes(&key);
+            if goes {
+                redo.push(number, K::as_bytes(&key).as_ref(), None);
+            }
+            !goes
         })
     }
 

@@ -13,13 +13,14 @@ use super::error::{ReadError, StorageFault};
 use super::guard;
 use super::last_commit::LastCommit;
 use super::redo::{Change, JournaledTable, Redo};
+use super::timer_names::TimerNameRow;
 use crate::clock::Timestamp;
 use crate::config::TopicConfig;
 use crate::handler::ProgramVersion;
 use crate::ids::{ConsumerId, LaneId, TopicId};
 
 /// The newest format that this build reads, and the one that it writes.
-pub(super) const FORMAT: u32 = 8;
+pub(super) const FORMAT: u32 = 9;
 
 /// Single values, by name.
 pub(super) const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
@@ -50,13 +51,14 @@ pub(super) const STATE: TableDefinition<&[u8], &[u8]> = TableDefinition::new("st
 pub(super) const SCHEMAS: TableDefinition<(u32, u32), &[u8]> = TableDefinition::new("schemas");
 /// Consumer, partition, when it is due (microseconds), number → a timer, see `timers`.
 pub(super) const TIMERS: TableDefinition<TimerKey, &[u8]> = TableDefinition::new("timers");
-/// Consumer, partition, hash of key and name → where the timer is in [`TIMERS`].
-pub(super) const TIMER_NAMES: TableDefinition<TimerNameKey, &[u8]> = TableDefinition::new("timer_names");
+/// A timer's lane, name and key → where it is in [`TIMERS`], see `timer_names`.
+pub(super) const TIMERS_BY_NAME: TableDefinition<&[u8], &TimerNameRow> =
+    TableDefinition::new("timers_by_name");
+/// What format 8 had in place of it.
+pub(super) const TIMER_NAMES: TableDefinition<(u32, u32, u128), &[u8]> = TableDefinition::new("timer_names");
 
 /// The key of [`TIMERS`].
 pub(super) type TimerKey = (u32, u32, i64, u64);
-/// The key of [`TIMER_NAMES`].
-pub(super) type TimerNameKey = (u32, u32, u128);
 
 /// How many tables each commit counts the rows of, in the order of [`NAMES`]: all but [`META`] and [`SPILL`], whose rows count
 /// as those of [`BATCHES`] that they are.
@@ -67,6 +69,9 @@ pub(super) const TOPICS_COUNTED: usize = 0;
 
 /// Where [`BATCHES`] is among them.
 pub(super) const BATCHES_COUNTED: usize = 1;
+
+/// Where [`TIMERS_BY_NAME`] is among them.
+pub(super) const TIMERS_BY_NAME_COUNTED: usize = 12;
 
 /// The names of the tables that are counted. Their order is part of the format.
 const NAMES: [&str; COUNTED] = [
@@ -82,16 +87,18 @@ const NAMES: [&str; COUNTED] = [
     "state",
     "schemas",
     "timers",
-    "timer_names",
+    "timers_by_name",
 ];
 
 /// The names of the tables that a database of this format has.
 pub(super) fn names(format: u32) -> impl Iterator<Item = &'static str> {
-    NAMES.into_iter().chain(["meta", "spill"]).filter(move |name| match *name {
+    NAMES.into_iter().chain(["meta", "spill", "timer_names"]).filter(move |name| match *name {
         "keys" => format > 1,
         "spill" => format > 5,
         "schemas" => format > 6,
-        "timers" | "timer_names" => format > 7,
+        "timers" => format > 7,
+        "timer_names" => format == 8,
+        "timers_by_name" => format > 8,
         _ => true,
     })
 }
@@ -212,7 +219,7 @@ pub(super) struct Tables<'t> {
     pub state: JournaledTable<'t, &'static [u8], &'static [u8]>,
     pub schemas: JournaledTable<'t, (u32, u32), &'static [u8]>,
     pub timers: JournaledTable<'t, TimerKey, &'static [u8]>,
-    pub timer_names: JournaledTable<'t, TimerNameKey, &'static [u8]>,
+    pub timers_by_name: JournaledTable<'t, &'static [u8], &'static TimerNameRow>,
 }
 
 impl<'t> Tables<'t> {
@@ -233,7 +240,7 @@ impl<'t> Tables<'t> {
             state: JournaledTable::new(transaction.open_table(STATE)?, 10, redo),
             schemas: JournaledTable::new(transaction.open_table(SCHEMAS)?, 11, redo),
             timers: JournaledTable::new(transaction.open_table(TIMERS)?, 12, redo),
-            timer_names: JournaledTable::new(transaction.open_table(TIMER_NAMES)?, 13, redo),
+            timers_by_name: JournaledTable::new(transaction.open_table(TIMERS_BY_NAME)?, 14, redo),
         })
     }
 
@@ -253,7 +260,9 @@ impl<'t> Tables<'t> {
             10 => self.state.redo(change),
             11 => self.schemas.redo(change),
             12 => self.timers.redo(change),
-            13 => self.timer_names.redo(change),
+            // `timer_names` of format 8: what is in place of it is made of `timers` when that is opened.
+            13 => Ok(()),
+            14 => self.timers_by_name.redo(change),
             _ => Err(guard::journal("has a row of a table that isn't there")),
         }
     }
@@ -283,7 +292,7 @@ impl<'t> Tables<'t> {
             self.state.len()?,
             self.schemas.len()?,
             self.timers.len()?,
-            self.timer_names.len()?,
+            self.timers_by_name.len()?,
         ])
     }
 
@@ -357,13 +366,6 @@ impl RowKey for TimerKey {
     }
 }
 
-impl RowKey for TimerNameKey {
-    fn add_to(&self, crc: &mut crc32fast::Hasher) {
-        (self.0, self.1).add_to(crc);
-        crc.update(&self.2.to_le_bytes());
-    }
-}
-
 fn checksum(key: impl RowKey, row: &[u8]) -> [u8; 4] {
     let mut crc = crc32fast::Hasher::new();
     key.add_to(&mut crc);
@@ -374,11 +376,16 @@ fn checksum(key: impl RowKey, row: &[u8]) -> [u8; 4] {
 /// A row of this key: a checksum of both and `MessagePack` with named fields, so that later versions can add some.
 pub(super) fn encode<T: Serialize>(key: impl RowKey, row: &T) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(256);
-    bytes.extend_from_slice(&[CHECKED, 0, 0, 0, 0]);
-    let written = row.serialize(&mut rmp_serde::Serializer::new(&mut bytes).with_struct_map());
-    assert!(written.is_ok(), "rows hold nothing that MessagePack can't, and memory takes all bytes");
+    encode_unsealed(row, &mut bytes);
     seal(key, &mut bytes);
     bytes
+}
+
+/// Appends a row without its checksum, which [`seal`] adds.
+pub(super) fn encode_unsealed<T: Serialize>(row: &T, out: &mut Vec<u8>) {
+    out.extend_from_slice(&[CHECKED, 0, 0, 0, 0]);
+    let written = row.serialize(&mut rmp_serde::Serializer::new(out).with_struct_map());
+    assert!(written.is_ok(), "rows hold nothing that MessagePack can't, and memory takes all bytes");
 }
 
 /// Writes the checksum of a row that has one.

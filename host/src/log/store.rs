@@ -28,6 +28,7 @@ use super::schema::ConsumerRow;
 use super::shared::{Health, LogOptions, Shared};
 use super::snapshot::LogSnapshot;
 use super::steps::Steps;
+use super::timer_changes::TimerChanges;
 use super::topics::Topic;
 use super::transaction::{Transaction, Work};
 use super::txn::Change;
@@ -354,8 +355,11 @@ impl Log {
                 events.push(self.shared.hash_key, topic, &event);
             }
         }
+        let (came, effects) = (std::mem::take(&mut commit.came), &mut commit.effects);
+        let (changed, numbers) = (std::mem::take(&mut effects.timers), effects.timers_set);
+        let timers = TimerChanges::new(self.shared.hash_key, commit.lane, came, changed, numbers);
         let (reply, answer) = oneshot::channel();
-        let change = Box::new(CommitLane::new(commit, events, reply));
+        let change = Box::new(CommitLane::new(commit, events, timers, reply));
         // Lanes run on threads of their own, so a refusal means that the log is closed.
         let admitted = async { self.admission()?.enqueue(change).await };
         admitted.await.map_err(|_| CommitError::Closed)?;

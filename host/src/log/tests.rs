@@ -86,7 +86,7 @@ pub(super) fn lane_commit(log: &Log, lane: LaneId, next: u64, topic: TopicId) ->
         progress: current.progress,
         held: BTreeMap::new(),
         dead_letters: Vec::new(),
-        fired: Vec::new(),
+        came: Vec::new(),
         effects: Effects::default(),
     }
 }

@@ -1,7 +1,7 @@
 //! The timers of lanes: in the order in which they are due, and by their names.
 //!
-//! Table `timers` has a row for each, with the event that it comes as; table `timer_names` says where that row is. A timer that is
-//! set again moves: its old row goes in the commit that writes the new one.
+//! Table `timers` has a row for each, with the event that it comes as; table `timers_by_name` says where that row is (see
+//! `timer_names`). A timer that is set again moves: its old row goes in the commit that writes the new one.
 
 use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
@@ -15,12 +15,13 @@ use super::guard::{misplaced, reading};
 use super::hash;
 use super::lane_rows::Progress;
 use super::registry;
-use super::schema::{self, TIMERS, TimerKey, TimerNameKey};
+use super::schema::{self, TIMERS, TimerKey};
 use super::shared::Shared;
 use super::store::Log;
+use super::timer_changes::TimerChanges;
+use super::timer_names;
 use super::txn::Txn;
 use crate::clock::Timestamp;
-use crate::effects::Effects;
 use crate::event::{Attribute, Data, Event};
 use crate::ids::{ConsumerId, LaneId};
 use crate::limits::{TIMERS_LISTED_MAX, TIMERS_MAX};
@@ -72,7 +73,7 @@ fn key_of(lane: LaneId, place: TimerPlace) -> TimerKey {
     (lane.consumer.0, lane.partition, place.due.0, place.number)
 }
 
-fn place_of(key: TimerKey) -> TimerPlace {
+pub(super) fn place_of(key: TimerKey) -> TimerPlace {
     TimerPlace { due: Timestamp(key.2), number: key.3 }
 }
 
@@ -82,80 +83,84 @@ pub(super) fn change(
     txn: &mut Txn<'_>,
     lane: LaneId,
     before: TimerCounts,
-    fired: &[TimerPlace],
-    effects: &Effects,
+    changes: &TimerChanges,
 ) -> Result<TimerCounts, StorageFault> {
-    let mut counts = TimerCounts { next: before.next + effects.timers_set, ..before };
-    for place in fired {
-        remove(txn, lane, *place, &mut counts)?;
-    }
-    for (name, timer) in &effects.timers {
-        cancel(txn, lane, name, &mut counts)?;
-        if let Some(timer) = timer {
-            set(txn, lane, name, timer, &mut counts)?;
+    for place in changes.came_unnamed() {
+        let row = txn.tables.timers.get(key_of(lane, place))?;
+        // The name of one whose row is damaged stays, and leads nowhere.
+        if let Some(name) = row.and_then(|row| name(key_of(lane, place), row.value())) {
+            leave(txn, &timer_names::key(txn.shared.hash_key, lane, &name), place)?;
         }
     }
-    Ok(counts)
-}
-
-fn set(
-    txn: &mut Txn<'_>,
-    lane: LaneId,
-    name: &TimerName,
-    timer: &NewTimer,
-    counts: &mut TimerCounts,
-) -> Result<(), StorageFault> {
-    counts.set += 1;
-    let row = TimerRow { event: Some(Arc::clone(&timer.event)), set: txn.now };
-    let (key, name_key) = (key_of(lane, timer.place), name_key(txn.shared, lane, name));
-    txn.tables.timers.insert(key, schema::encode(key, &row).as_slice())?;
-    Ok(txn.tables.timer_names.insert(name_key, schema::encode(name_key, &timer.place).as_slice())?)
-}
-
-/// Removes the timer of this name. Returns whether there was one.
-fn cancel(
-    txn: &mut Txn<'_>,
-    lane: LaneId,
-    name: &TimerName,
-    counts: &mut TimerCounts,
-) -> Result<bool, StorageFault> {
-    let name_key = name_key(txn.shared, lane, name);
-    let Some(place) = named(txn, name_key)? else { return Ok(false) };
-    txn.tables.timer_names.remove(name_key)?;
-    let was_there = txn.tables.timers.remove(key_of(lane, place))?;
-    counts.set = counts.set.saturating_sub(u64::from(was_there));
-    Ok(was_there)
-}
-
-/// Removes the timer at this place, where the log has it: one that came before the batch that has set it was over never got there.
-/// The name of one whose row is damaged stays, and leads nowhere.
-fn remove(
-    txn: &mut Txn<'_>,
-    lane: LaneId,
-    place: TimerPlace,
-    counts: &mut TimerCounts,
-) -> Result<(), StorageFault> {
-    let key = key_of(lane, place);
-    let name = txn.tables.timers.get(key)?.and_then(|row| read(key, row.value()).ok()).map(|(name, ..)| name);
-    if let Some(name) = name {
-        let name_key = name_key(txn.shared, lane, &name);
-        if named(txn, name_key)? == Some(place) {
-            txn.tables.timer_names.remove(name_key)?;
-        }
+    for (name, place) in changes.came_names() {
+        leave(txn, name, place)?;
     }
-    let was_there = txn.tables.timers.remove(key)?;
-    counts.set = counts.set.saturating_sub(u64::from(was_there));
+    let names = &mut txn.tables.timers_by_name;
+    let mut replaced = Vec::new();
+    for (name, place) in changes.names() {
+        let before = match place {
+            Some(place) => names.replace(name, &timer_names::row(name, place))?,
+            None => names.take(name)?,
+        };
+        replaced.extend(before.and_then(|row| timer_names::place(name, row.value())));
+    }
+    let mut gone = remove_came(txn, lane, changes.came())?;
+    for place in replaced.into_iter().filter(|place| changes.came().binary_search(place).is_err()) {
+        gone += u64::from(txn.tables.timers.remove(key_of(lane, place))?);
+    }
+    let (mut set, now) = (0, txn.now);
+    for (place, row) in changes.rows() {
+        let key = key_of(lane, place);
+        txn.tables.timers.insert_made(key, row.len(), |out| complete_row(key, row, now, out))?;
+        set += 1;
+    }
+    Ok(TimerCounts { next: before.next + changes.numbers(), set: before.set.saturating_sub(gone) + set })
+}
+
+/// Removes the name of a timer that has come, unless it stands for another one by now.
+fn leave(txn: &mut Txn<'_>, name: &[u8], place: TimerPlace) -> Result<(), StorageFault> {
+    let names = &mut txn.tables.timers_by_name;
+    let row = names.take(name)?.map(|row| *row.value());
+    if let Some(row) = row.filter(|row| timer_names::place(name, row).is_some_and(|other| other != place)) {
+        names.insert(name, &row)?;
+    }
     Ok(())
 }
 
-fn name_key(shared: &Shared, lane: LaneId, name: &TimerName) -> TimerNameKey {
-    (lane.consumer.0, lane.partition, hash::timer_identity(shared.hash_key, name))
+/// Removes the rows of timers that have come, and returns how many there were. Between the first and the last of them are those
+/// alone that wait for their keys, of which a lane has no more than it may hold.
+fn remove_came(txn: &mut Txn<'_>, lane: LaneId, came: &[TimerPlace]) -> Result<u64, StorageFault> {
+    let (Some(first), Some(last)) = (came.first(), came.last()) else { return Ok(0) };
+    let (mut came, mut gone) = (came.iter().copied().peekable(), 0);
+    txn.tables.timers.remove_those(key_of(lane, *first)..=key_of(lane, *last), |key| {
+        while came.next_if(|place| key_of(lane, *place) < *key).is_some() {}
+        let has_come = came.next_if(|place| key_of(lane, *place) == *key).is_some();
+        gone += u64::from(has_come);
+        has_come
+    })?;
+    Ok(gone)
 }
 
-/// Where the timer of a name is. A damaged row names none: then the timer comes, as it can't be found to be cancelled.
-fn named(txn: &Txn<'_>, key: TimerNameKey) -> Result<Option<TimerPlace>, StorageFault> {
-    let row = txn.tables.timer_names.get(key)?;
-    Ok(row.and_then(|row| schema::decode(key, row.value(), String::new).ok()))
+/// Appends a timer's row, but for when it is set and for its checksum.
+pub(super) fn push_row(event: Arc<Event>, out: &mut Vec<u8>) {
+    // Any moment takes as many bytes as this one.
+    schema::encode_unsealed(&TimerRow { event: Some(event), set: Timestamp(i64::MIN) }, out);
+}
+
+/// Appends a timer's row that is set at this moment.
+fn complete_row(key: TimerKey, row: &[u8], set: Timestamp, out: &mut Vec<u8>) {
+    let start = out.len();
+    out.extend_from_slice(row);
+    // It is the last field, and its number what ends the row.
+    if let Some(last) = out.last_chunk_mut() {
+        *last = set.0.to_be_bytes();
+    }
+    schema::seal(key, &mut out[start..]);
+}
+
+/// What the timer of this row is known by, where that can be read.
+pub(super) fn name(key: TimerKey, row: &[u8]) -> Option<TimerName> {
+    read(key, row).ok().map(|(name, ..)| name)
 }
 
 fn read(key: TimerKey, row: &[u8]) -> Result<(TimerName, Arc<Event>, Timestamp), ReadError> {
@@ -371,9 +376,7 @@ pub(super) fn set_by_hand(
         Ok(event) => Arc::new(event),
         Err(error) => return Ok(Err(TimerError::from(error).into())),
     };
-    counts.next += 1;
-    cancel(txn, lane, name, counts)?;
-    set(txn, lane, name, &NewTimer { place, event }, counts)?;
+    *counts = change_one(txn, lane, *counts, name, Some(NewTimer { place, event }))?;
     registry::put_progress(txn, lane, &progress)?;
     txn.change_lane(lane);
     Ok(Ok(()))
@@ -395,19 +398,43 @@ pub(super) fn cancel_by_hand(txn: &mut Txn<'_>, consumer: &str, name: &TimerName
         Ok(found) => found,
         Err(refused) => return Ok(Err(refused)),
     };
-    if !cancel(txn, lane, name, &mut progress.timers)? {
+    if !is_set(txn, lane, name)? {
         let (consumer, key, timer) = (consumer.to_owned(), name.key.clone(), name.name.clone());
         return Ok(Err(AdminError::UnknownTimer { consumer, key, timer }));
     }
+    progress.timers = change_one(txn, lane, progress.timers, name, None)?;
     registry::put_progress(txn, lane, &progress)?;
     txn.change_lane(lane);
     Ok(Ok(()))
 }
 
+/// Sets the timer of this name, or cancels it. Returns how many there are then.
+fn change_one(
+    txn: &mut Txn<'_>,
+    lane: LaneId,
+    before: TimerCounts,
+    name: &TimerName,
+    timer: Option<NewTimer>,
+) -> Result<TimerCounts, StorageFault> {
+    let numbers = u64::from(timer.is_some());
+    let changed = [(name.clone(), timer)].into();
+    let changes = TimerChanges::new(txn.shared.hash_key, lane, Vec::new(), changed, numbers);
+    change(txn, lane, before, &changes)
+}
+
+/// Whether there is a timer of this name.
+fn is_set(txn: &Txn<'_>, lane: LaneId, name: &TimerName) -> Result<bool, StorageFault> {
+    let name = timer_names::key(txn.shared.hash_key, lane, name);
+    let row = txn.tables.timers_by_name.get(name.as_slice())?;
+    let place = row.and_then(|row| timer_names::place(&name, row.value()));
+    Ok(place.map(|place| txn.tables.timers.get(key_of(lane, place))).transpose()?.flatten().is_some())
+}
+
 /// Removes all timers of a consumer.
 pub(super) fn forget(txn: &mut Txn<'_>, consumer: ConsumerId) -> Result<(), StorageError> {
     txn.tables.timers.remove_in(all_of(consumer))?;
-    txn.tables.timer_names.remove_in(all_names_of(consumer))
+    let (first, after) = timer_names::all_of(consumer);
+    txn.tables.timers_by_name.remove_in(first.as_slice()..after.as_slice())
 }
 
 /// Removes some of the timers of a consumer that is no more: so many rows at the most. Returns how many there were.
@@ -417,15 +444,13 @@ pub(super) fn forget_some(
     rows_max: usize,
 ) -> Result<usize, StorageError> {
     let rows = txn.tables.timers.remove_some_in(all_of(consumer), rows_max)?;
-    Ok(rows + txn.tables.timer_names.remove_some_in(all_names_of(consumer), rows_max - rows)?)
+    let (first, after) = timer_names::all_of(consumer);
+    let names = first.as_slice()..after.as_slice();
+    Ok(rows + txn.tables.timers_by_name.remove_some_in(names, rows_max - rows)?)
 }
 
 fn all_of(ConsumerId(id): ConsumerId) -> RangeInclusive<TimerKey> {
     (id, 0, i64::MIN, 0)..=(id, u32::MAX, i64::MAX, u64::MAX)
-}
-
-fn all_names_of(ConsumerId(id): ConsumerId) -> RangeInclusive<TimerNameKey> {
-    (id, 0, 0)..=(id, u32::MAX, u128::MAX)
 }
 
 fn partition_of(key: &str, partitions: u32) -> u32 {

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::admission::block_on;
 use super::error::{AdminError, ReadError};
 use super::hash;
-use super::lane_rows::LaneCommit;
+use super::lane_rows::{CameTimer, LaneCommit};
 use super::memory_medium::MemoryMedium;
 use super::registry::Position;
 use super::store::Log;
@@ -39,12 +39,15 @@ pub(super) fn timer(of: &TimerName, due: i64, nth: u64) -> NewTimer {
 fn commit(
     log: &Log,
     lane: LaneId,
-    fired: Vec<TimerPlace>,
+    came: Vec<TimerPlace>,
     changes: impl IntoIterator<Item = (TimerName, Option<NewTimer>)>,
 ) -> TimerCounts {
     let topic = log.topic_id("t").unwrap();
     let mut commit: LaneCommit = lane_commit(log, lane, 0, topic);
-    commit.fired = fired;
+    // Every other one as the lane knows it, and the others as after a restart.
+    let names: BTreeMap<_, _> = all(log, lane, 9).into_iter().collect();
+    let named = |(at, place)| CameTimer { place, name: names.get(&place).cloned().filter(|_| at % 2 == 0) };
+    commit.came = came.into_iter().enumerate().map(named).collect();
     for (name, mut timer) in changes {
         if let Some(timer) = &mut timer {
             timer.place.number += commit.progress.timers.next;
@@ -59,6 +62,7 @@ fn commit(
 fn all(log: &Log, lane: LaneId, page: usize) -> Vec<(TimerPlace, TimerName)> {
     let (mut found, mut after) = (Vec::new(), None);
     loop {
+        assert!(found.len() < 1000, "the same timers are read again and again");
         let read = log.due_timers(lane, after, Timestamp(i64::MAX), (page, READ_BYTES_MAX)).unwrap();
         after = read.due.last().map(|timer| timer.place).or(after);
         found.extend(read.due.into_iter().map(|timer| (timer.place, timer.event.unwrap().name)));
@@ -113,6 +117,38 @@ proptest! {
             prop_assert_eq!(all(&log, lane, page), expected);
         }
     }
+}
+
+#[test]
+fn a_timer_that_is_set_again_comes_at_its_last_moment_though_its_first_one_comes_in_the_same_batch() {
+    let log = open(&MemoryMedium::new());
+    let (_, lane) = consumer(&log);
+    let of = name("k", "a");
+    commit(&log, lane, Vec::new(), [(of.clone(), Some(timer(&of, 10, 0)))]);
+    let first = TimerPlace { due: Timestamp(10), number: 0 };
+    let counts = commit(&log, lane, vec![first], [(of.clone(), Some(timer(&of, 30, 0)))]);
+    let second = TimerPlace { due: Timestamp(30), number: 1 };
+    assert_eq!((counts, all(&log, lane, 9)), (TimerCounts { next: 2, set: 1 }, vec![(second, of.clone())]));
+    // Its name leads to where it is now, and one that comes at a place where it has been doesn't take that along.
+    let mut late: LaneCommit = lane_commit(&log, lane, 0, log.topic_id("t").unwrap());
+    late.came = vec![CameTimer { place: first, name: Some(of.clone()) }];
+    assert_eq!(block_on(log.commit(late)).unwrap(), counts);
+    assert_eq!(all(&log, lane, 9), [(second, of.clone())]);
+    let counts = commit(&log, lane, Vec::new(), [(of, None)]);
+    assert_eq!((counts, all(&log, lane, 9)), (TimerCounts { next: 2, set: 0 }, vec![]));
+}
+
+#[test]
+fn those_that_come_leave_those_between_them_that_wait() {
+    let log = open(&MemoryMedium::new());
+    let (_, lane) = consumer(&log);
+    let names: Vec<_> = (0..200).map(|at| name("k", &format!("{at}"))).collect();
+    let set = (0_u64..).zip(&names).map(|(at, of)| (of.clone(), Some(timer(of, at.cast_signed(), at))));
+    commit(&log, lane, Vec::new(), set);
+    let (wait, come): (Vec<_>, Vec<_>) =
+        all(&log, lane, 99).into_iter().partition(|(place, _)| place.number % 7 == 3);
+    let counts = commit(&log, lane, come.into_iter().map(|(place, _)| place).collect(), []);
+    assert_eq!((counts.set, all(&log, lane, 99)), (wait.len() as u64, wait));
 }
 
 #[test]

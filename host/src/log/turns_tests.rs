@@ -82,7 +82,7 @@ impl Rig {
             progress: now.progress,
             held: <_>::default(),
             dead_letters: Vec::new(),
-            fired: Vec::new(),
+            came: Vec::new(),
             effects,
         };
         begun(Box::pin(async move { _ = self.log.commit(commit).await.unwrap() }))
