@@ -61,8 +61,8 @@ pub(crate) trait TopicDirectory: Send + Sync {
     /// Whether the topic numbers the events of each key.
     fn is_sequenced(&self, topic: TopicId) -> bool;
 
-    /// The largest event that the bus accepts, in bytes of [`Event::size`].
-    fn event_bytes_max(&self) -> usize;
+    /// The largest event that the topic accepts, with its data wherever that is kept, in bytes of [`Event::size`].
+    fn event_bytes_max(&self, topic: TopicId) -> usize;
 
     /// Holds an event against the schema of its type, where the topic requires that.
     fn check_schema(&self, topic: TopicId, event: &Event) -> Result<(), SchemaRefusal>;
@@ -510,7 +510,8 @@ impl Context {
         if self.owner.topics.is_sequenced(id) {
             event.check_unnumbered(topic)?;
         }
-        let (size, max) = (event.size(), self.owner.topics.event_bytes_max());
+        event.check_dataref()?;
+        let (size, max) = (event.size(), self.owner.topics.event_bytes_max(id));
         if size > max {
             return Err(EmitError::EventSize { size, max });
         }
@@ -627,7 +628,7 @@ impl TopicDirectory for NoTopics {
         false
     }
 
-    fn event_bytes_max(&self) -> usize {
+    fn event_bytes_max(&self, _: TopicId) -> usize {
         0
     }
 

@@ -70,13 +70,13 @@ pub mod upcast;
 
 pub use aggregate::{Aggregate, Fact, Outcome, REJECTED, Rejection};
 pub use bus::{
-    AggregateError, AggregateProblem, AggregateState, AggregateStatus, At, Blocking, Bus, BusError,
-    ConsumerError, ConsumerKind, ConsumerStatus, DoctorOptions, Drained, EventPlace, ExecuteError, Finding,
-    KeyReader, LanePosition, ModelStatus, Options, PartitionStatus, PluginStatus, ProjectionStatus, Query,
-    QueryAnswer, QueryError, Reader, Rebuild, RebuildOutcome, Record, ReloadOutcome, Saga, SagaError,
-    SagaEvent, SagaQuery, SagaState, SagaStatus, SagaStep, Severity, Snapshot, SnapshotReader, StateView,
-    StorageEnd, TopicStatus, Trace, TraceBy, TraceLink, TraceNode, TraceOptions, TraceSummary, Traced,
-    Unfinished, UpcasterError, UpcasterStatus,
+    AggregateError, AggregateProblem, AggregateState, AggregateStatus, At, BlobStatus, BlobUsage, Blocking,
+    Bus, BusError, ConsumerError, ConsumerKind, ConsumerStatus, DoctorOptions, Drained, EventPlace,
+    ExecuteError, Finding, KeyReader, LanePosition, ModelStatus, Options, PartitionStatus, PluginStatus,
+    ProjectionStatus, Query, QueryAnswer, QueryError, Reader, Rebuild, RebuildOutcome, Record, ReloadOutcome,
+    Saga, SagaError, SagaEvent, SagaQuery, SagaState, SagaStatus, SagaStep, Severity, Snapshot,
+    SnapshotReader, StateView, StorageEnd, TopicStatus, Trace, TraceBy, TraceLink, TraceNode, TraceOptions,
+    TraceSummary, Traced, Unfinished, UpcasterError, UpcasterStatus,
 };
 pub use clock::{Clock, Random, SystemClock, SystemRandom, Timestamp, TimestampError};
 pub use delivery::{LaneState, LaneStatus};
@@ -86,8 +86,8 @@ pub use event::{
 };
 pub use handler::{Delivery, Failure, FailureKind, Handler, ProgramVersion, handler_fn};
 pub use log::{
-    AdminError, Attempt, DeadLetter, LaneCounts, Medium, OpenError, Position, PublishError, Published,
-    ReadError, StorageFault, Transaction, TransactionError, Trimmed, redb,
+    AdminError, Attempt, BlobError, DeadLetter, LaneCounts, Medium, OpenError, Position, PublishError,
+    Published, ReadError, StorageFault, Transaction, TransactionError, Trimmed, redb,
 };
 #[cfg(feature = "relay-http")]
 pub use relay::HttpRelay;

@@ -79,6 +79,19 @@ pub const EVENT_BYTES_MAX: usize = 1 << 20;
 pub const EVENT_BYTES_FLOOR: usize = 64 << 10;
 /// Ceiling of the setting above. A batch row holds at least one event, and redb's rows have to stay well under 4 GiB.
 pub const EVENT_BYTES_CEILING: usize = 64 << 20;
+/// Least data that a topic may have kept in the blob store: a file takes a block of the disk and two syncs, so smaller data is
+/// better off in the log.
+pub const CLAIM_CHECK_BYTES_FLOOR: usize = 16 << 10;
+/// Largest data in the blob store: that of the largest event, which is in memory as a whole when it is handed in and when it is
+/// handed over.
+pub const BLOB_BYTES_MAX: usize = EVENT_BYTES_CEILING;
+/// All data in the blob store, unless told otherwise: what fits beside the log on the disk of a small machine.
+pub const BLOBS_BYTES_MAX: u64 = 16 << 30;
+/// Blobs that one commit looks for references of, before they are removed: each is a lookup in a table, and publishers wait beside
+/// it.
+pub const BLOBS_COLLECTED_MAX: usize = 1000;
+/// Blobs that one list for people has; verifying reads each of them.
+pub const BLOBS_LISTED_MAX: usize = 1000;
 /// Most extension attributes of an event: `CloudEvents` asks for few and small ones.
 pub const EXTENSIONS_MAX: usize = 64;
 /// Longest attribute name. `CloudEvents` recommends 20 characters; tracing extensions in the wild are longer.
@@ -611,6 +624,10 @@ pub const FILES_LOOK_EVERY: Duration = Duration::from_secs(2);
 pub const LINE_BYTES_MAX: usize = EVENT_BYTES_CEILING * 2;
 
 const _: () = assert!(EFFECT_BYTES_MAX < COMMIT_BYTES_MAX, "the effects of one delivery fit into one commit");
+const _: () = assert!(
+    CLAIM_CHECK_BYTES_FLOOR < EVENT_BYTES_FLOOR,
+    "data that goes to the blob store at the latest where its event would be too large is above what may go there"
+);
 const _: () = assert!(COMMIT_BYTES_MAX < ADMISSION_BYTES_MAX, "a commit can be filled from what waits");
 const _: () = assert!(ANSWER_BYTES_MAX <= GUEST_CALL_BYTES_MAX, "a guest can hand over the largest answer");
 const _: () =

@@ -35,6 +35,13 @@ fn copy(format: u32) -> (TempDir, String) {
             fs::copy(fixture.join(file), folder.path().join(file)).unwrap();
         }
     }
+    if format >= 9 {
+        fs::create_dir(folder.path().join("blobs")).unwrap();
+        for blob in fs::read_dir(fixture.join("blobs")).unwrap() {
+            let blob = blob.unwrap();
+            fs::copy(blob.path(), folder.path().join("blobs").join(blob.file_name())).unwrap();
+        }
+    }
     (folder, fs::read_to_string(fixture.join("contents.txt")).unwrap())
 }
 
@@ -149,6 +156,12 @@ fn what_later_formats_have_is_there_in_their_files_and_can_be_begun_in_older_one
             if format > 7 { &["early", "late", "journal"][..] } else { &[] },
             "format {format}"
         );
+        let scans = TopicConfig::new(1).claim_check_over(write::CHECKED_OVER);
+        bus.create_topic("scans", scans).unwrap();
+        bus.publish("scans", write::scan("next").unwrap()).unwrap();
+        let blobs = bus.bus().verify_blobs(None, 10).unwrap();
+        let found: Vec<_> = blobs.iter().map(|blob| (blob.holders, blob.problem.as_deref())).collect();
+        assert_eq!(found, [(if format > 8 { 3 } else { 1 }, None)], "format {format}");
         let next = format!("Order.v{}", versions + 1);
         bus.register_schema(&next, Schema::json("{}").unwrap(), None).unwrap();
     }

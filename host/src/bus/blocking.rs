@@ -16,7 +16,8 @@ use crate::config::{AggregateConfig, ConsumerConfig, PluginConfig, TopicConfig};
 use crate::event::{Data, Event};
 use crate::handler::Handler;
 use crate::log::{
-    AdminError, Position, PublishError, Published, ReadError, Transaction, TransactionError, block_on,
+    AdminError, Position, PublishError, Published, ReadError, Transaction, TransactionError, Trimmed,
+    block_on,
 };
 #[cfg(any(feature = "outbox-sqlite", feature = "outbox-postgres"))]
 use crate::outbox::{FailedRow, FailedRows, OutboxError, OutboxStatus};
@@ -333,6 +334,15 @@ impl Blocking {
         to: Position,
     ) -> Result<(), ConsumerError> {
         block_on(self.bus.seek(name, topic, partition, to))
+    }
+
+    /// See [`Bus::trim`].
+    ///
+    /// # Errors
+    ///
+    /// The same.
+    pub fn trim(&self) -> Result<Trimmed, AdminError> {
+        block_on(self.bus.trim())
     }
 
     /// See [`Bus::forget`].

@@ -130,6 +130,7 @@ impl Bus {
             journal_bytes: options.config.journal_bytes,
             journal_file_part: JOURNAL_FILE_PART,
             free_bytes_min: options.config.free_bytes_min,
+            blobs_bytes_max: options.config.blobs_bytes_max,
             is_stepped: options.stepper.is_some(),
         };
         let medium = options.medium.unwrap_or_else(|| Box::new(FileMedium::new(&directory)));
@@ -304,7 +305,9 @@ impl Bus {
         topics.map(topic).collect()
     }
 
-    /// Publishes an event: it is on the disk when this returns.
+    /// Publishes an event: it is on the disk when this returns. Where the topic has a
+    /// [claim check](TopicConfig::claim_check_over) and the data is large, it is written to the blob store first, on the thread
+    /// that polls this.
     ///
     /// ```
     /// # let directory = tempfile::tempdir()?;
@@ -402,7 +405,8 @@ impl Bus {
         Ok(Reader::new(Arc::clone(log), id, partitions))
     }
 
-    /// Removes what the topics' retention says, as far as one commit does. The bus does so by itself every half minute.
+    /// Removes what the topics' retention says, as far as one commit does, and then what the blob store has that nobody names any
+    /// more. The bus does so by itself every half minute.
     ///
     /// ```
     /// # let directory = tempfile::tempdir()?;
@@ -419,7 +423,11 @@ impl Bus {
     ///
     /// See [`AdminError`].
     pub async fn trim(&self) -> Result<Trimmed, AdminError> {
-        self.inner.log.trim().await
+        let trimmed = self.inner.log.trim().await?;
+        if !trimmed.more {
+            self.inner.log.collect_blobs().await?;
+        }
+        Ok(trimmed)
     }
 
     /// Ends the bus in good order, and says what was left.
@@ -505,6 +513,11 @@ async fn keep_retention(log: Arc<Log>) {
                     break;
                 }
             }
+        }
+        match log.collect_blobs().await {
+            Ok(_) => {}
+            Err(AdminError::Closed) => return,
+            Err(error) => tracing::warn!(%error, "blobs that nobody needs could not be removed"),
         }
     }
 }

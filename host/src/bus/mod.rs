@@ -1,6 +1,7 @@
 //! The bus: what an application opens, publishes to, subscribes to and shuts down.
 
 mod aggregates;
+mod blobs;
 mod blocking;
 mod components;
 mod consumers;
@@ -34,6 +35,7 @@ mod transactions;
 mod upcasters;
 
 pub use aggregates::{AggregateError, AggregateProblem, AggregateState, AggregateStatus, At};
+pub use blobs::{BlobStatus, BlobUsage};
 pub use blocking::Blocking;
 #[cfg(feature = "server")]
 pub use doctor::config_findings;

@@ -168,8 +168,14 @@ fn events(access: &mut Access, name: &str, id: &str, at: At, output: &mut Output
         )));
     };
     let limit = if let At::Version(version) = at { Some(version) } else { None };
-    let request =
-        Request::ReadKey { topic: aggregate.stream, key: id.to_owned(), after: 0, limit, lift: false };
+    let request = Request::ReadKey {
+        topic: aggregate.stream,
+        key: id.to_owned(),
+        after: 0,
+        limit,
+        lift: false,
+        data: false,
+    };
     let is_early = |record: &RecordLine| !matches!(at, At::Time(time) if record.appended > time);
     let mut any = false;
     access.ask(request, |answer| {

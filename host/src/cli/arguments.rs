@@ -63,6 +63,8 @@ pub enum Command {
     Read(Read),
     /// List topics, or create one
     Topics(Topics),
+    /// Data that a claim check keeps beside the log: list it, or check that all of it is there
+    Blobs(Blobs),
     /// Schemas of event types: list, show, register, and check files for compatibility
     Schemas(Schemas),
     /// List consumers with progress, lag, held events and retries; pause, resume, move and forget them
@@ -201,6 +203,9 @@ pub struct Read {
     /// Events as consumers see them, lifted to the latest version of their type, and not as they were published
     #[arg(long)]
     pub lift: bool,
+    /// Events with the data that a claim check has put into the blob store, and not with the reference to it
+    #[arg(long)]
+    pub data: bool,
 }
 
 /// `tidegate topics`.
@@ -236,7 +241,32 @@ pub enum TopicsCommand {
         /// Accept only events whose type has a registered version, and whose data is valid by its schema
         #[arg(long)]
         require_schemas: bool,
+        /// Keep data of more than this in the blob store, and with it that of events which would be too large, such as `256KiB`
+        #[arg(long, value_name = "SIZE", value_parser = bytes)]
+        claim_check_over: Option<u64>,
     },
+}
+
+/// `tidegate blobs`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The data of an event goes to the blob store where its topic has a claim check (`claim_check_over`) and it is large. It is named by
+its SHA-256, in `blobs/` of the data directory, and removed once no event, dead letter or redriven event names it.
+
+`check` reads all of it. The exit code is 1 where some is missing or damaged.")]
+pub struct Blobs {
+    /// What to do; by default `list`.
+    #[command(subcommand)]
+    pub command: Option<BlobsCommand>,
+}
+
+/// What to do with blobs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
+pub enum BlobsCommand {
+    /// List them with their sizes, and how many name each
+    List,
+    /// Read all of them, and tell those that are missing or damaged
+    Check,
 }
 
 /// `tidegate schemas`.
@@ -543,6 +573,9 @@ pub enum DlqCommand {
         consumer: String,
         /// The letter's id
         id: u64,
+        /// The event with the data that a claim check has put into the blob store, and not with the reference to it
+        #[arg(long)]
+        data: bool,
     },
     /// Put dead letters back to work, for this consumer alone
     Redrive(Settle),

@@ -47,7 +47,7 @@ pub fn dlq(global: &Global, command: DlqCommand, output: &mut Output) -> Result<
         DlqCommand::List { consumer, after, limit, filter } => {
             list(&mut access, &consumer, after, limit, &filter, output)?;
         }
-        DlqCommand::Show { consumer, id } => show(&mut access, &consumer, id, output)?,
+        DlqCommand::Show { consumer, id, data } => show(&mut access, &consumer, id, data, output)?,
         DlqCommand::Redrive(settle) => settle_all(&mut access, &settle, Fate::Redrive, output)?,
         DlqCommand::Discard { settle, .. } => settle_all(&mut access, &settle, Fate::Discard, output)?,
     }
@@ -121,15 +121,18 @@ fn name(letter: &Letter) -> String {
     }
 }
 
-fn show(access: &mut Access, consumer: &str, id: u64, output: &mut Output) -> Result<(), CliError> {
-    let letter =
-        access.one(
-            Request::DeadLetter { consumer: consumer.to_owned(), letter: id },
-            |answer| match answer {
-                Answer::Letter(letter) => Some(letter),
-                _ => None,
-            },
-        )?;
+fn show(
+    access: &mut Access,
+    consumer: &str,
+    id: u64,
+    data: bool,
+    output: &mut Output,
+) -> Result<(), CliError> {
+    let request = Request::DeadLetter { consumer: consumer.to_owned(), letter: id, data };
+    let letter = access.one(request, |answer| match answer {
+        Answer::Letter(letter) => Some(letter),
+        _ => None,
+    })?;
     if output.is_json() {
         return output.json(&letter);
     }

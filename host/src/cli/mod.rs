@@ -4,6 +4,7 @@ mod access;
 mod aggregate_arguments;
 mod aggregates;
 mod arguments;
+mod blobs;
 mod consumers;
 mod demo;
 mod dlq;
@@ -62,6 +63,7 @@ fn dispatch(arguments: Arguments, output: &mut Output) -> Result<Exit, CliError>
         Command::Publish(publish) => publish::publish(&global, &publish, output),
         Command::Read(read) => read::read(&global, &read, output),
         Command::Topics(topics) => topics::topics(&global, topics.command, output),
+        Command::Blobs(blobs) => blobs::blobs(&global, blobs.command, output),
         Command::Schemas(schemas) => schemas::schemas(&global, schemas.command, output),
         Command::Consumers(consumers) => consumers::consumers(&global, consumers.command, output),
         Command::Timers(timers) => timers::timers(&global, timers.command, output),

@@ -14,6 +14,7 @@ use super::access::{self, Access};
 use super::arguments::{Global, Publish};
 use super::error::{CliError, Exit};
 use super::output::Output;
+use super::topics;
 
 /// Events that go into one commit, unless all do: few enough that a slow disk shows progress.
 const BATCH_EVENTS: usize = 1000;
@@ -27,6 +28,9 @@ const COMMIT_EVENTS_MAX: usize = 64 << 10;
 
 /// Most bytes of one commit of several events, as the bus has it.
 const COMMIT_BYTES_MAX: usize = 8 << 20;
+
+/// The largest event of a topic with a claim check, as the bus has it.
+const EVENT_BYTES_CEILING: usize = 64 << 20;
 
 /// What became of the events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -139,11 +143,15 @@ impl Publisher<'_> {
         let (reader, bar) = open(file)?;
         self.bar = bar;
         self.source = Some(file.map_or_else(|| "-".to_owned(), |file| file.display().to_string()));
-        for (line, event) in EventLines::new(reader, self.access.event_bytes_max()) {
+        for (line, event) in EventLines::new(reader, self.event_bytes_max()?) {
             match event {
                 // Once a line was wrong, nothing goes in: the rest is read for what else is wrong.
                 Ok(_) if self.atomic && self.summary.refused > 0 => {}
                 Ok(event) => {
+                    // A request with others beside it might be more than the socket takes.
+                    if event.size() >= BATCH_BYTES && !self.atomic {
+                        self.send()?;
+                    }
                     self.bytes += event.size();
                     self.batch.push((line, EventJson(Arc::new(event))));
                     if self.atomic {
@@ -170,6 +178,14 @@ impl Publisher<'_> {
             self.send()?;
         }
         Ok(self.summary)
+    }
+
+    /// The largest event that the topic takes.
+    fn event_bytes_max(&mut self) -> Result<usize, CliError> {
+        let topics = topics::all(self.access)?;
+        let has_claim_check =
+            topics.iter().any(|status| status.name == self.topic && status.config.claim_check_over.is_some());
+        Ok(if has_claim_check { EVENT_BYTES_CEILING } else { self.access.event_bytes_max() })
     }
 
     /// Refuses what the bus would refuse, before more of it is in memory.

@@ -24,11 +24,11 @@ pub fn read(global: &Global, read: &Read, output: &mut Output) -> Result<Exit, C
             global.dir.display()
         )));
     }
-    let (topic, limit, lift) = (read.topic.clone(), read.limit, read.lift);
+    let (topic, limit, lift, data) = (read.topic.clone(), read.limit, read.lift, read.data);
     let Read { partition, from, follow, after, .. } = *read;
     let request = match &read.key {
-        Some(key) => Request::ReadKey { topic, key: key.clone(), after, limit, lift },
-        None => Request::Read { topic, partition, from, limit, follow, lift },
+        Some(key) => Request::ReadKey { topic, key: key.clone(), after, limit, lift, data },
+        None => Request::Read { topic, partition, from, limit, follow, lift, data },
     };
     access.ask(request, |answer| {
         match answer {

@@ -26,18 +26,23 @@ pub fn topics(
             retention_bytes,
             sequence,
             require_schemas,
+            claim_check_over,
         } => {
             let mut retention = Retention::default();
             retention.age = retention_age;
             retention.bytes = retention_bytes;
             let schemas = if require_schemas { SchemaPolicy::Required } else { SchemaPolicy::Off };
-            let config =
+            let mut config =
                 TopicConfig::new(partitions).retention(retention).sequence(sequence).schemas(schemas);
+            config.claim_check_over =
+                claim_check_over.map(|over| usize::try_from(over).unwrap_or(usize::MAX));
             access.tell(Request::CreateTopic { name: name.clone(), config })?;
             let numbers = if sequence { ", numbers the events of each key" } else { "" };
             let requires = if require_schemas { ", requires schemas" } else { "" };
+            let checks = claim_check_over.map(|over| format!(", a claim check over {}", format_bytes(over)));
+            let checks = checks.unwrap_or_default();
             output.line(format_args!(
-                "topic `{name}` has {partitions} partitions{numbers}{requires} and {}",
+                "topic `{name}` has {partitions} partitions{numbers}{requires}{checks} and {}",
                 kept(&retention)
             ))?;
         }
@@ -51,8 +56,17 @@ fn list(access: &mut Access, output: &mut Output) -> Result<(), CliError> {
     if output.is_json() {
         return topics.iter().try_for_each(|topic| output.json(topic));
     }
-    let mut table =
-        Table::new(["TOPIC", ">PARTITIONS", ">EVENTS", ">SIZE", "CREATED", "KEYS", "SCHEMAS", "RETENTION"]);
+    let mut table = Table::new([
+        "TOPIC",
+        ">PARTITIONS",
+        ">EVENTS",
+        ">SIZE",
+        "CREATED",
+        "KEYS",
+        "SCHEMAS",
+        "CLAIM CHECK",
+        "RETENTION",
+    ]);
     for topic in &topics {
         table.push(row![
             topic.name,
@@ -62,6 +76,11 @@ fn list(access: &mut Access, output: &mut Output) -> Result<(), CliError> {
             moment(topic.created),
             if topic.config.sequence { "numbered" } else { "" },
             if topic.config.schemas == SchemaPolicy::Required { "required" } else { "" },
+            topic
+                .config
+                .claim_check_over
+                .map(|over| format!("over {}", size(over as u64)))
+                .unwrap_or_default(),
             kept(&topic.config.retention),
         ]);
     }

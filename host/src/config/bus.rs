@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::ConfigError;
 use super::error::Place;
 use crate::limits::{
-    CACHE_BYTES, CACHE_BYTES_FLOOR, EVENT_BYTES_CEILING, EVENT_BYTES_FLOOR, EVENT_BYTES_MAX, FREE_BYTES_MIN,
-    JOURNAL_BYTES, JOURNAL_BYTES_CEILING,
+    BLOBS_BYTES_MAX, CACHE_BYTES, CACHE_BYTES_FLOOR, EVENT_BYTES_CEILING, EVENT_BYTES_FLOOR, EVENT_BYTES_MAX,
+    FREE_BYTES_MIN, JOURNAL_BYTES, JOURNAL_BYTES_CEILING,
 };
 
 /// How the database makes a transaction, or a checkpoint of its journal, durable. Both keep what was acknowledged; they differ in
@@ -75,6 +75,8 @@ pub struct BusConfig {
     pub journal_bytes: usize,
     /// Free space on the disk, in bytes, below which publishing is refused: by default 32 MiB.
     pub free_bytes_min: u64,
+    /// The most that the blob store takes, in bytes: by default 16 GiB. Events whose data would go beyond it are refused.
+    pub blobs_bytes_max: u64,
 }
 
 impl Default for BusConfig {
@@ -85,6 +87,7 @@ impl Default for BusConfig {
             cache_bytes: CACHE_BYTES,
             journal_bytes: JOURNAL_BYTES,
             free_bytes_min: FREE_BYTES_MIN,
+            blobs_bytes_max: BLOBS_BYTES_MAX,
         }
     }
 }

@@ -44,6 +44,11 @@ pub struct ConsumerConfig {
     pub retry: RetryPolicy,
     /// Whether it stands still until that is taken back. By default it doesn't.
     pub paused: bool,
+    /// Of an event whose data is in the blob store, and has more bytes than this, the consumer gets the reference in the
+    /// attribute `dataref` and no data; with 0 of each. By default it gets the data, however large. A plugin needs memory for it:
+    /// one that hasn't enough fails with `memory`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dataref_over: Option<u64>,
 }
 
 impl Default for ConsumerConfig {
@@ -56,6 +61,7 @@ impl Default for ConsumerConfig {
             on_dead_letter: OnDeadLetter::default(),
             retry: RetryPolicy::default(),
             paused: false,
+            dataref_over: None,
         }
     }
 }
@@ -106,6 +112,13 @@ impl ConsumerConfig {
     #[must_use]
     pub fn paused(mut self, paused: bool) -> Self {
         self.paused = paused;
+        self
+    }
+
+    /// Sets [`dataref_over`](Self::dataref_over).
+    #[must_use]
+    pub fn dataref_over(mut self, bytes: u64) -> Self {
+        self.dataref_over = Some(bytes);
         self
     }
 

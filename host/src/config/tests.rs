@@ -30,8 +30,14 @@ fn stored_settings_are_read_back_as_they_were() {
         cache_bytes: 1 << 20,
         journal_bytes: 0,
         free_bytes_min: 0,
+        blobs_bytes_max: 7,
     });
-    stays(&TopicConfig::new(3).retention(Retention::keep_for(hour).force(true)).dedup(Dedup::new(hour, 7)));
+    stays(
+        &TopicConfig::new(3)
+            .claim_check_over(20_000)
+            .retention(Retention::keep_for(hour).force(true))
+            .dedup(Dedup::new(hour, 7)),
+    );
     for start in [Start::Earliest, Start::Latest, Start::Time(Timestamp(-1))] {
         for order in [Order::Key, Order::Partition, Order::None] {
             stays(
@@ -41,7 +47,8 @@ fn stored_settings_are_read_back_as_they_were() {
                     .held_max(1)
                     .on_dead_letter(OnDeadLetter::Park)
                     .retry(RetryPolicy::default().attempts(1).backoff(hour, hour).age(hour))
-                    .paused(true),
+                    .paused(true)
+                    .dataref_over(0),
             );
         }
     }

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::ConfigError;
 use super::error::Place;
 use crate::limits::{
-    DEDUP_AGE, DEDUP_AGE_MAX, DEDUP_COUNT, DEDUP_COUNT_MAX, PARTITIONS, PARTITIONS_MAX, RETENTION_AGE_MAX,
-    RETENTION_AGE_MIN, RETENTION_BYTES_MIN,
+    BLOB_BYTES_MAX, CLAIM_CHECK_BYTES_FLOOR, DEDUP_AGE, DEDUP_AGE_MAX, DEDUP_COUNT, DEDUP_COUNT_MAX,
+    PARTITIONS, PARTITIONS_MAX, RETENTION_AGE_MAX, RETENTION_AGE_MIN, RETENTION_BYTES_MIN,
 };
 
 /// Settings of a topic.
@@ -41,6 +41,11 @@ pub struct TopicConfig {
     pub sequence: bool,
     /// Whether events are held against the schemas of their types. By default they are not.
     pub schemas: SchemaPolicy,
+    /// Data of more bytes than this goes to the blob store, and the log has a reference to it in the attribute `dataref`: 16 KiB
+    /// to 64 MiB. So does all data that makes an event larger than the bus allows, up to 64 MiB. Consumers get the event with
+    /// its data all the same. By default there is no claim check: all data is in the log, and larger events are refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub claim_check_over: Option<usize>,
 }
 
 /// Whether a topic holds events against the [schemas](crate::schema) of their types.
@@ -94,6 +99,7 @@ impl TopicConfig {
             dedup: Dedup::default(),
             sequence: false,
             schemas: SchemaPolicy::Off,
+            claim_check_over: None,
         }
     }
 
@@ -125,6 +131,13 @@ impl TopicConfig {
         self
     }
 
+    /// Sets [`claim_check_over`](Self::claim_check_over).
+    #[must_use]
+    pub fn claim_check_over(mut self, bytes: usize) -> Self {
+        self.claim_check_over = Some(bytes);
+        self
+    }
+
     /// Checks the settings against their bounds.
     ///
     /// # Errors
@@ -140,6 +153,10 @@ impl TopicConfig {
         if self.schemas == SchemaPolicy::Required && !holds_events {
             let allowed = "`off`: this build of tidegate lacks the feature `schemas`";
             return Err(ConfigError::invalid(place.at("schemas").path(), "required", allowed));
+        }
+        if let Some(over) = self.claim_check_over {
+            let allowed = CLAIM_CHECK_BYTES_FLOOR as u64..=BLOB_BYTES_MAX as u64;
+            place.at("claim_check_over").check_bytes(over as u64, allowed)?;
         }
         let retention = place.at("retention");
         if let Some(age) = self.retention.age {

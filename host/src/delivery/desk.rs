@@ -18,9 +18,11 @@ use crate::event::Event;
 use crate::handler::{Batch, Delivery, Failure, FailureKind, panic_message};
 use crate::ids::{LaneId, TopicId};
 use crate::limits::{LANE_BATCH_BYTES, LANE_BATCH_DELIVERIES, LANE_BATCH_TIME, READ_BYTES_MAX};
-use crate::log::{CameTimer, DueTimer, Entry, Held, Lane, LaneCommit, Marked, Stored, Target, key_hash};
+use crate::log::{
+    BlobError, CameTimer, DueTimer, Entry, Held, Lane, LaneCommit, Marked, Stored, Target, key_hash,
+};
 use crate::timer::{TIMER_TOPIC, TIMER_TOPIC_ID, TimerName, TimerPlace};
-use crate::upcast::Lifts;
+use crate::upcast::{Lifts, Work};
 
 /// See the module. Dropping it undoes all that was not committed.
 pub(super) struct Desk {
@@ -70,7 +72,7 @@ enum Lift {
     Settled,
     /// Its event is to be lifted.
     Wanted,
-    /// Its event can't be lifted.
+    /// Its event can't be lifted, or its data can't be had.
     Failed(Failure),
 }
 
@@ -290,10 +292,17 @@ impl Desk {
             unreachable!("events that can't be read are not delivered");
         };
         let timing = self.machine.timing(&subject, started);
-        let (event, lift) = match self.lifting.take(subject.topic, subject.offset, event) {
-            Lifted::Event(event) => (event, Lift::Settled),
-            Lifted::Wanted => (Arc::clone(event), Lift::Wanted),
-            Lifted::Failed(failure) => (Arc::clone(event), Lift::Failed(failure)),
+        let is_lifted = event.blob().is_some() && self.lifting.lifts().has(event.kind());
+        let (event, lift) = match self.fetched(event, is_lifted) {
+            Err(error) => (Arc::clone(event), Lift::Failed(error.into())),
+            // It was not lifted ahead, for which its data would have had to be in memory for longer.
+            Ok(Some(event)) if is_lifted => (Arc::new(event), Lift::Wanted),
+            Ok(Some(event)) => (Arc::new(event), Lift::Settled),
+            Ok(None) => match self.lifting.take(subject.topic, subject.offset, event) {
+                Lifted::Event(event) => (event, Lift::Settled),
+                Lifted::Wanted => (Arc::clone(event), Lift::Wanted),
+                Lifted::Failed(failure) => (Arc::clone(event), Lift::Failed(failure)),
+            },
         };
         let delivery = Delivery {
             topic: Arc::clone(&subject.topic_name),
@@ -307,6 +316,17 @@ impl Desk {
             event,
         };
         self.under_way = Some(UnderWay { subject, delivery, lift, started });
+    }
+
+    /// The event with its data, where that is in the blob store and the consumer is to get it. Who lifts an event needs its data.
+    fn fetched(&self, event: &Event, is_lifted: bool) -> Result<Option<Event>, BlobError> {
+        let over = self.shared.config.dataref_over;
+        match event.blob() {
+            Some(blob) if is_lifted || over.is_none_or(|over| blob.bytes <= over) => {
+                self.shared.log.with_data(event)
+            }
+            _ => Ok(None),
+        }
     }
 
     /// Whether something keeps the delivery that is to be made from its begin.
@@ -329,7 +349,9 @@ impl Desk {
         }
         // Where the process ends in this, the mark is to say in which event.
         let is_alone = self.machine.progress().marked.is_some();
-        let mut works = self.lifting.works(&under_way.subject, &self.merge, is_alone);
+        let UnderWay { subject, delivery, .. } = &*under_way;
+        let first = Work::new(subject.topic, subject.offset, Arc::clone(&delivery.event));
+        let mut works = self.lifting.works(first, &self.merge, is_alone);
         let (clock, began, before) = (self.shared.log.clock(), self.began, self.lifting.bytes());
         let goes_on = |bytes: usize| {
             before.saturating_add(bytes) < READ_BYTES_MAX && clock.now().since(began) < LANE_BATCH_TIME

@@ -6,7 +6,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::machine::Subject;
 use super::merge::Merge;
 use crate::event::Event;
 use crate::handler::Failure;
@@ -81,19 +80,18 @@ impl Lifting {
         self.ahead.values().flatten().map(|event| event.size()).sum()
     }
 
-    /// What is to be lifted: the subject of a delivery first, and with it what was read ahead, unless the delivery is to be
-    /// found out if it ends the process.
-    pub(super) fn works(&self, subject: &Subject, merge: &Merge, is_alone: bool) -> Vec<Work> {
-        let of_subject = subject.event.as_ref();
-        let of_subject = of_subject.map(|event| Work::new(subject.topic, subject.offset, Arc::clone(event)));
+    /// What is to be lifted: the event of a delivery first, and with it what was read ahead, unless the delivery is to be found
+    /// out if it ends the process. Not what would have to be read from the blob store for that.
+    pub(super) fn works(&self, first: Work, merge: &Merge, is_alone: bool) -> Vec<Work> {
         let is_ahead = |topic, stored: &Stored| {
             !is_alone
                 && self.lifts.has(stored.event.kind())
+                && stored.event.blob().is_none()
                 && !self.ahead.contains_key(&(topic, stored.offset))
         };
         let ahead = merge.ahead().filter(|(topic, stored)| is_ahead(*topic, stored));
         let ahead = ahead.map(|(topic, stored)| Work::new(topic, stored.offset, Arc::clone(&stored.event)));
-        of_subject.into_iter().chain(ahead).collect()
+        std::iter::once(first).chain(ahead).collect()
     }
 
     /// Keeps what was lifted. Returns what has become of the first, and whether an upcaster was cut off in one of the others.

@@ -4,6 +4,7 @@ mod attribute;
 mod builder;
 mod causation;
 mod data;
+mod dataref;
 mod error;
 mod json;
 mod lines;
@@ -18,6 +19,7 @@ pub use attribute::Attribute;
 pub use builder::EventBuilder;
 pub(crate) use causation::Causes;
 pub use data::{Data, DataError};
+pub(crate) use dataref::{BlobDigest, BlobRef};
 pub use error::{EventError, JsonError};
 pub use lines::{EventLines, LineError};
 #[cfg(any(feature = "outbox-sqlite", feature = "outbox-postgres"))]

@@ -143,6 +143,27 @@ impl Event {
         self.data.as_ref()
     }
 
+    /// Takes the data out.
+    pub(super) fn take_data(&mut self) -> Option<Data> {
+        self.data.take()
+    }
+
+    /// Sets the data.
+    pub(super) fn put_data(&mut self, data: Data) {
+        self.data = Some(data);
+    }
+
+    /// Sets an extension attribute that is not there.
+    pub(super) fn put_extension(&mut self, name: &str, value: Attribute) {
+        let at = self.extensions.partition_point(|(other, _)| other.as_str() < name);
+        self.extensions.insert(at, (name.to_owned(), value));
+    }
+
+    /// Removes an extension attribute.
+    pub(super) fn remove_extension(&mut self, name: &str) {
+        self.extensions.retain(|(other, _)| other != name);
+    }
+
     /// Reads JSON data as a value, which may borrow from the event.
     ///
     /// # Errors

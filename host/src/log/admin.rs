@@ -2,6 +2,7 @@
 
 use tokio::sync::oneshot;
 
+use super::claims;
 use super::error::{AdminError, StorageFault};
 use super::generations::{self, Rebuilding};
 use super::letters::{self, Fate};
@@ -151,6 +152,29 @@ impl Log {
     /// See [`AdminError`].
     pub async fn trim(&self) -> Result<Trimmed, AdminError> {
         self.administer(ADMIN_BYTES, false, retention::trim).await
+    }
+
+    /// Removes what the blob store has that nobody names any more. Returns how many blobs.
+    ///
+    /// # Errors
+    ///
+    /// See [`AdminError`].
+    pub async fn collect_blobs(&self) -> Result<u64, AdminError> {
+        let _turn = self.collecting.lock().await;
+        let (shared, mut removed) = (&self.shared, 0);
+        loop {
+            let condemned = shared.blobs.condemn();
+            if condemned.is_empty() {
+                return Ok(removed);
+            }
+            let look = move |txn: &mut Txn<'_>| {
+                txn.wrote_nothing();
+                claims::unclaimed(txn, condemned).map(Ok)
+            };
+            // Its answer is durable, with all that was committed before it.
+            let unclaimed = self.administer(ADMIN_BYTES, false, look).await?;
+            removed += shared.blobs.remove(&*shared.medium, &unclaimed);
+        }
     }
 
     /// Registers a consumer, or brings one up to its configuration. See [`registry::register`].

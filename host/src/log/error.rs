@@ -9,7 +9,7 @@ use thiserror::Error;
 use super::admission::Refusal;
 use crate::config::{ConfigError, NameError};
 use crate::event::EventError;
-use crate::handler::FailureKind;
+use crate::handler::{Failure, FailureKind};
 use crate::schema::{Incompatible, SchemaError, SchemaRefusal};
 use crate::timer::TimerError;
 
@@ -131,8 +131,8 @@ pub enum PublishError {
     UnknownTopic(String),
     /// An event is larger than the bus allows. Nothing was written.
     #[error(
-        "event `{id}` has {size} bytes, more than the {max} that this bus allows: raise `event_bytes_max`, or keep \
-             the data elsewhere and name it by `dataref`"
+        "event `{id}` has {size} bytes, more than the {max} that this bus allows: give the topic a claim check \
+             (`claim_check_over`), raise `event_bytes_max`, or keep the data elsewhere and name it by `dataref`"
     )]
     EventSize {
         /// The event's id.
@@ -207,6 +207,29 @@ pub enum PublishError {
         /// The floor that publishing leaves.
         min: u64,
     },
+    /// The event's data doesn't fit into the blob store any more. Nothing was written.
+    #[error(
+        "with the data of event `{id}` the blob store would have {bytes} bytes, more than the {max} that it may: shorten the \
+             retention of a topic, or raise `blobs_bytes_max`"
+    )]
+    BlobsFull {
+        /// The event's id.
+        id: String,
+        /// What the blob store would have, in bytes.
+        bytes: u64,
+        /// The bound in bytes.
+        max: u64,
+    },
+    /// The event's data could not be put into the blob store. The event is not published.
+    #[error(
+        "the data of event `{id}` can't be written to the blob store: {source}. Look at the disk and try again"
+    )]
+    Blob {
+        /// The event's id.
+        id: String,
+        /// What the system said.
+        source: Arc<std::io::Error>,
+    },
     /// The commit failed, and may have reached the disk all the same. Publishing the same events again is safe: those
     /// that are there already are recognized by source and id.
     #[error(
@@ -265,6 +288,9 @@ pub enum ReadError {
         "topic `{0}` doesn't number the events of its keys: only a topic that is created with `sequence = true` does"
     )]
     NotSequenced(String),
+    /// What should be the SHA-256 of a blob is none.
+    #[error("`{0}` is no SHA-256 in lower-case hexadecimal")]
+    NoDigest(String),
     /// The snapshot is too old.
     #[error("the snapshot is older than {} seconds: take another one", .max.as_secs())]
     SnapshotExpired {
@@ -314,6 +340,64 @@ pub enum ReadError {
 impl<E: Into<redb::Error>> From<E> for ReadError {
     fn from(error: E) -> Self {
         Self::Storage(StorageFault::from(error))
+    }
+}
+
+/// Why the data of an event can't be had from the blob store.
+///
+/// ```
+/// use tidegate::{BlobError, Bus, Record};
+///
+/// fn show(bus: &Bus, record: &Record) {
+///     match bus.with_data(&record.event) {
+///         Ok(event) => println!("{:?}", event.data()),
+///         Err(error @ (BlobError::Missing { .. } | BlobError::Damaged { .. })) => eprintln!("{error}"),
+///         Err(other) => eprintln!("try again: {other}"),
+///     }
+/// }
+/// ```
+#[derive(Clone, Debug, Error)]
+#[non_exhaustive]
+pub enum BlobError {
+    /// It is not there.
+    #[error(
+        "blob {digest} is missing: put its file back into `blobs/` from a backup, or publish the same event again, which \
+             puts its data back; then redrive"
+    )]
+    Missing {
+        /// The SHA-256 of the data, in hexadecimal.
+        digest: String,
+    },
+    /// It is not as it was written.
+    #[error(
+        "blob {digest} is damaged, {reason}: put its file back into `blobs/` from a backup, or publish the same event again, \
+             which puts its data back; then redrive"
+    )]
+    Damaged {
+        /// The SHA-256 of the data, in hexadecimal.
+        digest: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// It can't be read now.
+    #[error("blob {digest} can't be read: {source}")]
+    Io {
+        /// The SHA-256 of the data, in hexadecimal.
+        digest: String,
+        /// What the system said.
+        source: Arc<std::io::Error>,
+    },
+}
+
+/// What has become of a blob stays so until somebody mends it; what can't be read now may be readable at the next attempt.
+impl From<BlobError> for Failure {
+    fn from(error: BlobError) -> Self {
+        let message = error.to_string();
+        match error {
+            BlobError::Missing { .. } => Self::new(FailureKind::Damaged, "blob-missing", message),
+            BlobError::Damaged { .. } => Self::new(FailureKind::Damaged, "blob-damaged", message),
+            BlobError::Io { .. } => Self::transient("blob-unreadable", message),
+        }
     }
 }
 
@@ -670,6 +754,18 @@ pub(crate) enum CommitError {
     /// The log is closed. Nothing was written.
     #[error("the log is closed")]
     Closed,
+}
+
+/// What the blob store refuses a lane, it refuses as the disk would: the lane says so, and goes on when there is room.
+impl From<PublishError> for CommitError {
+    fn from(error: PublishError) -> Self {
+        match error {
+            PublishError::DiskFull { free, min } => Self::DiskFull { free, min },
+            PublishError::Reopening => Self::Reopening,
+            PublishError::Closed => Self::Closed,
+            other => Self::Failed(StorageFault::from(redb::Error::Io(std::io::Error::other(other)))),
+        }
+    }
 }
 
 impl From<Incompatible> for AdminError {

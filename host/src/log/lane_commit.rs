@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
+use super::claims::{self, Holder};
 use super::error::{CommitError, StorageFault};
 use super::lane_rows::LaneCommit;
 use super::new_events::NewEvents;
@@ -114,14 +115,22 @@ impl Change for CommitLane {
         for (id, held) in &self.commit.held {
             let key = (lane.consumer.0, lane.partition, *id);
             match held {
-                Some(held) => txn.tables.held.insert(key, schema::encode(key, held).as_slice())?,
-                None => _ = txn.tables.held.remove(key)?,
+                Some(held) => {
+                    txn.tables.held.insert(key, schema::encode(key, held).as_slice())?;
+                    claims::add_of(&mut txn.tables, Holder::Held(lane, *id), held.event.as_deref())?;
+                }
+                None => {
+                    txn.tables.held.remove(key)?;
+                    claims::release(txn, Holder::Held(lane, *id))?;
+                }
             }
         }
         for letter in &mut self.commit.dead_letters {
             letter.id = txn.tables.take_number(meta::NEXT_LETTER)?;
             let key = (lane.consumer.0, letter.id);
             txn.tables.dead_letters.insert(key, schema::encode(key, letter).as_slice())?;
+            let holder = Holder::Letter(lane.consumer, letter.id);
+            claims::add_of(&mut txn.tables, holder, letter.event.as_deref())?;
         }
         let prefix = schema::state_prefix(lane.consumer, lane.partition);
         for (key, value) in &self.commit.effects.state {

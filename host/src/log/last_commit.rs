@@ -4,7 +4,7 @@
 //! row := commit u64, time i64 (microseconds), offsets u64, TABLES * rows u64, crc u32      (integers little-endian)
 //! ```
 //!
-//! `crc` is the CRC-32 (IEEE) of all before it. Formats 1 to 3 had `commit` and `time` alone, and 4 to 7 fewer tables.
+//! `crc` is the CRC-32 (IEEE) of all before it. Formats 1 to 3 had `commit` and `time` alone, and 4 to 8 fewer tables.
 
 use super::error::ReadError;
 use super::schema::COUNTED;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use redb::ReadableTable;
 
 use super::admin::AdminResult;
+use super::claims::{self, Holder};
 use super::error::{AdminError, ReadError, StorageFault};
 use super::guard::misplaced;
 use super::lane_rows::{Attempt, DeadLetter, Held, REDRIVEN, Wait};
@@ -215,6 +216,7 @@ fn settle_one(
     let lane = LaneId { consumer, partition: letter.partition };
     let row = |held_id: u64| (consumer.0, letter.partition, held_id);
     txn.tables.dead_letters.remove((consumer.0, letter.id))?;
+    claims::release(txn, Holder::Letter(consumer, letter.id))?;
     match fate {
         Fate::Redrive => {
             // Where the letter parks its key it takes its old place at the front; otherwise it queues behind what is
@@ -222,6 +224,7 @@ fn settle_one(
             let held_id = letter.parked.unwrap_or(REDRIVEN + letter.id);
             let held = redriven(letter, txn.now);
             txn.tables.held.insert(row(held_id), schema::encode(row(held_id), &held).as_slice())?;
+            claims::add_of(&mut txn.tables, Holder::Held(lane, held_id), held.event.as_deref())?;
         }
         Fate::Discard => {
             if let Some(held_id) = letter.parked {

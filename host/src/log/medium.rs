@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use redb::backends::FileBackend;
 use redb::{Builder, DatabaseError, StorageBackend};
 
+use super::blob_files::BlobFiles;
 use crate::limits::BALLAST_BYTES;
 
 /// The database file's name within the data directory.
@@ -53,6 +54,22 @@ pub trait Medium: fmt::Debug + Send + Sync + 'static {
 
     /// Sets aside what a full disk needs, where there is none yet.
     fn set_ballast(&self) -> io::Result<()>;
+
+    /// Writes a blob of the blob store, in place of what there may be under its name, and has it on the disk when it returns. Until
+    /// then, and where it fails, nothing is under its name that is not whole.
+    fn write_blob(&self, name: &str, bytes: &[u8]) -> io::Result<()>;
+
+    /// Has the names of all blobs on the disk that were written.
+    fn sync_blobs(&self) -> io::Result<()>;
+
+    /// A blob; `None` where it is not there.
+    fn read_blob(&self, name: &str) -> io::Result<Option<Vec<u8>>>;
+
+    /// Removes a blob, which may come back after a loss of power. Returns how many bytes it had, if it was there.
+    fn remove_blob(&self, name: &str) -> io::Result<Option<u64>>;
+
+    /// The names of all blobs with their bytes, and of what is left of some that were being written.
+    fn blobs(&self) -> io::Result<Vec<(String, u64)>>;
 }
 
 /// A file in a directory.
@@ -60,12 +77,14 @@ pub trait Medium: fmt::Debug + Send + Sync + 'static {
 pub(crate) struct FileMedium {
     directory: PathBuf,
     database: PathBuf,
+    blobs: BlobFiles,
 }
 
 impl FileMedium {
     /// The database in this directory, which is there.
     pub fn new(directory: &Path) -> Self {
-        Self { directory: directory.to_owned(), database: directory.join(DATABASE) }
+        let (directory, database) = (directory.to_owned(), directory.join(DATABASE));
+        Self { blobs: BlobFiles::new(&directory), directory, database }
     }
 
     fn make_database(&self) -> Result<(), DatabaseError> {
@@ -92,7 +111,7 @@ impl FileMedium {
     }
 }
 
-fn remove_if_there(path: &Path) -> io::Result<()> {
+pub(super) fn remove_if_there(path: &Path) -> io::Result<()> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
@@ -159,5 +178,25 @@ impl Medium for FileMedium {
             return Err(error.into());
         }
         Ok(())
+    }
+
+    fn write_blob(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        self.blobs.write(name, bytes)
+    }
+
+    fn sync_blobs(&self) -> io::Result<()> {
+        self.blobs.sync()
+    }
+
+    fn read_blob(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
+        self.blobs.read(name)
+    }
+
+    fn remove_blob(&self, name: &str) -> io::Result<Option<u64>> {
+        self.blobs.remove(name)
+    }
+
+    fn blobs(&self) -> io::Result<Vec<(String, u64)>> {
+        self.blobs.list()
     }
 }

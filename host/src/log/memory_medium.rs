@@ -1,5 +1,6 @@
 //! A disk in memory for tests: it can fail, fill up, and lose its power.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
 use std::path::Path;
@@ -37,6 +38,11 @@ const SECTOR: usize = 512;
 struct Disk {
     database: File,
     journal: File,
+    /// The blobs that are there, and those that are there when the power has been out.
+    blobs: BTreeMap<String, Vec<u8>>,
+    durable_blobs: BTreeMap<String, Vec<u8>>,
+    /// Whether reading one fails.
+    fails_blob_reads: bool,
     /// Counts up with each loss of power.
     generation: u64,
     is_open: bool,
@@ -168,6 +174,7 @@ impl MemoryMedium {
             file.write_out(&mut keeps);
             file.bytes.clone_from(&file.durable);
         }
+        disk.blobs = disk.durable_blobs.clone();
         disk.failing = None;
         disk.frozen_from = None;
         disk.generation += 1;
@@ -212,6 +219,23 @@ impl MemoryMedium {
     /// The same, of the journal.
     pub fn flip_journal(&self, bit: u64) {
         self.disk().journal.flip(bit);
+    }
+
+    /// Puts other bytes into a blob, or takes it away: to be called while nobody writes it.
+    pub fn set_blob(&self, name: &str, bytes: Option<Vec<u8>>) {
+        let mut disk = self.disk();
+        let Disk { blobs, durable_blobs, .. } = &mut *disk;
+        for blobs in [blobs, durable_blobs] {
+            match &bytes {
+                Some(bytes) => drop(blobs.insert(name.to_owned(), bytes.clone())),
+                None => drop(blobs.remove(name)),
+            }
+        }
+    }
+
+    /// Has reading of blobs fail, or not.
+    pub fn fail_blob_reads(&self, fail: bool) {
+        self.disk().fails_blob_reads = fail;
     }
 
     /// How many writes, changes of length and syncs were done.
@@ -340,6 +364,23 @@ impl MemoryMedium {
         disk.operations += 1;
         Ok(disk)
     }
+
+    /// The disk, once a sync is through that was begun now.
+    fn synced(&self) -> io::Result<MutexGuard<'_, Disk>> {
+        let mut disk = self.changing()?;
+        disk.held_syncs += 1;
+        while disk.sync == Sync::Waits {
+            disk = self.released.wait(disk).unwrap_or_else(PoisonError::into_inner);
+        }
+        disk.held_syncs -= 1;
+        if disk.generation != self.generation() {
+            return Err(io::Error::other("the power is out"));
+        }
+        if disk.sync == Sync::Fails {
+            return Err(io::Error::other("the disk fails to sync"));
+        }
+        Ok(disk)
+    }
 }
 
 impl Disk {
@@ -369,7 +410,8 @@ impl Disk {
 
     /// Bytes of all files.
     fn len(&self) -> usize {
-        self.database.bytes.len() + self.journal.bytes.len()
+        let blobs: usize = self.blobs.values().map(Vec::len).sum();
+        self.database.bytes.len() + self.journal.bytes.len() + blobs
     }
 }
 
@@ -407,6 +449,51 @@ impl Medium for MemoryMedium {
     fn set_ballast(&self) -> io::Result<()> {
         Ok(())
     }
+
+    /// A write and a sync, as of a file under another name. It is durable, and there, with the sync.
+    fn write_blob(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        {
+            let disk = self.changing()?;
+            if disk.room.is_some_and(|room| disk.len() + bytes.len() > room) {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            disk.fault().map_or(Ok(()), Err)?;
+        }
+        let mut disk = self.synced()?;
+        disk.fault().map_or(Ok(()), Err)?;
+        disk.blobs.insert(name.to_owned(), bytes.to_vec());
+        disk.durable_blobs.insert(name.to_owned(), bytes.to_vec());
+        disk.syncs += 1;
+        Ok(())
+    }
+
+    fn sync_blobs(&self) -> io::Result<()> {
+        let mut disk = self.synced()?;
+        disk.fault().map_or(Ok(()), Err)?;
+        disk.durable_blobs = disk.blobs.clone();
+        disk.syncs += 1;
+        Ok(())
+    }
+
+    fn read_blob(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
+        let disk = self.powered()?;
+        if disk.fails_blob_reads {
+            return Err(io::Error::other("the disk fails to read"));
+        }
+        Ok(disk.blobs.get(name).cloned())
+    }
+
+    /// Without a sync: it comes back when the power goes before there is one.
+    fn remove_blob(&self, name: &str) -> io::Result<Option<u64>> {
+        let mut disk = self.changing()?;
+        disk.fault().map_or(Ok(()), Err)?;
+        Ok(disk.blobs.remove(name).map(|bytes| bytes.len() as u64))
+    }
+
+    fn blobs(&self) -> io::Result<Vec<(String, u64)>> {
+        let disk = self.powered()?;
+        Ok(disk.blobs.iter().map(|(name, bytes)| (name.clone(), bytes.len() as u64)).collect())
+    }
 }
 
 /// A file of the disk as one opening of it has it.
@@ -441,18 +528,7 @@ impl StorageBackend for Opened {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        let mut disk = self.0.changing()?;
-        disk.held_syncs += 1;
-        while disk.sync == Sync::Waits {
-            disk = self.0.released.wait(disk).unwrap_or_else(PoisonError::into_inner);
-        }
-        disk.held_syncs -= 1;
-        if disk.generation != self.0.generation() {
-            return Err(io::Error::other("the power is out"));
-        }
-        if disk.sync == Sync::Fails {
-            return Err(io::Error::other("the disk fails to sync"));
-        }
+        let mut disk = self.0.synced()?;
         if let Some(fault) = disk.fault() {
             disk.file_mut(self.1).unsynced.clear();
             return Err(fault);

@@ -6,6 +6,11 @@
 mod admin;
 mod admission;
 mod batch;
+mod blob_files;
+mod blobs;
+#[cfg(test)]
+mod blobs_tests;
+mod claims;
 mod commit_delay;
 mod committer;
 mod error;
@@ -76,10 +81,11 @@ mod write_behind;
 pub use redb;
 
 pub(crate) use admission::block_on;
+pub(crate) use claims::ListedBlob;
 pub(crate) use committer::Closing;
 pub use committer::Step;
 pub(crate) use error::CommitError;
-pub use error::{AdminError, OpenError, PublishError, ReadError, StorageFault, TransactionError};
+pub use error::{AdminError, BlobError, OpenError, PublishError, ReadError, StorageFault, TransactionError};
 pub(crate) use generations::{Rebuilding, rebuilt_name};
 pub(crate) use hash::key_hash;
 pub use lane_rows::{Attempt, DeadLetter, LaneCounts};

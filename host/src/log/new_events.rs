@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use super::blobs::Kept;
 use super::hash;
 use super::keys::KeyIdentity;
 use super::record::{self, Digits, bounded_u32};
@@ -12,7 +13,7 @@ use super::topics::Topic;
 use super::window::Identity;
 use crate::clock::Timestamp;
 use crate::config::TopicConfig;
-use crate::event::Event;
+use crate::event::{BlobRef, Event};
 use crate::ids::TopicId;
 
 /// Bytes of a record beyond those of its event, at the most where attributes are few: a longer one costs a copy.
@@ -26,6 +27,8 @@ pub(super) struct NewEvents {
     topics: Vec<Arc<Topic>>,
     /// What those have beside that which are numbered among the events of their keys.
     numbered: Vec<Numbered>,
+    /// Those whose data is in the blob store, by where they are, in ascending order.
+    blobs: Vec<(usize, Kept)>,
     /// Their records, one after the other.
     records: Vec<u8>,
     bytes: usize,
@@ -62,10 +65,10 @@ impl NewEvents {
         Self { heads: Vec::with_capacity(count), records, ..Self::default() }
     }
 
-    /// One event alone.
-    pub fn of(hash_key: [u8; 16], topic: Arc<Topic>, event: &Event) -> Arc<Self> {
+    /// One event alone, with its data in the blob store if it is there.
+    pub fn of(hash_key: [u8; 16], topic: Arc<Topic>, event: &Event, blob: Option<Kept>) -> Arc<Self> {
         let mut events = Self::with_capacity(1, event.size());
-        events.push(hash_key, topic, event);
+        events.push(hash_key, topic, event, blob);
         Arc::new(events)
     }
 
@@ -73,11 +76,12 @@ impl NewEvents {
     pub fn alone(event: &Event) -> Arc<Self> {
         let topic =
             Topic::new(TopicId(1), "alone".into(), Timestamp(0), TopicConfig::new(1), vec![<_>::default()]);
-        Self::of(<_>::default(), Arc::new(topic), event)
+        Self::of(<_>::default(), Arc::new(topic), event, None)
     }
 
-    /// Adds an event. `hash_key` is the bus's.
-    pub fn push(&mut self, hash_key: [u8; 16], topic: Arc<Topic>, event: &Event) {
+    /// Adds an event, and has its data stay in the blob store, if it is there, as long as this is there. `hash_key` is the bus's.
+    pub fn push(&mut self, hash_key: [u8; 16], topic: Arc<Topic>, event: &Event, blob: Option<Kept>) {
+        self.blobs.extend(blob.map(|blob| (self.heads.len(), blob)));
         let digits = record::encode_unplaced(event, topic.sequence, &mut self.records);
         self.bytes += event.size();
         let numbered = topic.sequence.then(|| bounded_u32(self.numbered.len()));
@@ -133,6 +137,11 @@ impl NewEvents {
         self.numbered(index)?.digits
     }
 
+    fn blob(&self, index: usize) -> Option<BlobRef> {
+        let found = self.blobs.binary_search_by_key(&index, |(index, _)| *index).ok()?;
+        Some(self.blobs[found].1.blob())
+    }
+
     fn numbered(&self, index: usize) -> Option<&Numbered> {
         self.numbered.get(self.heads[index].numbered? as usize)
     }
@@ -164,6 +173,11 @@ impl<'a> NewEvent<'a> {
     /// What the index of keys knows its key by, where the topic numbers the events of its keys.
     pub fn key(&self) -> Option<KeyIdentity> {
         Some(self.events.numbered(self.index)?.key)
+    }
+
+    /// Its data in the blob store, if it is there.
+    pub fn blob(&self) -> Option<BlobRef> {
+        self.events.blob(self.index)
     }
 
     /// Its record, without what its place adds to it.

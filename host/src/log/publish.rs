@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
+use super::blobs;
 use super::error::{PublishError, StorageFault};
 use super::new_events::NewEvents;
 use super::shared::Shared;
@@ -84,16 +85,20 @@ impl Publish {
     }
 }
 
-/// Checks of an event what doesn't depend on what is in its topic.
-pub(super) fn check_event(shared: &Shared, topic: &Topic, event: &Event) -> Result<(), PublishError> {
-    let (size, max) = (event.size(), shared.options.event_bytes_max);
+/// Checks of an event what doesn't depend on what is in its topic. Returns its size as the log has it, in bytes of
+/// [`Event::size`]: without its data, where that goes to the blob store.
+pub(super) fn check_event(shared: &Shared, topic: &Topic, event: &Event) -> Result<usize, PublishError> {
+    event.check_dataref()?;
+    let max = shared.options.event_bytes_max;
+    let size = blobs::checked_in_size(shared, topic, event).unwrap_or_else(|| event.size());
     if size > max {
         return Err(PublishError::EventSize { id: event.id().to_owned(), size, max });
     }
     if topic.sequence {
         event.check_unnumbered(&topic.name)?;
     }
-    Ok(shared.check_schema(topic, event)?)
+    shared.check_schema(topic, event)?;
+    Ok(size)
 }
 
 /// Checks that a topic numbers the events of its keys.

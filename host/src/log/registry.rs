@@ -7,6 +7,7 @@ use redb::ReadableTable;
 use serde::{Deserialize, Serialize};
 
 use super::admin::AdminResult;
+use super::claims;
 use super::error::{AdminError, ReadError, StorageFault};
 use super::lane_rows::{Held, Progress, Wait};
 use super::read;
@@ -283,6 +284,7 @@ pub(super) fn forget(txn: &mut Txn<'_>, name: &str) -> AdminResult<()> {
     txn.tables.lanes.remove_in((consumer, 0)..=(consumer, u32::MAX))?;
     txn.tables.held.remove_in((consumer, 0, 0)..=(consumer, u32::MAX, u64::MAX))?;
     txn.tables.dead_letters.remove_in((consumer, 0)..=(consumer, u64::MAX))?;
+    claims::release_consumer(txn, id)?;
     timers::forget(txn, id)?;
     let first = schema::state_prefix(id, 0);
     let after = schema::state_prefix(ConsumerId(consumer + 1), 0);

@@ -14,7 +14,7 @@ use super::rows::PartitionRows;
 use super::schema::{self, meta};
 use super::topics::Topic;
 use super::txn::Txn;
-use super::{hash, keys};
+use super::{claims, hash, keys};
 use crate::clock::Timestamp;
 use crate::config::Retention;
 use crate::handler::{Failure, FailureKind, ProgramVersion};
@@ -156,6 +156,7 @@ fn trim_partition(
         txn.tables.batches.remove((topic.id.0, partition, first))?;
     }
     txn.tables.floors.insert((topic.id.0, partition), low)?;
+    claims::release_events(txn, topic.id, partition, low)?;
     keys::trim(&mut txn.tables.keys, &txn.keys, topic.id, &keys, low)?;
     *keys_seen += keys.len();
     for (lane, _) in lanes.iter().filter(|(_, needed)| *needed < low) {

@@ -9,6 +9,7 @@ use redb::{
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::claims::{BlobKey, ClaimKey, DigestKey};
 use super::error::{ReadError, StorageFault};
 use super::guard;
 use super::last_commit::LastCommit;
@@ -57,12 +58,17 @@ pub(super) const TIMERS_BY_NAME: TableDefinition<&[u8], &TimerNameRow> =
 /// What format 8 had in place of it.
 pub(super) const TIMER_NAMES: TableDefinition<(u32, u32, u128), &[u8]> = TableDefinition::new("timer_names");
 
+/// Holder → the blob that it has, see `claims`.
+pub(super) const CLAIMS: TableDefinition<ClaimKey, DigestKey> = TableDefinition::new("claims");
+/// Blob, holder → the blob's size in bytes, see `claims`.
+pub(super) const BLOBS: TableDefinition<BlobKey, u64> = TableDefinition::new("blobs");
+
 /// The key of [`TIMERS`].
 pub(super) type TimerKey = (u32, u32, i64, u64);
 
 /// How many tables each commit counts the rows of, in the order of [`NAMES`]: all but [`META`] and [`SPILL`], whose rows count
 /// as those of [`BATCHES`] that they are.
-pub(super) const COUNTED: usize = 13;
+pub(super) const COUNTED: usize = 15;
 
 /// Where [`TOPICS`] is among them.
 pub(super) const TOPICS_COUNTED: usize = 0;
@@ -88,6 +94,8 @@ const NAMES: [&str; COUNTED] = [
     "schemas",
     "timers",
     "timers_by_name",
+    "claims",
+    "blobs",
 ];
 
 /// The names of the tables that a database of this format has.
@@ -99,6 +107,7 @@ pub(super) fn names(format: u32) -> impl Iterator<Item = &'static str> {
         "timers" => format > 7,
         "timer_names" => format == 8,
         "timers_by_name" => format > 8,
+        "claims" | "blobs" => format > 8,
         _ => true,
     })
 }
@@ -220,6 +229,8 @@ pub(super) struct Tables<'t> {
     pub schemas: JournaledTable<'t, (u32, u32), &'static [u8]>,
     pub timers: JournaledTable<'t, TimerKey, &'static [u8]>,
     pub timers_by_name: JournaledTable<'t, &'static [u8], &'static TimerNameRow>,
+    pub claims: JournaledTable<'t, ClaimKey, DigestKey>,
+    pub blobs: JournaledTable<'t, BlobKey, u64>,
 }
 
 impl<'t> Tables<'t> {
@@ -241,6 +252,8 @@ impl<'t> Tables<'t> {
             schemas: JournaledTable::new(transaction.open_table(SCHEMAS)?, 11, redo),
             timers: JournaledTable::new(transaction.open_table(TIMERS)?, 12, redo),
             timers_by_name: JournaledTable::new(transaction.open_table(TIMERS_BY_NAME)?, 14, redo),
+            claims: JournaledTable::new(transaction.open_table(CLAIMS)?, 15, redo),
+            blobs: JournaledTable::new(transaction.open_table(BLOBS)?, 16, redo),
         })
     }
 
@@ -263,17 +276,19 @@ impl<'t> Tables<'t> {
             // `timer_names` of format 8: what is in place of it is made of `timers` when that is opened.
             13 => Ok(()),
             14 => self.timers_by_name.redo(change),
+            15 => self.claims.redo(change),
+            16 => self.blobs.redo(change),
             _ => Err(guard::journal("has a row of a table that isn't there")),
         }
     }
 
-    /// Whether a change can be done without those of the commits before it: where events are, and of which topics. What a
-    /// lane keeps means nothing without what it had before.
+    /// Whether a change can be done without those of the commits before it: where events are, of which topics, and what they have
+    /// in the blob store. What a lane keeps means nothing without what it had before.
     pub fn stands_alone(change: &Change<'_>) -> bool {
         change.value.is_some()
             && match change.table {
                 0 => [meta::COMMIT, meta::NEXT_TOPIC].iter().any(|name| name.as_bytes() == change.key),
-                table => [1, 2, 4, 5].contains(&table),
+                table => [1, 2, 4, 5, 15, 16].contains(&table),
             }
     }
 
@@ -293,6 +308,8 @@ impl<'t> Tables<'t> {
             self.schemas.len()?,
             self.timers.len()?,
             self.timers_by_name.len()?,
+            self.claims.len()?,
+            self.blobs.len()?,
         ])
     }
 

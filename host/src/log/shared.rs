@@ -7,6 +7,7 @@ use std::thread::{self, ThreadId};
 use redb::{ReadTransaction, ReadableDatabase};
 use tokio::sync::{Notify, watch};
 
+use super::blobs::BlobStore;
 use super::error::ReadError;
 use super::guard::OpenDatabase;
 use super::journal::JournalSize;
@@ -21,7 +22,7 @@ use crate::config::CommitMode;
 use crate::effects::TopicDirectory;
 use crate::event::Event;
 use crate::ids::{ConsumerId, LaneId, TopicId};
-use crate::limits::{MEMTABLE_BYTES_KEPT, MEMTABLE_JOURNALS};
+use crate::limits::{EVENT_BYTES_CEILING, MEMTABLE_BYTES_KEPT, MEMTABLE_JOURNALS};
 use crate::schema::SchemaRefusal;
 
 /// Settings of the log.
@@ -39,6 +40,8 @@ pub(crate) struct LogOptions {
     pub journal_file_part: u64,
     /// Free space that publishing leaves on the disk, in bytes.
     pub free_bytes_min: u64,
+    /// The most that the blob store takes, in bytes.
+    pub blobs_bytes_max: u64,
     /// Whether the log has no threads of its own.
     pub is_stepped: bool,
 }
@@ -74,6 +77,7 @@ pub(super) struct Shared {
     pub random: Arc<dyn Random>,
     pub seed: u128,
     pub hash_key: [u8; 16],
+    pub blobs: Arc<BlobStore>,
     database: RwLock<Option<Arc<OpenDatabase>>>,
     health: watch::Sender<Health>,
     pub visibility: Visibility,
@@ -115,13 +119,14 @@ impl Shared {
     pub fn new(
         options: LogOptions,
         medium: Box<dyn Medium>,
+        blobs: Arc<BlobStore>,
         clock: Arc<dyn Clock>,
         random: Arc<dyn Random>,
-        seed: u128,
-        hash_key: [u8; 16],
+        (seed, hash_key): (u128, [u8; 16]),
         database: OpenDatabase,
     ) -> Self {
         Self {
+            blobs,
             options,
             medium,
             clock,
@@ -335,8 +340,9 @@ impl TopicDirectory for Shared {
         self.topic(topic).is_some_and(|topic| topic.sequence)
     }
 
-    fn event_bytes_max(&self) -> usize {
-        self.options.event_bytes_max
+    fn event_bytes_max(&self, topic: TopicId) -> usize {
+        let has_claim_check = self.topic(topic).is_some_and(|topic| topic.claim_check_over().is_some());
+        if has_claim_check { EVENT_BYTES_CEILING } else { self.options.event_bytes_max }
     }
 
     fn check_schema(&self, topic: TopicId, event: &Event) -> Result<(), SchemaRefusal> {

@@ -8,8 +8,12 @@ use crossbeam_channel::Sender;
 use tokio::sync::oneshot;
 
 use super::admission::{self, Admission, Refusal};
+use super::blobs::{self, BlobStore, Usage};
+use super::claims::{self, ListedBlob};
 use super::committer::{Closing, Committer, Never};
-use super::error::{AdminError, CommitError, OpenError, PublishError, ReadError, TransactionError};
+use super::error::{
+    AdminError, BlobError, CommitError, OpenError, PublishError, ReadError, TransactionError,
+};
 use super::generations::is_generation;
 use super::guard::reading;
 use super::hash;
@@ -36,7 +40,7 @@ use super::watcher::Watcher;
 use crate::clock::{Clock, Random, Timestamp};
 use crate::config::TopicConfig;
 use crate::effects::{StateRead, TopicDirectory};
-use crate::event::Event;
+use crate::event::{BlobDigest, Event};
 use crate::ids::{ConsumerId, LaneId, TopicId};
 use crate::limits::{COMMIT_BYTES_MAX, LETTERS_MAX, PUBLISH_EVENTS_MAX};
 use crate::timer::TimerCounts;
@@ -68,6 +72,8 @@ pub(crate) struct Log {
     /// Dropped to end the committer.
     end: Mutex<Option<Sender<Never>>>,
     committer: Mutex<Option<Worker>>,
+    /// Held by who removes blobs that nobody needs: one at a time.
+    pub(super) collecting: tokio::sync::Mutex<()>,
     unclean: bool,
 }
 
@@ -104,14 +110,17 @@ impl Log {
     ) -> Result<Self, OpenError> {
         let opened = open::open(&options, &*medium, &*random)?;
         let path = medium.path().to_owned();
+        // By now nobody else has them.
+        let blobs = BlobStore::open(&*medium, options.blobs_bytes_max)
+            .map_err(|source| OpenError::Io { path: path.clone(), source: Arc::new(source) })?;
         let (unclean, journal) = (opened.unclean, opened.journal);
         let shared = Arc::new(Shared::new(
             options,
             medium,
+            blobs,
             clock,
             random,
-            opened.seed,
-            opened.hash_key,
+            (opened.seed, opened.hash_key),
             opened.database,
         ));
         let loaded = shared.database().and_then(|database| {
@@ -139,6 +148,7 @@ impl Log {
             admission: Mutex::new(Some(admission)),
             end: Mutex::new(Some(end)),
             committer: Mutex::new(Some(worker)),
+            collecting: tokio::sync::Mutex::default(),
             unclean,
         })
     }
@@ -326,8 +336,7 @@ impl Log {
                 Some(topic) if &*topic.name == *name => Arc::clone(topic),
                 _ => self.topic(name).ok_or_else(|| PublishError::UnknownTopic((*name).to_owned()))?,
             };
-            publish::check_event(&self.shared, &topic, event)?;
-            bytes += event.size();
+            bytes += publish::check_event(&self.shared, &topic, event)?;
             topics.push(topic);
         }
         if topics.len() > 1 && bytes > COMMIT_BYTES_MAX {
@@ -335,7 +344,8 @@ impl Log {
         }
         let mut checked = NewEvents::with_capacity(events.len(), bytes);
         for (topic, (_, event)) in topics.into_iter().zip(events) {
-            checked.push(self.shared.hash_key, topic, &event);
+            let (event, blob) = blobs::check_in(&self.shared, &topic, event)?;
+            checked.push(self.shared.hash_key, topic, &event, blob);
         }
         Ok(checked)
     }
@@ -352,7 +362,8 @@ impl Log {
         for (topic, event) in published {
             // Topics are never removed while a bus is open, so what was there when the plugin asked still is.
             if let Some(topic) = self.shared.topic(topic) {
-                events.push(self.shared.hash_key, topic, &event);
+                let (event, blob) = blobs::check_in(&self.shared, &topic, event)?;
+                events.push(self.shared.hash_key, topic, &event, blob);
             }
         }
         let (came, effects) = (std::mem::take(&mut commit.came), &mut commit.effects);
@@ -514,6 +525,39 @@ impl Log {
     /// The lane's epoch as it is now, see [`Lane`].
     pub fn lane_epoch(&self, lane: LaneId) -> u64 {
         self.shared.lane_epoch(lane)
+    }
+
+    /// An event with its data, where that is in the blob store; `None` where it isn't.
+    ///
+    /// # Errors
+    ///
+    /// See [`BlobError`].
+    pub fn with_data(&self, event: &Event) -> Result<Option<Event>, BlobError> {
+        blobs::check_out(&self.shared, event)
+    }
+
+    /// What the blob store has, and the most bytes that it may have.
+    pub fn blob_usage(&self) -> (Usage, u64) {
+        (self.shared.blobs.usage(), self.shared.blobs.bytes_max())
+    }
+
+    /// The blobs behind this one that somebody names, by their digests, at most so many.
+    ///
+    /// # Errors
+    ///
+    /// See [`ReadError`].
+    pub fn blobs(&self, after: Option<BlobDigest>, limit: usize) -> Result<Vec<ListedBlob>, ReadError> {
+        self.shared.visibility.wait();
+        reading(|| claims::list(&self.shared, after, limit))
+    }
+
+    /// Reads a blob, and finds out whether it is as it was written.
+    ///
+    /// # Errors
+    ///
+    /// See [`BlobError`].
+    pub fn verify_blob(&self, blob: ListedBlob) -> Result<(), BlobError> {
+        blobs::read(&*self.shared.medium, blob.digest, blob.bytes).map(drop)
     }
 
     /// A lane's state as it is now.

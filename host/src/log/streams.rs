@@ -1,5 +1,8 @@
 //! Topics that number the events of their keys, as the streams of aggregates.
 
+use std::sync::Arc;
+
+use super::blobs;
 use super::error::ReadError;
 use super::guard::reading;
 use super::read::{self, Entry};
@@ -29,7 +32,11 @@ impl Streams for Log {
         }
         let entry = |(number, entry)| {
             let event = match entry {
-                Entry::Event(stored) => Ok((stored.appended, stored.event)),
+                Entry::Event(stored) => match blobs::check_out(&self.shared, &stored.event) {
+                    Ok(None) => Ok((stored.appended, stored.event)),
+                    Ok(Some(event)) => Ok((stored.appended, Arc::new(event))),
+                    Err(error) => Err(Unreadable::Damaged(error.to_string())),
+                },
                 Entry::Damaged { reason, .. } => Err(Unreadable::Damaged(reason)),
             };
             StreamEntry { number, event }

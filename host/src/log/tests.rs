@@ -35,6 +35,7 @@ pub(super) fn options(journal_bytes: usize) -> LogOptions {
         journal_bytes,
         journal_file_part: JOURNAL_FILE_PART,
         free_bytes_min: 1000,
+        blobs_bytes_max: crate::limits::BLOBS_BYTES_MAX,
         is_stepped: false,
     }
 }

@@ -1,7 +1,7 @@
 //! The topics as memory has them: names, settings, and how far each partition goes.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
 use tokio::sync::Notify;
@@ -22,6 +22,8 @@ pub(super) struct Topic {
     pub sequence: bool,
     /// Whether its events are held against their schemas, see `config`.
     requires_schemas: AtomicBool,
+    /// Over how many bytes data goes to the blob store, see `config`; 0 where none does.
+    claim_check_over: AtomicUsize,
     config: RwLock<TopicConfig>,
 }
 
@@ -35,8 +37,9 @@ impl Topic {
     ) -> Self {
         let partitions = ends.into_iter().map(Partition::new).collect();
         let requires_schemas = AtomicBool::new(config.schemas == SchemaPolicy::Required);
+        let claim_check_over = AtomicUsize::new(config.claim_check_over.unwrap_or(0));
         let (sequence, config) = (config.sequence, RwLock::new(config));
-        Self { id, name, created, partitions, sequence, requires_schemas, config }
+        Self { id, name, created, partitions, sequence, requires_schemas, claim_check_over, config }
     }
 
     pub fn config(&self) -> TopicConfig {
@@ -47,7 +50,13 @@ impl Topic {
         self.requires_schemas.load(Ordering::Relaxed)
     }
 
+    /// Over how many bytes data goes to the blob store, if any does.
+    pub fn claim_check_over(&self) -> Option<usize> {
+        Some(self.claim_check_over.load(Ordering::Relaxed)).filter(|over| *over > 0)
+    }
+
     pub fn set_config(&self, config: TopicConfig) {
+        self.claim_check_over.store(config.claim_check_over.unwrap_or(0), Ordering::Relaxed);
         self.requires_schemas.store(config.schemas == SchemaPolicy::Required, Ordering::Relaxed);
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = config;
     }

@@ -11,6 +11,7 @@ use redb::{
 };
 use tokio::sync::oneshot;
 
+use super::blobs;
 use super::error::{PublishError, StorageFault, TransactionError};
 use super::new_events::{NewEvent, NewEvents};
 use super::publish::{self, Published};
@@ -131,13 +132,14 @@ impl<'t> Transaction<'t> {
     /// Publishes an event: durable with the transaction, or not at all. Returns the place that it then has, or the place
     /// of the first event with its source and id, if the topic's deduplication window knows one; then nothing is appended.
     ///
+    /// Data that goes to the blob store is written there now, while everybody who publishes waits.
+    ///
     /// # Errors
     ///
     /// See [`PublishError`]. The event is not published then; whether the rest is, is for the closure to say: it goes on,
     /// or hands the error back and has all of it undone.
-    #[expect(clippy::needless_pass_by_value, reason = "as everywhere, who publishes an event hands it over")]
     pub fn publish(&mut self, topic: &str, event: Event) -> Result<Published, PublishError> {
-        let new = self.admit(topic, &event)?;
+        let new = self.admit(topic, event)?;
         self.append(new.only())
     }
 
@@ -147,20 +149,20 @@ impl<'t> Transaction<'t> {
     /// # Errors
     ///
     /// [`VersionConflict`](PublishError::VersionConflict) if it has another number, and as [`publish`](Self::publish).
-    #[expect(clippy::needless_pass_by_value, reason = "as everywhere, who publishes an event hands it over")]
     pub fn publish_expecting(
         &mut self,
         topic: &str,
         expected: u64,
         event: Event,
     ) -> Result<Published, PublishError> {
-        let new = self.admit(topic, &event)?;
+        let key = event.key().to_owned();
+        let new = self.admit(topic, event)?;
         let new = new.only();
         publish::check_sequenced(new.topic())?;
         let known = self.txn.known(new).map_err(|fault| self.fail(fault))?;
         if known.is_none() {
-            let actual = self.txn.version(new.topic(), event.key()).map_err(|fault| self.fail(fault))?;
-            publish::check_version(new.topic(), event.key(), expected, actual)?;
+            let actual = self.txn.version(new.topic(), &key).map_err(|fault| self.fail(fault))?;
+            publish::check_version(new.topic(), &key, expected, actual)?;
         }
         self.append(new)
     }
@@ -192,9 +194,9 @@ impl<'t> Transaction<'t> {
     }
 
     /// Checks what has to hold before anything is written.
-    fn admit(&mut self, topic: &str, event: &Event) -> Result<Arc<NewEvents>, PublishError> {
+    fn admit(&mut self, topic: &str, event: Event) -> Result<Arc<NewEvents>, PublishError> {
         let topic = self.topic(topic)?;
-        publish::check_event(self.txn.shared, &topic, event)?;
+        let size = publish::check_event(self.txn.shared, &topic, &event)?;
         if let Some((free, min)) = self.full {
             return Err(PublishError::DiskFull { free, min });
         }
@@ -202,13 +204,14 @@ impl<'t> Transaction<'t> {
             let what = format!("{} events", self.events + 1);
             return Err(PublishError::TooMany { what, max: PUBLISH_EVENTS_MAX });
         }
-        let bytes = self.bytes + event.size();
+        let bytes = self.bytes + size;
         if self.events > 0 && bytes > COMMIT_BYTES_MAX {
             return Err(PublishError::TooMany { what: format!("{bytes} bytes"), max: COMMIT_BYTES_MAX });
         }
+        let (event, blob) = blobs::check_in(self.txn.shared, &topic, event)?;
         self.events += 1;
         self.bytes = bytes;
-        Ok(NewEvents::of(self.txn.shared.hash_key, topic, event))
+        Ok(NewEvents::of(self.txn.shared.hash_key, topic, &event, blob))
     }
 
     fn append(&mut self, event: NewEvent<'_>) -> Result<Published, PublishError> {

@@ -36,6 +36,7 @@ impl Rig {
             journal_bytes: JOURNAL_BYTES,
             journal_file_part: JOURNAL_FILE_PART,
             free_bytes_min: 0,
+            blobs_bytes_max: crate::limits::BLOBS_BYTES_MAX,
             is_stepped: false,
         };
         let (steps, clock) = (Steps::default(), Arc::new(ManualClock::new(Timestamp(1))));

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::batch::BatchBuilder;
+use super::claims::{self, Holder};
 use super::error::StorageFault;
 use super::guard;
 use super::hash;
@@ -201,6 +202,9 @@ impl<'t> Txn<'t> {
             None => None,
         };
         into.batch.push(event, sequence);
+        if let Some(blob) = event.blob() {
+            claims::add(&mut self.tables, Holder::Event(topic_id, partition, place.offset), blob)?;
+        }
         // Only a damaged row can say that there were so many.
         into.next = into.next.checked_add(1).ok_or_else(guard::exhausted)?;
         self.offsets = self.offsets.saturating_add(1);

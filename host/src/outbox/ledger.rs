@@ -193,6 +193,7 @@ mod tests {
             journal_bytes: JOURNAL_BYTES,
             journal_file_part: JOURNAL_FILE_PART,
             free_bytes_min: 0,
+            blobs_bytes_max: crate::limits::BLOBS_BYTES_MAX,
             is_stepped: false,
         };
         let (clock, random) = (Arc::new(SystemClock::new()), Arc::new(SystemRandom));

@@ -10,7 +10,7 @@ use super::records::{self, Read, ReadKey};
 use super::{Answer, Refusal, Request, StateLine};
 use crate::bus::{Bus, TraceOptions};
 use crate::event::{Data, Event};
-use crate::limits::{LETTERS_MAX, STATE_SCAN_MAX};
+use crate::limits::{BLOBS_LISTED_MAX, LETTERS_MAX, STATE_SCAN_MAX};
 
 /// Carries out a request on a bus. Its answers go into `answers`, which bounds how far it runs ahead of who takes them;
 /// where nobody takes them any more, it ends.
@@ -73,6 +73,7 @@ async fn carry_out(bus: &Bus, request: Request, outlet: &Outlet) -> Result<(), E
     match request {
         Request::Topics => outlet.answer(Answer::Topics(bus.topics())).await,
         Request::CreateTopic { name, config } => Ok(bus.create_topic(&name, config).await.map_err(Failed)?),
+        Request::Blobs { verify } => blobs(bus, verify, outlet).await,
         Request::Schemas => outlet.answer(Answer::Schemas(bus.schemas())).await,
         Request::RegisterSchema { event_type, schema, compatibility } => {
             let registered = bus.register_schema(&event_type, schema, compatibility).await.map_err(Failed)?;
@@ -82,11 +83,11 @@ async fn carry_out(bus: &Bus, request: Request, outlet: &Outlet) -> Result<(), E
             let events = events.into_iter().map(|event| owned(event.0)).collect();
             publish(bus, &topic, events, expected, outlet).await
         }
-        Request::Read { topic, partition, from, limit, follow, lift } => {
-            records::read(bus, Read { topic, partition, from, limit, follow, lift }, outlet).await
+        Request::Read { topic, partition, from, limit, follow, lift, data } => {
+            records::read(bus, Read { topic, partition, from, limit, follow, lift, data }, outlet).await
         }
-        Request::ReadKey { topic, key, after, limit, lift } => {
-            records::read_key(bus, ReadKey { topic, key, after, limit, lift }, outlet).await
+        Request::ReadKey { topic, key, after, limit, lift, data } => {
+            records::read_key(bus, ReadKey { topic, key, after, limit, lift, data }, outlet).await
         }
         Request::Consumers => outlet.answer(Answer::Consumers(bus.consumers().map_err(Failed)?)).await,
         Request::Pause { consumer } => Ok(bus.pause(&consumer).await.map_err(Failed)?),
@@ -149,7 +150,9 @@ async fn carry_out(bus: &Bus, request: Request, outlet: &Outlet) -> Result<(), E
         Request::DeadLetters { consumer, after, limit } => {
             letters(bus, &consumer, after, limit, outlet).await
         }
-        Request::DeadLetter { consumer, letter: number } => letter(bus, &consumer, number, outlet).await,
+        Request::DeadLetter { consumer, letter: number, data } => {
+            letter(bus, &consumer, number, data, outlet).await
+        }
         Request::Redrive { consumer, letters } => {
             Ok(bus.redrive(&consumer, letters).await.map_err(|error| Refusal::of_settling(&error))?)
         }
@@ -201,13 +204,16 @@ async fn trace(bus: &Bus, id: &str, options: TraceOptions, outlet: &Outlet) -> R
     outlet.answer(Answer::TraceSummary(trace.summary)).await
 }
 
-async fn letter(bus: &Bus, consumer: &str, letter: u64, outlet: &Outlet) -> Result<(), Ended> {
+async fn letter(bus: &Bus, consumer: &str, letter: u64, data: bool, outlet: &Outlet) -> Result<(), Ended> {
     let found = bus.dead_letter(consumer, letter).map_err(Failed)?;
-    let found = found.ok_or_else(|| {
+    let mut found = found.ok_or_else(|| {
         Refusal::new(format!(
             "consumer `{consumer}` has no dead letter {letter}: `tidegate dlq list {consumer}` lists them"
         ))
     })?;
+    if let Some(event) = found.event.as_mut().filter(|_| data) {
+        *event = bus.with_data(event).map_err(Failed)?;
+    }
     outlet.answer(Answer::Letter(Box::new(found.into()))).await
 }
 
@@ -232,6 +238,24 @@ async fn letters(
         }
     }
     Ok(())
+}
+
+async fn blobs(bus: &Bus, verify: bool, outlet: &Outlet) -> Result<(), Ended> {
+    outlet.answer(Answer::BlobUsage(bus.blob_usage())).await?;
+    let mut after: Option<String> = None;
+    loop {
+        // Each is read between two answers, so that who hangs up ends it.
+        let some = match verify {
+            true => bus.verify_blobs(after.as_deref(), 1),
+            false => bus.blobs(after.as_deref(), BLOBS_LISTED_MAX),
+        };
+        let some = some.map_err(Failed)?;
+        let Some(last) = some.last() else { return Ok(()) };
+        after = Some(last.digest.clone());
+        for blob in some {
+            outlet.answer(Answer::Blob(blob)).await?;
+        }
+    }
 }
 
 async fn state(

@@ -15,9 +15,9 @@ use super::AggregateLine;
 use super::queries::{AnswerLine, QueryLine};
 use crate::aggregate::Outcome;
 use crate::bus::{
-    AggregateStatus, At, ConsumerStatus, DoctorOptions, Finding, PluginStatus, ProjectionStatus,
-    RebuildOutcome, Record, ReloadOutcome, Saga, SagaQuery, SagaStatus, TopicStatus, TraceNode, TraceOptions,
-    TraceSummary, UpcasterStatus,
+    AggregateStatus, At, BlobStatus, BlobUsage, ConsumerStatus, DoctorOptions, Finding, PluginStatus,
+    ProjectionStatus, RebuildOutcome, Record, ReloadOutcome, Saga, SagaQuery, SagaStatus, TopicStatus,
+    TraceNode, TraceOptions, TraceSummary, UpcasterStatus,
 };
 use crate::clock::Timestamp;
 use crate::config::TopicConfig;
@@ -109,6 +109,11 @@ pub enum Request {
         /// Its settings.
         config: TopicConfig,
     },
+    /// What the blob store has. Answered by [`Answer::BlobUsage`], and then many [`Answer::Blob`].
+    Blobs {
+        /// Whether each is read, and what is wrong with it told.
+        verify: bool,
+    },
     /// All subjects with their schemas. Answered by [`Answer::Schemas`].
     Schemas,
     /// See [`Bus::register_schema`](crate::Bus::register_schema). Answered by [`Answer::Schema`].
@@ -149,6 +154,9 @@ pub enum Request {
         /// Whether events are to come as consumers see them, and not as they were published.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         lift: bool,
+        /// Whether data is to come that is in the blob store, and not the reference to it. With `lift` it does in any case.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        data: bool,
     },
     /// Reads the events of one key, to what is durable when it is asked: see [`Bus::read_key`](crate::Bus::read_key).
     /// Answered by many [`Answer::Record`] and [`Answer::Damaged`], and with `lift` by [`Answer::NotLifted`].
@@ -164,6 +172,9 @@ pub enum Request {
         /// Whether events are to come as consumers see them, and not as they were published.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         lift: bool,
+        /// Whether data is to come that is in the blob store, and not the reference to it. With `lift` it does in any case.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        data: bool,
     },
     /// All consumers. Answered by [`Answer::Consumers`].
     Consumers,
@@ -358,6 +369,9 @@ pub enum Request {
         consumer: String,
         /// The letter's id.
         letter: u64,
+        /// Whether the event's data is to come where that is in the blob store, and not the reference to it.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        data: bool,
     },
     /// See [`Bus::redrive`](crate::Bus::redrive).
     Redrive {
@@ -414,6 +428,10 @@ pub enum Request {
 pub enum Answer {
     /// All topics, by name.
     Topics(Vec<TopicStatus>),
+    /// What the blob store has.
+    BlobUsage(BlobUsage),
+    /// A blob that somebody names; they come by their digests.
+    Blob(BlobStatus),
     /// All subjects, by name.
     Schemas(Vec<SubjectStatus>),
     /// A version that is registered.

@@ -3,7 +3,7 @@
 use super::execute::{Ended, Outlet};
 use super::{Answer, Refusal};
 use crate::bus::{Bus, Reader, Record};
-use crate::log::{Position, ReadError};
+use crate::log::{BlobError, Position, ReadError};
 
 /// What [`Request::Read`](super::Request::Read) asks.
 pub(super) struct Read {
@@ -13,6 +13,7 @@ pub(super) struct Read {
     pub limit: Option<u64>,
     pub follow: bool,
     pub lift: bool,
+    pub data: bool,
 }
 
 /// Answers with the events one by one.
@@ -26,7 +27,7 @@ pub(super) async fn read(bus: &Bus, asked: Read, outlet: &Outlet) -> Result<(), 
         match record {
             Ok(Some(record)) if asked.follow || ends.covers(&record) => {
                 let lift = asked.lift.then_some(&*asked.topic);
-                outlet.answer(answer(bus, lift, record).await).await?;
+                outlet.answer(answer(bus, lift, asked.data, record).await).await?;
                 left -= 1;
             }
             Ok(_) => break,
@@ -46,6 +47,7 @@ pub(super) struct ReadKey {
     pub after: u64,
     pub limit: Option<u64>,
     pub lift: bool,
+    pub data: bool,
 }
 
 /// Answers with the events of one key one by one, up to the last that was there when it was asked.
@@ -58,7 +60,7 @@ pub(super) async fn read_key(bus: &Bus, asked: ReadKey, outlet: &Outlet) -> Resu
         match reader.try_next() {
             Ok(Some(record)) if record.event.sequence().is_none_or(|number| number <= last) => {
                 let lift = asked.lift.then_some(&*asked.topic);
-                outlet.answer(answer(bus, lift, record).await).await?;
+                outlet.answer(answer(bus, lift, asked.data, record).await).await?;
                 left -= 1;
             }
             Ok(_) => break,
@@ -71,16 +73,29 @@ pub(super) async fn read_key(bus: &Bus, asked: ReadKey, outlet: &Outlet) -> Resu
     Ok(())
 }
 
-/// An event as it was published or, of this topic, as consumers see it.
-async fn answer(bus: &Bus, lift: Option<&str>, mut record: Record) -> Answer {
-    let Some(topic) = lift else { return Answer::Record(record.into()) };
-    match bus.lift(topic, &record.event).await {
+/// An event as the log has it, with its data or, of this topic, as consumers see it.
+async fn answer(bus: &Bus, lift: Option<&str>, data: bool, mut record: Record) -> Answer {
+    let event = match lift {
+        Some(topic) => bus.lift(topic, &record.event).await,
+        None if data => match bus.with_data(&record.event) {
+            Ok(event) => Ok(event),
+            Err(error) => return Answer::Damaged { reason: without_data(&record, &error) },
+        },
+        None => return Answer::Record(record.into()),
+    };
+    match event {
         Ok(event) => {
             record.event = event;
             Answer::Record(record.into())
         }
         Err(failure) => Answer::NotLifted { record: Box::new(record.into()), failure },
     }
+}
+
+/// What is said of an event whose data can't be had.
+fn without_data(record: &Record, error: &BlobError) -> String {
+    let Record { partition, offset, event, .. } = record;
+    format!("the data of event `{}` at {partition}/{offset}: {error}", event.id())
 }
 
 async fn next(reader: &mut Reader) -> Result<Option<Record>, ReadError> {

@@ -208,7 +208,8 @@ impl Lifts {
         let event = lifted
             .put_into(&work.event, owned.lift.to())
             .map_err(|error| Failure::permanent("invalid-event", error.to_string()))?;
-        let (size, max) = (event.size(), directory.event_bytes_max());
+        // One that was accepted when there was more room may be lifted within that.
+        let (size, max) = (event.size(), directory.event_bytes_max(work.topic).max(work.event.size()));
         if size > max {
             let message =
                 format!("the lifted event has {size} bytes, more than the {max} that the bus allows");

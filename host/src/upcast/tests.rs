@@ -26,7 +26,7 @@ impl TopicDirectory for Topics {
         false
     }
 
-    fn event_bytes_max(&self) -> usize {
+    fn event_bytes_max(&self, _: TopicId) -> usize {
         BYTES_MAX
     }
 

@@ -63,8 +63,8 @@ pub(super) fn large_events(evidence: &Evidence, findings: &mut Vec<Finding>) {
                      take events over 64 KiB",
                 )
                 .remedy(
-                    "keep the data elsewhere and name it by the attribute `dataref` (a claim check): the event then says where \
-                     it is",
+                    "give the topic a claim check (`claim_check_over = \"64KiB\"`): large data is then kept beside the log, \
+                     named by the attribute `dataref`, and comes back on delivery; see docs/patterns/claim-check.md",
                 ),
         );
     }

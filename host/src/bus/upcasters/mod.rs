@@ -245,18 +245,24 @@ impl Bus {
     /// ```
     pub async fn lift_all(&self, topic: &str, events: &[Arc<Event>]) -> Vec<Result<Arc<Event>, Failure>> {
         let lifter = self.lifter();
+        let fetched: Vec<Result<Arc<Event>, Failure>> =
+            events.iter().map(|event| self.with_data(event).map_err(Failure::from)).collect();
         if !lifter.lifts_any(events) {
-            return events.iter().cloned().map(Ok).collect();
+            return fetched;
         }
-        let (topic, all) = (topic.to_owned(), events.to_vec());
+        let topic = topic.to_owned();
+        let all: Vec<_> = fetched.iter().flatten().cloned().collect();
         let lifting = async move { lifter.lift_each(&topic, &all).await };
         // A plugin's instance needs the bus's own threads, wherever this is called.
-        if self.inner.stepper.is_some() {
-            return lifting.await;
-        }
+        let lifted = match self.inner.stepper {
+            Some(_) => lifting.await,
+            None => self.inner.handle.spawn(lifting).await.unwrap_or_default(),
+        };
         let shutting_down = || Err(Failure::transient("shutdown", "the bus is shutting down"));
-        let lifted = self.inner.handle.spawn(lifting).await;
-        lifted.unwrap_or_else(|_| events.iter().map(|_| shutting_down()).collect())
+        let mut lifted = lifted.into_iter();
+        let outcome =
+            |fetched: Result<_, _>| fetched.and_then(|_| lifted.next().unwrap_or_else(shutting_down));
+        fetched.into_iter().map(outcome).collect()
     }
 
     /// What lifts the events of a topic by the upcasters that run when it is asked.

@@ -101,6 +101,7 @@ fn records(client: &mut Client, topic: &str) -> Result<Vec<RecordLine>, CliError
         limit: None,
         follow: false,
         lift: false,
+        data: false,
     };
     let mut records = Vec::new();
     for answer in client.ask(&request)? {

@@ -197,19 +197,27 @@ fn read_bounded(path: &Path) -> io::Result<Option<String>> {
 }
 
 fn read_bus(entry: Entry<'_>) -> Result<BusConfig, ConfigFileError> {
-    let table =
-        entry.table(&["commit", "event_bytes_max", "cache_bytes", "journal_bytes", "free_bytes_min"])?;
+    let table = entry.table(&[
+        "commit",
+        "event_bytes_max",
+        "cache_bytes",
+        "journal_bytes",
+        "free_bytes_min",
+        "blobs_bytes_max",
+    ])?;
     let mut bus = BusConfig::default();
     set(&mut bus.commit, table.get("commit"), Entry::word)?;
     set(&mut bus.event_bytes_max, table.get("event_bytes_max"), Entry::memory_bytes)?;
     set(&mut bus.cache_bytes, table.get("cache_bytes"), Entry::memory_bytes)?;
     set(&mut bus.journal_bytes, table.get("journal_bytes"), Entry::memory_bytes)?;
     set(&mut bus.free_bytes_min, table.get("free_bytes_min"), Entry::bytes)?;
+    set(&mut bus.blobs_bytes_max, table.get("blobs_bytes_max"), Entry::bytes)?;
     Ok(bus)
 }
 
 fn read_topic(entry: Entry<'_>) -> Result<TopicConfig, ConfigFileError> {
-    let table = entry.table(&["partitions", "retention", "dedup", "sequence", "schemas"])?;
+    let table =
+        entry.table(&["partitions", "retention", "dedup", "sequence", "schemas", "claim_check_over"])?;
     let mut topic = TopicConfig::default();
     set(&mut topic.partitions, table.get("partitions"), Entry::number)?;
     if let Some(entry) = table.get("retention") {
@@ -220,6 +228,7 @@ fn read_topic(entry: Entry<'_>) -> Result<TopicConfig, ConfigFileError> {
     }
     set(&mut topic.sequence, table.get("sequence"), Entry::boolean)?;
     set(&mut topic.schemas, table.get("schemas"), Entry::word)?;
+    topic.claim_check_over = table.get("claim_check_over").map(|over| over.memory_bytes()).transpose()?;
     Ok(topic)
 }
 
@@ -244,8 +253,8 @@ fn read_consumer(
     entry: Entry<'_>,
     folder: &Path,
 ) -> Result<(ConsumerConfig, ProgramConfig), ConfigFileError> {
-    const OWN_SETTINGS: [&str; 7] =
-        ["topics", "order", "start", "held_max", "on_dead_letter", "retry", "paused"];
+    const OWN_SETTINGS: [&str; 8] =
+        ["topics", "order", "start", "held_max", "on_dead_letter", "retry", "paused", "dataref_over"];
     let table = entry.table(&[&PROGRAM_SETTINGS[..], &OWN_SETTINGS].concat())?;
     let topics = table.require("topics", "a list of the topics that the consumer reads")?;
     let mut consumer = ConsumerConfig::new(topics.strings::<Vec<String>>()?);
@@ -256,6 +265,7 @@ fn read_consumer(
     set(&mut consumer.held_max, table.get("held_max"), Entry::number)?;
     set(&mut consumer.on_dead_letter, table.get("on_dead_letter"), Entry::word)?;
     set(&mut consumer.paused, table.get("paused"), Entry::boolean)?;
+    consumer.dataref_over = table.get("dataref_over").map(|over| over.bytes()).transpose()?;
     if let Some(entry) = table.get("retry") {
         read_retry(entry, &mut consumer.retry)?;
     }

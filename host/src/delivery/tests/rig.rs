@@ -50,6 +50,7 @@ impl Rig {
             journal_bytes: config.journal_bytes,
             journal_file_part: JOURNAL_FILE_PART,
             free_bytes_min: 1000,
+            blobs_bytes_max: crate::limits::BLOBS_BYTES_MAX,
             is_stepped: false,
         };
         let medium = Box::new(disk.clone());

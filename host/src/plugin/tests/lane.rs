@@ -73,7 +73,7 @@ impl TopicDirectory for Topics {
         false
     }
 
-    fn event_bytes_max(&self) -> usize {
+    fn event_bytes_max(&self, _: TopicId) -> usize {
         EVENT_BYTES_MAX
     }
 

@@ -16,10 +16,12 @@ event_bytes_max = "2MiB"
 cache_bytes = 33554432
 journal_bytes = "1MiB"
 free_bytes_min = "1GB"
+blobs_bytes_max = "2GB"
 [topics.quakes]
 partitions = 4
 retention = { age = "7d", bytes = "1GiB", force = true }
 dedup = { age = "1h", count = 5 }
+claim_check_over = "256KiB"
 [topics.alerts]
 partitions = 4
 [consumers.alerts]
@@ -34,6 +36,7 @@ grants = { publish = ["alerts"], state = true, log = true }
 limits = { memory = "32MiB", deadline = "250ms" }
 settings = { threshold = 5.0, since = 2018-01-31, areas = ["ak", "us"], nested = { on = true, n = 0x10 } }
 paused = true
+dataref_over = "8MiB"
 [outboxes.shop]
 sqlite = "shop.db"
 source = "/shop"
@@ -67,6 +70,7 @@ fn every_setting_is_read() {
     assert_eq!(config.bus.cache_bytes, 32 << 20);
     assert_eq!(config.bus.journal_bytes, 1 << 20);
     assert_eq!(config.bus.free_bytes_min, 1_000_000_000);
+    assert_eq!(config.bus.blobs_bytes_max, 2_000_000_000);
     let schemas = SchemasConfig::new("etc/schemas")
         .compatibility(Compatibility::Full)
         .subject("Quake", Compatibility::BackwardTransitive)
@@ -74,7 +78,8 @@ fn every_setting_is_read() {
     assert_eq!(config.schemas, Some(schemas));
     let retention = Retention::keep_for(Duration::from_hours(7 * 24)).bytes(1 << 30).force(true);
     let dedup = Dedup::new(Duration::from_hours(1), 5);
-    assert_eq!(config.topics["quakes"], TopicConfig::new(4).retention(retention).dedup(dedup));
+    let quakes = TopicConfig::new(4).retention(retention).dedup(dedup).claim_check_over(256 << 10);
+    assert_eq!(config.topics["quakes"], quakes);
     let retry = RetryPolicy::default()
         .attempts(3)
         .backoff(Duration::from_secs(1), Duration::from_mins(1))
@@ -85,7 +90,8 @@ fn every_setting_is_read() {
         .held_max(10)
         .on_dead_letter(OnDeadLetter::Park)
         .retry(retry)
-        .paused(true);
+        .paused(true)
+        .dataref_over(8 << 20);
     let settings =
         r#"{"areas":["ak","us"],"nested":{"n":16,"on":true},"since":"2018-01-31","threshold":5.0}"#;
     let plugin = PluginConfig::new("etc/plugins/quake_alerts.wasm")
@@ -132,7 +138,7 @@ fn the_template_is_read_as_it_is_and_with_all_its_settings() {
     assert_eq!(full.schemas, Some(SchemasConfig::new("schemas").compatibility(Compatibility::default())));
     assert_eq!(full.topics["events"].dedup, Dedup::default());
     let (consumer, program) = &full.consumers["example"];
-    assert_eq!(*consumer, ConsumerConfig::new(["events"]));
+    assert_eq!(*consumer, ConsumerConfig::new(["events"]).dataref_over(8 << 20));
     assert_eq!(*program, PluginConfig::new("plugins/example.wasm").into());
     let aggregate = AggregateConfig::new("accounts").rejections("account-rejections");
     let accounts = PluginConfig::new("plugins/accounts.wasm").aggregate(aggregate);
@@ -193,7 +199,7 @@ fn an_unknown_setting_is_refused_with_its_line_and_the_nearest_one() {
         ),
         (
             "[topics.\"a.b\"]\ncolour = 1",
-            "etc/tidegate.toml:2: there is no setting `topics.\"a.b\".colour`; known here are `partitions`, `retention`, `dedup`, `sequence`, `schemas`",
+            "etc/tidegate.toml:2: there is no setting `topics.\"a.b\".colour`; known here are `partitions`, `retention`, `dedup`, `sequence`, `schemas`, `claim_check_over`",
         ),
     ] {
         assert_eq!(refusal(text), message);
@@ -205,7 +211,7 @@ fn a_value_out_of_its_bounds_is_refused_with_its_line_its_path_and_the_bounds() 
     for (change, message) in [
         (
             ("attempts = 3", "attempts = 0"),
-            "etc/tidegate.toml:21: `consumers.alerts.retry.attempts` is 0; allowed is 1 to 100",
+            "etc/tidegate.toml:23: `consumers.alerts.retry.attempts` is 0; allowed is 1 to 100",
         ),
         (
             ("attempts = 3", "attempts = -3"),
@@ -215,7 +221,7 @@ fn a_value_out_of_its_bounds_is_refused_with_its_line_its_path_and_the_bounds() 
         (("max = \"1m\"", "max = \"2d\""), "`consumers.alerts.retry.max` is 2d; allowed is 1ms to 1d"),
         (
             ("age = \"7d\"", "age = 7"),
-            "etc/tidegate.toml:10: `topics.quakes.retention.age` is `7`; allowed is a duration",
+            "etc/tidegate.toml:11: `topics.quakes.retention.age` is `7`; allowed is a duration",
         ),
         (("partitions = 4", "partitions = 5000"), "`topics.quakes.partitions` is 5000; allowed is 1 to 4096"),
         (
@@ -225,6 +231,7 @@ fn a_value_out_of_its_bounds_is_refused_with_its_line_its_path_and_the_bounds() 
         (("33554432", "3.5"), "`bus.cache_bytes` is `3.5`; allowed is a size"),
         (("\"1MiB\"", "\"2GiB\""), "`bus.journal_bytes` is 2GiB; allowed is 0 to 1GiB"),
         (("33554432", "0"), "`bus.cache_bytes` is 0; allowed is 1MiB or more"),
+        (("\"256KiB\"", "\"1KiB\""), "`topics.quakes.claim_check_over` is 1KiB; allowed is 16KiB to 64MiB"),
         (("one-phase", "fast"), "`bus.commit` is `\"fast\"`; allowed is `quick-repair` or `one-phase`"),
         (
             ("2018-01-31T00:00:00Z", "2018-01-31"),
@@ -249,11 +256,11 @@ fn a_value_out_of_its_bounds_is_refused_with_its_line_its_path_and_the_bounds() 
         ),
         (
             ("topics = [\"quakes\", \"alerts\"]\n", ""),
-            "etc/tidegate.toml:14: `consumers.alerts.topics` is missing; it is a list",
+            "etc/tidegate.toml:16: `consumers.alerts.topics` is missing; it is a list",
         ),
         (
             ("\"plugins/quake_alerts.wasm\"", "\"\""),
-            "etc/tidegate.toml:15: `consumers.alerts.plugin` is empty; allowed is the path",
+            "etc/tidegate.toml:17: `consumers.alerts.plugin` is empty; allowed is the path",
         ),
         (
             ("source = \"/till\"", "sqlite = \"till.db\""),
@@ -275,7 +282,7 @@ fn a_value_out_of_its_bounds_is_refused_with_its_line_its_path_and_the_bounds() 
         (("\"/till\"", "\"no URI\""), "`outboxes.till.source` is \"no URI\"; allowed is a URI-reference"),
         (
             ("[topics.alerts]", "[topics.\"a b\"]"),
-            "etc/tidegate.toml:12: `topics.\"a b\"` is \"a b\"; allowed is a name of",
+            "etc/tidegate.toml:14: `topics.\"a b\"` is \"a b\"; allowed is a name of",
         ),
     ] {
         let (from, to) = change;
@@ -290,7 +297,7 @@ fn topics_of_one_consumer_have_equal_numbers_of_partitions() {
     let found = refusal(&FULL.replacen("partitions = 4", "partitions = 8", 1));
     assert!(
         found.starts_with(
-            "etc/tidegate.toml:16: consumer `alerts` reads topic `quakes` with 8 partitions and topic `alerts` with 4"
+            "etc/tidegate.toml:18: consumer `alerts` reads topic `quakes` with 8 partitions and topic `alerts` with 4"
         ),
         "{found}"
     );

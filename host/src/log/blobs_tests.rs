@@ -1,0 +1,195 @@
+//! The blob store against crashes, and against those who need a blob while it is removed.
+
+use super::admission::block_on;
+use super::blobs::{BlobStore, PutError};
+use super::medium::Medium as _;
+use super::memory_medium::MemoryMedium;
+use super::read::Entry;
+use super::store::Log;
+use super::tests::{event, open, options, topic, try_open_as};
+use crate::config::{Dedup, Retention, TopicConfig};
+use crate::event::{BlobRef, Data, Event};
+use crate::ids::TopicId;
+use crate::limits::JOURNAL_BYTES;
+
+/// What goes to the blob store.
+const LARGE: usize = 20_000;
+
+fn large(id: &str, content: char) -> Event {
+    let data = content.to_string().repeat(LARGE);
+    Event::new(id, "/tests", "Large.v1").text("text/plain", data).build().unwrap()
+}
+
+fn checked() -> TopicConfig {
+    TopicConfig::new(1).claim_check_over(LARGE - 1)
+}
+
+fn publish(log: &Log, event: Event) -> bool {
+    block_on(log.append(vec![("t", event)])).is_ok()
+}
+
+/// The events of a topic with their data, and whether each was in the blob store.
+fn events(log: &Log, topic: TopicId) -> Vec<(Event, bool)> {
+    let entries = log.read(topic, 0, 0, 1000, 1 << 20).unwrap();
+    let event = |entry| match entry {
+        Entry::Event(stored) => match log.with_data(&stored.event).unwrap() {
+            Some(event) => (event, true),
+            None => ((*stored.event).clone(), false),
+        },
+        Entry::Damaged { reason, .. } => panic!("{reason}"),
+    };
+    entries.into_iter().map(event).collect()
+}
+
+/// The names of the blobs that are on the disk.
+fn on_disk(disk: &MemoryMedium) -> Vec<String> {
+    disk.blobs().unwrap().into_iter().map(|(name, _)| name).collect()
+}
+
+/// The names of the blobs that somebody names.
+fn named(log: &Log) -> Vec<String> {
+    log.blobs(None, 1000).unwrap().into_iter().map(|blob| blob.digest.to_string()).collect()
+}
+
+fn collect(log: &Log) -> u64 {
+    block_on(log.collect_blobs()).unwrap()
+}
+
+#[test]
+fn wherever_the_power_goes_every_event_has_its_data_and_nothing_else_is_left() {
+    for journal in [JOURNAL_BYTES, 0] {
+        // Most are pages of the database, one after the other.
+        for operation in (0..).step_by(7) {
+            let disk = MemoryMedium::new();
+            let log = try_open_as(&disk, options(journal)).unwrap();
+            let t = topic(&log, "t", checked().retention(Retention::keep_bytes(1)));
+            assert!(publish(&log, large("old", 'o')));
+            let mut acknowledged = vec![large("old", 'o')];
+            disk.freeze_at(disk.operations() + operation);
+            for (id, content) in [("a", 'a'), ("b", 'b'), ("c", 'a')] {
+                if !publish(&log, large(id, content)) {
+                    break;
+                }
+                acknowledged.push(large(id, content));
+            }
+            // What is there is removed, and the blobs after that.
+            let were_published = !disk.is_frozen();
+            if were_published {
+                let _ = block_on(log.trim()).and_then(|_| block_on(log.collect_blobs()));
+            }
+            let is_through = !disk.is_frozen();
+            disk.cut_power();
+            drop(log);
+            let log = try_open_as(&disk, options(journal)).unwrap();
+            let (found, were_aside): (Vec<_>, Vec<_>) = events(&log, t).into_iter().unzip();
+            assert!(were_aside.into_iter().all(|was_aside| was_aside), "operation {operation}");
+            let is_there = acknowledged.iter().all(|event| found.contains(event));
+            assert!(is_there || were_published, "operation {operation}: {found:?}");
+            collect(&log);
+            assert_eq!(on_disk(&disk), named(&log), "operation {operation}");
+            if is_through {
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_blob_that_is_named_anew_while_it_is_removed_stays() {
+    let disk = MemoryMedium::new();
+    let store = BlobStore::open(&disk, u64::MAX).unwrap();
+    let data = Data::Text("x".repeat(LARGE));
+    let blob = BlobRef::to(&data);
+    let put = || store.put(&disk, 0, blob, data.as_bytes()).ok().unwrap();
+    drop(put());
+    // Whoever looks at it finds that nobody names it; meanwhile somebody publishes it again, and has done so by then.
+    let condemned = store.condemn();
+    assert_eq!(condemned, [blob.digest]);
+    drop(put());
+    assert_eq!(store.remove(&disk, &condemned), 0);
+    assert!(disk.read_blob(&blob.digest.to_string()).unwrap().is_some());
+    // Whoever has it at the moment isn't disturbed.
+    let kept = put();
+    assert!(store.condemn().is_empty());
+    drop(kept);
+    let condemned = store.condemn();
+    assert_eq!((store.remove(&disk, &condemned), store.usage().bytes), (1, 0));
+    // Who publishes it after that writes it again.
+    let _kept = put();
+    assert!(disk.read_blob(&blob.digest.to_string()).unwrap().is_some());
+    assert_eq!((store.usage().blobs, store.usage().bytes), (1, LARGE as u64));
+}
+
+#[test]
+fn publishers_of_the_same_data_and_who_removes_it_do_not_disturb_each_other() {
+    let disk = MemoryMedium::new();
+    let log = open(&disk);
+    let config = checked().retention(Retention::keep_bytes(4000)).dedup(Dedup::new(<_>::default(), 0));
+    let t = topic(&log, "t", config);
+    std::thread::scope(|threads| {
+        for thread in 0..3 {
+            let log = &log;
+            threads.spawn(move || {
+                for at in 0..40 {
+                    let content = if at % 2 == 0 { 'x' } else { 'y' };
+                    assert!(publish(log, large(&format!("{thread}-{at}"), content)));
+                }
+            });
+        }
+        let log = &log;
+        threads.spawn(move || {
+            for _ in 0..60 {
+                block_on(log.trim()).unwrap();
+                collect(log);
+            }
+        });
+    });
+    assert!(!events(&log, t).is_empty());
+    collect(&log);
+    assert_eq!(on_disk(&disk), named(&log));
+}
+
+#[test]
+fn what_comes_to_nothing_leaves_no_blob() {
+    let disk = MemoryMedium::new();
+    let log = open(&disk);
+    topic(&log, "t", checked().sequence(true));
+    assert!(publish(&log, large("a", 'a')));
+    // The same event with other data: it is recognized, and the data is nobody's.
+    assert!(publish(&log, large("a", 'b')));
+    // A condition that doesn't hold.
+    assert!(block_on(log.append_expecting("t", 7, vec![large("k", 'c')])).is_err());
+    assert_eq!(on_disk(&disk).len(), 3);
+    assert_eq!((collect(&log), on_disk(&disk)), (2, named(&log)));
+    assert_eq!(collect(&log), 0);
+}
+
+#[test]
+fn a_store_that_would_be_too_large_refuses_and_says_so() {
+    let disk = MemoryMedium::new();
+    let store = BlobStore::open(&disk, 2 * LARGE as u64).unwrap();
+    let put = |content: char| {
+        let data = Data::Text(content.to_string().repeat(LARGE));
+        store.put(&disk, 0, BlobRef::to(&data), data.as_bytes())
+    };
+    let (_first, _second) = (put('a').ok().unwrap(), put('b').ok().unwrap());
+    assert!(put('a').is_ok(), "what is there takes no more room");
+    let Err(PutError::Full { bytes, max }) = put('c') else { panic!("there is no room") };
+    assert_eq!((bytes, max), (3 * LARGE as u64, 2 * LARGE as u64));
+    disk.set_free_bytes(Some(LARGE as u64 - 1));
+    assert!(matches!(put('c'), Err(PutError::DiskFull { .. } | PutError::Full { .. })));
+    assert_eq!(store.usage().blobs, 2);
+}
+
+#[test]
+fn a_disk_that_fails_costs_the_event_and_no_other() {
+    let disk = MemoryMedium::new();
+    let log = open(&disk);
+    let t = topic(&log, "t", checked());
+    disk.fail_syncs(true);
+    let failed = block_on(log.append(vec![("t", large("a", 'a'))]));
+    disk.fail_syncs(false);
+    assert!(matches!(failed, Err(super::PublishError::Blob { .. })), "{failed:?}");
+    assert!(publish(&log, event("small", "k")) && publish(&log, large("a", 'a')));
+    assert_eq!(events(&log, t).iter().map(|(_, was_aside)| *was_aside).collect::<Vec<_>>(), [false, true]);
+}
