@@ -316,7 +316,7 @@ fn an_operator_has_a_saga_ask_again_or_compensated_and_hears_why_not() {
     assert_eq!((&retry.link, retry.depth), (&TraceLink::Root, 0), "{trace:#?}");
     assert_eq!(
         trace.summary.correlations,
-        ["17/placed", "17/StockReserved.v1"],
+        ["17/StockReserved.v1", "17/placed"],
         "where it began, and an answer of somebody else"
     );
     // Nobody runs it, and the word is kept.

@@ -89,7 +89,7 @@ impl Bus {
             let program = self.aggregate_program(plugin, aggregate.clone());
             // What the host does for it.
             let grants = config.grants.clone().publish(&aggregate.stream).state();
-            let grants = aggregate.rejections.iter().fold(grants, |grants, topic| grants.publish(topic));
+            let grants = aggregate.rejections.iter().fold(grants, Grants::publish);
             return Ok(Candidate { component, program, authority: Authority::Granted(grants) });
         }
         self.check_state_version(name, path, &plugin)?;

@@ -125,10 +125,7 @@ async fn carry_out(bus: &Bus, request: Request, outlet: &Outlet) -> Result<(), E
             outlet.answer(Answer::Findings(bus.doctor(options).await.map_err(Failed)?)).await
         }
         Request::Sagas(query) => outlet.answer(Answer::Sagas(bus.sagas(query).await.map_err(Failed)?)).await,
-        Request::Saga { consumer, id } => {
-            let saga = bus.saga(&consumer, &id).map_err(Failed)?;
-            outlet.answer(Answer::Saga(Box::new(saga))).await
-        }
+        Request::Saga { consumer, id } => saga(bus, &consumer, &id, outlet).await,
         Request::RetrySaga { consumer, id } => Ok(bus.retry_saga(&consumer, &id).await.map_err(Failed)?),
         Request::CompensateSaga { consumer, id } => {
             Ok(bus.compensate_saga(&consumer, &id).await.map_err(Failed)?)
@@ -202,6 +199,11 @@ async fn trace(bus: &Bus, id: &str, options: TraceOptions, outlet: &Outlet) -> R
         outlet.answer(Answer::TraceNode(Box::new(node))).await?;
     }
     outlet.answer(Answer::TraceSummary(trace.summary)).await
+}
+
+async fn saga(bus: &Bus, consumer: &str, id: &str, outlet: &Outlet) -> Result<(), Ended> {
+    let saga = bus.saga(consumer, id).map_err(Failed)?;
+    outlet.answer(Answer::Saga(Box::new(saga))).await
 }
 
 async fn letter(bus: &Bus, consumer: &str, letter: u64, data: bool, outlet: &Outlet) -> Result<(), Ended> {
