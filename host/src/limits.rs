@@ -353,6 +353,8 @@ pub const OUTCOMES_KEPT: u64 = 10_000;
 pub const OUTCOMES_PRUNED_EVERY: u64 = 64;
 /// JSON that a rejection carries for programs: what is larger is no reason.
 pub const REJECTION_DATA_BYTES_MAX: usize = 4 << 10;
+/// How deep that is nested: readers of JSON go to 128 levels, and it is a part of answers.
+pub const REJECTION_DATA_DEPTH_MAX: usize = 100;
 
 /// Linear memory of a plugin's instance unless told otherwise.
 pub const PLUGIN_MEMORY_BYTES: usize = 64 << 20;

@@ -47,7 +47,8 @@ fn a_stream_of_which_events_are_gone_says_so() {
     house.clock.advance(Duration::from_mins(1));
     append(&bus, "b3", "begins-late", "");
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    assert_eq!(runtime.block_on(bus.bus().trim()).unwrap().events, 6);
+    runtime.block_on(bus.bus().trim()).unwrap();
+    assert_eq!(all(&bus, "accounts").len(), 1, "retention has taken the others");
     kept(TopicConfig::new(1));
     start(&bus, stream());
     for key in ["all-gone", "begins-late"] {
@@ -272,10 +273,9 @@ fn a_rejection_that_nobody_could_read_is_a_failure() {
     bus.subscribe_aggregate("accounts", commands(), stream(), Nesting).unwrap();
     let nested = |depth: u32| command(&depth.to_string(), "k", "Do.v1", &json!(depth));
     assert!(matches!(execute(&bus, nested(100)), Outcome::Rejected(_)));
-    for depth in [200, 1500] {
+    for depth in [101, 1500, 3000] {
         assert_eq!(given_up(&bus, nested(depth)).code, "rejection-data");
     }
-    assert_eq!(given_up(&bus, nested(3000)).code, "rejection-size");
 }
 
 #[test]

@@ -1,9 +1,12 @@
 //! What becomes of a command.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::handler::Failure;
-use crate::limits::{FAILURE_CODE_BYTES_MAX, FAILURE_MESSAGE_BYTES_MAX, REJECTION_DATA_BYTES_MAX};
+use crate::limits::{
+    FAILURE_CODE_BYTES_MAX, FAILURE_MESSAGE_BYTES_MAX, REJECTION_DATA_BYTES_MAX, REJECTION_DATA_DEPTH_MAX,
+};
 
 /// What an aggregate has made of a command, see [`Bus::execute`](crate::Bus::execute).
 ///
@@ -74,7 +77,7 @@ impl Rejection {
         }
     }
 
-    /// The same rejection with something for programs. What is larger than 4 KiB, or nested deeper than 127 times, fails the
+    /// The same rejection with something for programs. What is larger than 4 KiB, or nested more than 100 times, fails the
     /// command's delivery.
     #[must_use]
     pub fn data(mut self, data: serde_json::Value) -> Self {
@@ -88,22 +91,38 @@ impl Rejection {
         self.code.len() + self.message.len() + data
     }
 
-    /// Checks what it carries: its size, and that it can be read back.
+    /// Checks what it carries: whether it can be read back, and its size.
     pub(crate) fn check(&self) -> Result<(), Failure> {
-        let Some(data) = self.data.as_ref().map(ToString::to_string) else { return Ok(()) };
-        let bytes = data.len();
-        if bytes > REJECTION_DATA_BYTES_MAX {
+        let Some(data) = &self.data else { return Ok(()) };
+        if !is_shallow(data) {
             let message = format!(
-                "the rejection carries {bytes} bytes of JSON, and may carry {REJECTION_DATA_BYTES_MAX}: `{self}`"
+                "what the rejection carries is nested more than {REJECTION_DATA_DEPTH_MAX} times: `{self}`"
             );
-            return Err(Failure::permanent("rejection-size", message));
+            return Err(Failure::permanent("rejection-data", message));
         }
-        let read = serde_json::from_str::<serde_json::Value>(&data);
-        read.map(drop).map_err(|error| {
-            Failure::permanent(
-                "rejection-data",
-                format!("what the rejection carries is nested too deeply: {error}: `{self}`"),
-            )
-        })
+        let bytes = data.to_string().len();
+        if bytes <= REJECTION_DATA_BYTES_MAX {
+            return Ok(());
+        }
+        let message = format!(
+            "the rejection carries {bytes} bytes of JSON, and may carry {REJECTION_DATA_BYTES_MAX}: `{self}`"
+        );
+        Err(Failure::permanent("rejection-size", message))
     }
+}
+
+/// Whether a value is nested no deeper than it may be. What writes and reads it calls itself for each level.
+fn is_shallow(data: &Value) -> bool {
+    let mut left = vec![(data, 0)];
+    while let Some((value, depth)) = left.pop() {
+        if depth > REJECTION_DATA_DEPTH_MAX {
+            return false;
+        }
+        match value {
+            Value::Array(items) => left.extend(items.iter().map(|item| (item, depth + 1))),
+            Value::Object(members) => left.extend(members.values().map(|member| (member, depth + 1))),
+            _ => {}
+        }
+    }
+    true
 }
