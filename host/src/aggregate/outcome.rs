@@ -60,7 +60,7 @@ pub struct Rejection {
     pub message: String,
     /// For programs; at most 4 KiB as JSON.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub data: Option<serde_json::Value>,
+    pub data: Option<Value>,
 }
 
 impl Rejection {
@@ -80,7 +80,7 @@ impl Rejection {
     /// The same rejection with something for programs. What is larger than 4 KiB, or nested more than 100 times, fails the
     /// command's delivery.
     #[must_use]
-    pub fn data(mut self, data: serde_json::Value) -> Self {
+    pub fn data(mut self, data: Value) -> Self {
         self.data = Some(data);
         self
     }
