@@ -55,29 +55,54 @@ fn collect(log: &Log) -> u64 {
     block_on(log.collect_blobs()).unwrap()
 }
 
+/// Publishes three events, two of which have the same data, and removes what is there, and the blobs after that. Returns those that
+/// were acknowledged, whether that were all, and the operations of the disk at which each step began.
+fn work(log: &Log, disk: &MemoryMedium) -> (Vec<Event>, bool, Vec<u64>) {
+    let (mut acknowledged, mut begun) = (Vec::new(), Vec::new());
+    for (id, content) in [("a", 'a'), ("b", 'b'), ("c", 'a')] {
+        begun.push(disk.operations());
+        if !publish(log, large(id, content)) {
+            return (acknowledged, false, begun);
+        }
+        acknowledged.push(large(id, content));
+    }
+    if disk.is_frozen() {
+        return (acknowledged, false, begun);
+    }
+    begun.push(disk.operations());
+    if block_on(log.trim()).is_ok() {
+        begun.push(disk.operations());
+        let _ = block_on(log.collect_blobs());
+    }
+    begun.push(disk.operations());
+    (acknowledged, true, begun)
+}
+
 #[test]
 fn wherever_the_power_goes_every_event_has_its_data_and_nothing_else_is_left() {
     for journal in [JOURNAL_BYTES, 0] {
-        // Most are pages of the database, one after the other.
-        for operation in (0..).step_by(7) {
-            let disk = MemoryMedium::new();
-            let log = try_open_as(&disk, options(journal)).unwrap();
+        let begin = |disk: &MemoryMedium| {
+            let log = try_open_as(disk, options(journal)).unwrap();
             let t = topic(&log, "t", checked().retention(Retention::keep_bytes(1)));
             assert!(publish(&log, large("old", 'o')));
-            let mut acknowledged = vec![large("old", 'o')];
+            (log, t)
+        };
+        let begun = {
+            let disk = MemoryMedium::new();
+            let (log, _) = begin(&disk);
+            let first = disk.operations();
+            work(&log, &disk).2.into_iter().map(|operation| operation - first).collect::<Vec<_>>()
+        };
+        // Blobs are written, and removed, where a step begins; most of the rest are pages of the database.
+        let at_begin = begun.iter().flat_map(|operation| *operation..operation + 10);
+        let end = begun.last().copied().unwrap();
+        let between = (0..=end).step_by(usize::try_from(end / 30).unwrap().max(1));
+        for operation in at_begin.chain(between) {
+            let disk = MemoryMedium::new();
+            let (log, t) = begin(&disk);
             disk.freeze_at(disk.operations() + operation);
-            for (id, content) in [("a", 'a'), ("b", 'b'), ("c", 'a')] {
-                if !publish(&log, large(id, content)) {
-                    break;
-                }
-                acknowledged.push(large(id, content));
-            }
-            // What is there is removed, and the blobs after that.
-            let were_published = !disk.is_frozen();
-            if were_published {
-                let _ = block_on(log.trim()).and_then(|_| block_on(log.collect_blobs()));
-            }
-            let is_through = !disk.is_frozen();
+            let (mut acknowledged, were_published, _) = work(&log, &disk);
+            acknowledged.push(large("old", 'o'));
             disk.cut_power();
             drop(log);
             let log = try_open_as(&disk, options(journal)).unwrap();
@@ -87,9 +112,6 @@ fn wherever_the_power_goes_every_event_has_its_data_and_nothing_else_is_left() {
             assert!(is_there || were_published, "operation {operation}: {found:?}");
             collect(&log);
             assert_eq!(on_disk(&disk), named(&log), "operation {operation}");
-            if is_through {
-                break;
-            }
         }
     }
 }
