@@ -52,6 +52,7 @@ mod samples;
 mod schemas;
 mod schemas_protobuf;
 mod sequences;
+mod shop;
 mod shutdown;
 mod tidy;
 mod timers;

@@ -155,8 +155,10 @@ fn only_the_outboxes_name_the_databases_of_applications() {
     for (word, folder) in
         [("rusqlite", "host/src/outbox/sqlite/"), ("tokio_postgres", "host/src/outbox/postgres/")]
     {
-        let found: Vec<_> =
-            outside(&[folder, "tests/"]).flat_map(|source| source.mentions(&[word])).collect();
+        // The naive shop, which tidegate is held against, is an application with a database of its own.
+        let found: Vec<_> = outside(&[folder, "tests/", "host/examples/shop/"])
+            .flat_map(|source| source.mentions(&[word]))
+            .collect();
         assert_none(&found, &format!("{word} lives in {folder} alone"));
         assert!(sources(folder).iter().any(|source| !source.mentions(&[word]).is_empty()));
     }

@@ -14,6 +14,7 @@ mod nats;
 mod plugins;
 mod process;
 mod proof;
+mod shop;
 mod toolchain;
 mod workspace;
 
@@ -25,6 +26,8 @@ const HELP: &str = "\
 cargo xtask TASK
 
   demo [ARGS]   build what it takes, then run `tidegate demo` on a real week of earthquakes
+  shop [ARGS]   play a story of orders in which all goes wrong, on a naive consumer and on tidegate, and print what comes of
+                it: a quarter of a minute once all is built; --orders N, --seed N, --json
   test [ARGS]   build the plugins, the binary and the examples, get a NATS server, then run all tests and a short form of
                 the proofs; ARGS go to `cargo test`, which then is all that runs
   lint          formatting, clippy in each set of features, documentation: warnings are errors; and `api`
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
         (Some("test"), rest) => checks::test(&workspace, rest),
         (Some("lint"), []) => checks::lint(&workspace),
         (Some("api"), rest) => api::api(&workspace, rest),
+        (Some("shop"), rest) => shop::run_with(&workspace, rest),
         (Some("crash"), rest) => crash::run_with(&workspace, rest),
         (Some("hostile"), rest) => hostile::run_with(&workspace, rest),
         (Some("bench"), rest) => bench::run_with(&workspace, rest),

@@ -27,13 +27,15 @@ struct Variant {
     component: &'static str,
 }
 
-const VARIANTS: [Variant; 3] = [
+const VARIANTS: [Variant; 5] = [
     Variant { package: "accounts", feature: "v2", component: "accounts_v2.wasm" },
     Variant { package: "order-saga", feature: "v2", component: "order_saga_v2.wasm" },
     Variant { package: "quake-alerts", feature: "v2", component: "quake_alerts_v2.wasm" },
+    Variant { package: "shop-orders", feature: "v2", component: "shop_orders_v2.wasm" },
+    Variant { package: "shop-shipping", feature: "v2", component: "shop_shipping_v2.wasm" },
 ];
 
-/// Builds every package in `plugins/` to `target/plugins/NAME.wasm`, and every guest to
+/// Builds every plugin in `plugins/` to `target/plugins/NAME.wasm`, and every guest to
 /// `target/plugins/guests/NAME.wasm`.
 pub fn build(workspace: &Workspace) -> Result<()> {
     let toolchain = Toolchain::obtain(workspace)?;
@@ -80,9 +82,13 @@ fn component_name(package: &str) -> String {
     format!("{}.wasm", package.replace('-', "_"))
 }
 
-/// The folders that hold a package. A folder has the name of its package.
+/// The folders that hold a plugin: a package whose library is a `cdylib`, and which others than components can't use. A folder
+/// has the name of its package.
 fn packages(folder: &Path) -> Result<Vec<String>> {
-    let named = entries(folder)?.into_iter().filter(|path| path.join("Cargo.toml").exists());
+    let is_plugin = |manifest: String| manifest.contains(r#"crate-type = ["cdylib"]"#);
+    let named = entries(folder)?
+        .into_iter()
+        .filter(|path| fs::read_to_string(path.join("Cargo.toml")).is_ok_and(is_plugin));
     Ok(named.filter_map(|path| Some(path.file_name()?.to_str()?.to_owned())).collect())
 }
 

@@ -15,6 +15,7 @@ fn each_example_says_how_it_is_used() {
         ("orders", ["Takes orders over HTTP", "--listen", "--plugins"]),
         ("ledger", ["Keeps accounts", "transfer", "Exit codes:"]),
         ("device", ["Keeps readings", "--url", "100,000 newer"]),
+        ("shop", ["Plays a story", "--orders", "The seed fixes"]),
     ] {
         let mut command = Command::new(example(name));
         command.arg("--help");
