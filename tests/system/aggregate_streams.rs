@@ -173,6 +173,23 @@ fn a_command_with_the_id_of_one_that_says_something_else_is_refused() {
 }
 
 #[test]
+fn a_large_command_that_is_given_again_is_known_by_its_data_in_the_blob_store() {
+    let house = House::new();
+    let bus = house.open();
+    bus.create_topic("account-commands", TopicConfig::new(1).claim_check_over(16 << 10)).unwrap();
+    bus.create_topic("accounts", TopicConfig::new(1).sequence(true)).unwrap();
+    start(&bus, stream());
+    let large = |letter: &str| scripted("1", "k", &[letter.repeat(20_000).as_str()]);
+    assert!(all(&bus, "account-commands").is_empty());
+    let first = bus.execute("accounts", large("A"), WAIT);
+    let again = bus.execute("accounts", large("A"), WAIT);
+    assert_eq!(format!("{first:?}"), format!("{again:?}"));
+    assert!(!matches!(again, Err(ExecuteError::IdReused(_))), "{again:?}");
+    let other = bus.execute("accounts", large("B"), WAIT);
+    assert!(matches!(other, Err(ExecuteError::IdReused(_))), "{other:?}");
+}
+
+#[test]
 fn who_asks_for_a_command_that_was_given_up_on_twice_is_told_the_newest_dead_letter() {
     let house = House::new();
     let bus = native(&house);
@@ -205,7 +222,7 @@ fn a_command_that_is_to_be_delivered_again_is_waited_for() {
             asked.join().unwrap()
         })
     };
-    let expired = ask(Duration::from_secs(5));
+    let expired = ask(Duration::from_millis(200));
     assert!(
         matches!(expired, Err(ExecuteError::Expired { .. })),
         "nothing has become of it yet: {expired:?}"

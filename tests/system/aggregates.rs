@@ -565,7 +565,8 @@ fn a_wait_that_is_over_takes_nothing_back() {
     accepted(&bus, open("a"));
     bus.pause("accounts").unwrap();
     let waited = thread::scope(|scope| {
-        let waiting = scope.spawn(|| bus.execute("accounts", deposit("d", "a", 5), Duration::from_secs(5)));
+        let waiting =
+            scope.spawn(|| bus.execute("accounts", deposit("d", "a", 5), Duration::from_millis(200)));
         house.until(|| waiting.is_finished());
         waiting.join().unwrap()
     });

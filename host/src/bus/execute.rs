@@ -177,7 +177,13 @@ impl Bus {
         }
         let entries = self.inner.log.read(running.commands.0, at.partition, at.offset, 1, 1);
         match entries.ok().and_then(|entries| entries.into_iter().next()) {
-            Some(Entry::Event(first)) if first.offset == at.offset => says_the_same(&first.event, command),
+            Some(Entry::Event(first)) if first.offset == at.offset => {
+                match self.inner.log.with_data(&first.event) {
+                    Ok(Some(first)) => says_the_same(&first, command),
+                    Ok(None) => says_the_same(&first.event, command),
+                    Err(_) => true,
+                }
+            }
             _ => true,
         }
     }
