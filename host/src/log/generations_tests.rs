@@ -128,7 +128,7 @@ fn what_a_replaced_generation_has_is_removed_in_bounded_steps_and_holds_nothing_
         let read = log.shared.begin_read().unwrap();
         read.open_table(schema::STATE).unwrap().len().unwrap()
             + read.open_table(schema::TIMERS).unwrap().len().unwrap()
-            + read.open_table(schema::TIMER_NAMES).unwrap().len().unwrap()
+            + read.open_table(schema::TIMERS_BY_NAME).unwrap().len().unwrap()
     };
     let (mut before, mut steps) = (rows(&log), 0);
     while block_on(log.sweep_generations("c")).unwrap() {
