@@ -154,7 +154,8 @@ impl Log {
         self.administer(ADMIN_BYTES, false, retention::trim).await
     }
 
-    /// Removes what the blob store has that nobody names any more. Returns how many blobs.
+    /// Removes what the blob store has that nobody names any more. Returns how many blobs. Where one can't be removed, it and the
+    /// rest are left to the next call.
     ///
     /// # Errors
     ///
@@ -173,7 +174,11 @@ impl Log {
             };
             // Its answer is durable, with all that was committed before it.
             let unclaimed = self.administer(ADMIN_BYTES, false, look).await?;
-            removed += shared.blobs.remove(&*shared.medium, &unclaimed);
+            let of_these = shared.blobs.remove(&*shared.medium, &unclaimed);
+            removed += of_these.blobs;
+            if of_these.failed > 0 {
+                return Ok(removed);
+            }
         }
     }
 

@@ -47,6 +47,15 @@ pub(crate) struct Usage {
     pub bytes: u64,
 }
 
+/// What became of blobs that were to be removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Removed {
+    /// Those that are gone.
+    pub blobs: u64,
+    /// Those that the storage didn't remove.
+    pub failed: u64,
+}
+
 struct Keeping {
     /// How often it is kept.
     times: usize,
@@ -227,10 +236,10 @@ impl BlobStore {
         chosen
     }
 
-    /// Removes those of the condemned blobs that nobody has a claim to, as a durable commit says, and lets the others be. Returns
-    /// how many.
-    pub fn remove(&self, medium: &dyn Medium, unclaimed: &[BlobDigest]) -> u64 {
-        let mut removed = 0;
+    /// Removes those of the condemned blobs that nobody has a claim to, as a durable commit says, and lets the others be. One that
+    /// can't be removed is asked for again.
+    pub(super) fn remove(&self, medium: &dyn Medium, unclaimed: &[BlobDigest]) -> Removed {
+        let mut removed = Removed::default();
         for digest in unclaimed {
             // Held while it is removed: who keeps it next finds that it isn't there. For each anew, so that nobody waits for many.
             let mut state = self.state();
@@ -241,11 +250,12 @@ impl BlobStore {
                 Ok(bytes) => {
                     state.usage.blobs = state.usage.blobs.saturating_sub(u64::from(bytes.is_some()));
                     state.usage.bytes = state.usage.bytes.saturating_sub(bytes.unwrap_or(0));
-                    removed += u64::from(bytes.is_some());
+                    removed.blobs += u64::from(bytes.is_some());
                 }
                 Err(error) => {
                     tracing::warn!(%digest, %error, "a blob that nobody needs could not be removed; it is tried again");
                     state.suspects.insert(*digest);
+                    removed.failed += 1;
                 }
             }
         }

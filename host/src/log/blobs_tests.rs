@@ -1,7 +1,7 @@
 //! The blob store against crashes, and against those who need a blob while it is removed.
 
 use super::admission::block_on;
-use super::blobs::{BlobStore, PutError};
+use super::blobs::{BlobStore, PutError, Removed};
 use super::medium::Medium as _;
 use super::memory_medium::MemoryMedium;
 use super::read::Entry;
@@ -128,14 +128,14 @@ fn a_blob_that_is_named_anew_while_it_is_removed_stays() {
     let condemned = store.condemn();
     assert_eq!(condemned, [blob.digest]);
     drop(put());
-    assert_eq!(store.remove(&disk, &condemned), 0);
+    assert_eq!(store.remove(&disk, &condemned), Removed::default());
     assert!(disk.read_blob(&blob.digest.to_string()).unwrap().is_some());
     // Whoever has it at the moment isn't disturbed.
     let kept = put();
     assert!(store.condemn().is_empty());
     drop(kept);
     let condemned = store.condemn();
-    assert_eq!((store.remove(&disk, &condemned), store.usage().bytes), (1, 0));
+    assert_eq!((store.remove(&disk, &condemned).blobs, store.usage().bytes), (1, 0));
     // Who publishes it after that writes it again.
     let _kept = put();
     assert!(disk.read_blob(&blob.digest.to_string()).unwrap().is_some());
