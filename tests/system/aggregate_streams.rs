@@ -97,7 +97,9 @@ fn a_damaged_event_stops_its_aggregate_and_what_lies_before_it_is_there() {
         .map(|(at, _)| at)
         .collect();
     assert!(!places.is_empty());
-    places.into_iter().for_each(|at| image[at] ^= 1);
+    for at in places {
+        image[at] ^= 1;
+    }
     house.disk.set_image(image);
 
     let bus = house.open();

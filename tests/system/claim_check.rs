@@ -143,8 +143,8 @@ fn an_event_whose_data_is_lost_is_a_dead_letter_that_says_so_until_it_is_publish
     let mut wrong = json(OVER + 2).into_bytes();
     wrong[5] ^= 1;
     house.disk.set_blob(&names[0], None);
-    house.disk.set_blob(&names[1], Some(wrong));
-    house.disk.set_blob(&names[2], Some(json(OVER).into_bytes()));
+    house.disk.set_blob(&names[1], Some(&wrong));
+    house.disk.set_blob(&names[2], Some(json(OVER).as_bytes()));
     let seen = subscribe(&bus, at_once());
     caught_up(&bus, "c");
     assert_eq!(*seen.lock().unwrap(), [events[3].clone()], "the others don't keep it");

@@ -171,7 +171,9 @@ fn trouble(orders: &mut [Planned], dice: &mut Dice) {
         places.drain(places.len().saturating_sub(some)..).collect()
     };
     for (fate, one_in) in [(Fate::Cancelled, 20), (Fate::CancelledBefore, 20), (Fate::Nonsense, 50)] {
-        next(one_in).into_iter().for_each(|at| orders[at].fate = fate);
+        for at in next(one_in) {
+            orders[at].fate = fate;
+        }
     }
     for at in next(count) {
         orders[at].fate = Fate::Poisoned;
@@ -179,7 +181,9 @@ fn trouble(orders: &mut [Planned], dice: &mut Dice) {
     let payments =
         [(Payment::Unavailable, 15), (Payment::Late, 25), (Payment::Lost, 25), (Payment::Declined, 25)];
     for (payment, one_in) in payments {
-        next(one_in).into_iter().for_each(|at| orders[at].payment = payment);
+        for at in next(one_in) {
+            orders[at].payment = payment;
+        }
     }
     for planned in orders {
         if planned.fate != Fate::Ordered || planned.payment != Payment::Taken {

@@ -439,11 +439,11 @@ There is no index of correlations: the topics are read from --since on, and all 
 a line for each node, from the top down with its depth, and a last one with the summary.")]
 pub struct Trace {
     /// The correlation: the id of the event that began it, or its correlationid
-    #[arg(value_name = "ID", required_unless_present = "by_trace")]
+    #[arg(value_name = "ID", required_unless_present = "w3c_id")]
     pub id: Option<String>,
     /// The trace id of traceparent instead: 32 hexadecimal digits
     #[arg(long = "trace-id", value_name = "HEX", conflicts_with = "id", value_parser = trace_id)]
-    pub by_trace: Option<String>,
+    pub w3c_id: Option<String>,
     /// Read these topics alone
     #[arg(long, value_name = "TOPIC", value_parser = name)]
     pub topic: Vec<String>,

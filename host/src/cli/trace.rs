@@ -19,7 +19,7 @@ const DEPTH_MAX: usize = 24;
 /// Prints a trace.
 pub fn trace(global: &Global, trace: Trace, output: &mut Output) -> Result<Exit, CliError> {
     let mut access = Access::open(global)?;
-    let (id, by) = match (trace.id, trace.by_trace) {
+    let (id, by) = match (trace.id, trace.w3c_id) {
         (_, Some(trace_id)) => (trace_id, TraceBy::TraceId),
         (id, None) => (id.unwrap_or_default(), TraceBy::Correlation),
     };

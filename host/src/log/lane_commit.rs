@@ -114,15 +114,12 @@ impl Change for CommitLane {
         txn.tables.lanes.insert(row_key, schema::encode(row_key, &self.commit.progress).as_slice())?;
         for (id, held) in &self.commit.held {
             let key = (lane.consumer.0, lane.partition, *id);
-            match held {
-                Some(held) => {
-                    txn.tables.held.insert(key, schema::encode(key, held).as_slice())?;
-                    claims::add_of(&mut txn.tables, Holder::Held(lane, *id), held.event.as_deref())?;
-                }
-                None => {
-                    txn.tables.held.remove(key)?;
-                    claims::release(txn, Holder::Held(lane, *id))?;
-                }
+            if let Some(held) = held {
+                txn.tables.held.insert(key, schema::encode(key, held).as_slice())?;
+                claims::add_of(&mut txn.tables, Holder::Held(lane, *id), held.event.as_deref())?;
+            } else {
+                txn.tables.held.remove(key)?;
+                claims::release(txn, Holder::Held(lane, *id))?;
             }
         }
         for letter in &mut self.commit.dead_letters {

@@ -222,12 +222,12 @@ impl MemoryMedium {
     }
 
     /// Puts other bytes into a blob, or takes it away: to be called while nobody writes it.
-    pub fn set_blob(&self, name: &str, bytes: Option<Vec<u8>>) {
+    pub fn set_blob(&self, name: &str, bytes: Option<&[u8]>) {
         let mut disk = self.disk();
         let Disk { blobs, durable_blobs, .. } = &mut *disk;
         for blobs in [blobs, durable_blobs] {
-            match &bytes {
-                Some(bytes) => drop(blobs.insert(name.to_owned(), bytes.clone())),
+            match bytes {
+                Some(bytes) => drop(blobs.insert(name.to_owned(), bytes.to_vec())),
                 None => drop(blobs.remove(name)),
             }
         }

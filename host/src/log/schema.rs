@@ -106,8 +106,7 @@ pub(super) fn names(format: u32) -> impl Iterator<Item = &'static str> {
         "schemas" => format > 6,
         "timers" => format > 7,
         "timer_names" => format == 8,
-        "timers_by_name" => format > 8,
-        "claims" | "blobs" => format > 8,
+        "timers_by_name" | "claims" | "blobs" => format > 8,
         _ => true,
     })
 }

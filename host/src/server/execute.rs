@@ -11,6 +11,8 @@ use super::{Answer, Refusal, Request, StateLine};
 use crate::bus::{Bus, TraceOptions};
 use crate::event::{Data, Event};
 use crate::limits::{BLOBS_LISTED_MAX, LETTERS_MAX, STATE_SCAN_MAX};
+#[cfg(any(feature = "outbox-sqlite", feature = "outbox-postgres"))]
+use crate::outbox::FailedRows;
 
 /// Carries out a request on a bus. Its answers go into `answers`, which bounds how far it runs ahead of who takes them;
 /// where nobody takes them any more, it ends.
@@ -159,18 +161,24 @@ async fn carry_out(bus: &Bus, request: Request, outlet: &Outlet) -> Result<(), E
         #[cfg(any(feature = "outbox-sqlite", feature = "outbox-postgres"))]
         Request::Outboxes => outlet.answer(Answer::Outboxes(bus.outboxes().await)).await,
         #[cfg(any(feature = "outbox-sqlite", feature = "outbox-postgres"))]
-        Request::FailedRows { outbox, limit } => {
-            let rows = bus.outbox_failed_rows(&outbox, limit).await.map_err(Failed)?;
-            outlet.answer(Answer::FailedRows(rows)).await
-        }
+        Request::FailedRows { outbox, limit } => failed_rows(bus, &outbox, limit, outlet).await,
         #[cfg(any(feature = "outbox-sqlite", feature = "outbox-postgres"))]
-        Request::RetryOutbox { outbox, rows } => {
-            let retried = bus.retry_outbox(&outbox, rows).await.map_err(Failed)?;
-            outlet.answer(Answer::Retried(retried)).await
-        }
+        Request::RetryOutbox { outbox, rows } => retry_outbox(bus, &outbox, rows, outlet).await,
         #[cfg(any(feature = "outbox-sqlite", feature = "outbox-postgres"))]
         Request::AdoptOutbox { outbox } => Ok(bus.adopt_running_outbox(&outbox).await.map_err(Failed)?),
     }
+}
+
+#[cfg(any(feature = "outbox-sqlite", feature = "outbox-postgres"))]
+async fn failed_rows(bus: &Bus, outbox: &str, limit: u32, outlet: &Outlet) -> Result<(), Ended> {
+    let rows = bus.outbox_failed_rows(outbox, limit).await.map_err(Failed)?;
+    outlet.answer(Answer::FailedRows(rows)).await
+}
+
+#[cfg(any(feature = "outbox-sqlite", feature = "outbox-postgres"))]
+async fn retry_outbox(bus: &Bus, outbox: &str, rows: FailedRows, outlet: &Outlet) -> Result<(), Ended> {
+    let retried = bus.retry_outbox(outbox, rows).await.map_err(Failed)?;
+    outlet.answer(Answer::Retried(retried)).await
 }
 
 /// The event itself; a copy where someone else has it too.
@@ -247,9 +255,10 @@ async fn blobs(bus: &Bus, verify: bool, outlet: &Outlet) -> Result<(), Ended> {
     let mut after: Option<String> = None;
     loop {
         // Each is read between two answers, so that who hangs up ends it.
-        let some = match verify {
-            true => bus.verify_blobs(after.as_deref(), 1),
-            false => bus.blobs(after.as_deref(), BLOBS_LISTED_MAX),
+        let some = if verify {
+            bus.verify_blobs(after.as_deref(), 1)
+        } else {
+            bus.blobs(after.as_deref(), BLOBS_LISTED_MAX)
         };
         let some = some.map_err(Failed)?;
         let Some(last) = some.last() else { return Ok(()) };

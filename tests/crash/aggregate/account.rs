@@ -76,15 +76,12 @@ impl Account for AggregateAccount {
 impl AggregateAccount {
     fn answer(&mut self, id: &str, outcome: Outcome) -> Result<()> {
         self.open.remove(id);
-        match self.answers.get(id) {
-            Some(before) => {
-                ensure!(*before == outcome, "{id} was answered with {before:?}, and now with {outcome:?}");
-            }
-            None => {
-                self.rejected += u64::from(matches!(outcome, Outcome::Rejected(_)));
-                self.answered.push(id.to_owned());
-                self.answers.insert(id.to_owned(), outcome);
-            }
+        if let Some(before) = self.answers.get(id) {
+            ensure!(*before == outcome, "{id} was answered with {before:?}, and now with {outcome:?}");
+        } else {
+            self.rejected += u64::from(matches!(outcome, Outcome::Rejected(_)));
+            self.answered.push(id.to_owned());
+            self.answers.insert(id.to_owned(), outcome);
         }
         Ok(())
     }

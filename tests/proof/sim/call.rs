@@ -98,7 +98,10 @@ impl fmt::Display for Done {
                 }
                 Ok(())
             }
-            Self::Published(Err((error, _))) | Self::Begun(Err(error)) => write!(f, "{error}"),
+            Self::Published(Err((error, _)))
+            | Self::Begun(Err(error))
+            | Self::Given(_, Err(error))
+            | Self::Appended(_, Err(error)) => write!(f, "{error}"),
             Self::Transacted(Err((error, _))) | Self::Refused(Err(error)) => write!(f, "{error}"),
             Self::Administered(Err(error)) => write!(f, "{error}"),
             Self::Told(Err(error)) => write!(f, "{error}"),
@@ -106,11 +109,12 @@ impl fmt::Display for Done {
                 Ok(outcome) => write!(f, "{outcome:?}"),
                 Err(error) => write!(f, "{error}"),
             },
-            Self::Given(_, Err(error)) | Self::Appended(_, Err(error)) => write!(f, "{error}"),
-            Self::Given(_, Ok(())) | Self::Appended(_, Ok(())) => write!(f, "done"),
-            Self::Refused(Ok(())) | Self::Administered(Ok(())) | Self::Begun(Ok(())) | Self::Told(Ok(())) => {
-                write!(f, "done")
-            }
+            Self::Refused(Ok(()))
+            | Self::Administered(Ok(()))
+            | Self::Begun(Ok(()))
+            | Self::Told(Ok(()))
+            | Self::Given(_, Ok(()))
+            | Self::Appended(_, Ok(())) => write!(f, "done"),
             Self::CutOff => write!(f, "cut off"),
         }
     }
@@ -162,7 +166,9 @@ impl Done {
             Self::Executed(id, outcome) => return executed(world, &id, *outcome),
             Self::Given(ids, outcome) => {
                 if outcome.is_ok() {
-                    ids.iter().for_each(|id| world.model.aggregates.accept(id));
+                    for id in &ids {
+                        world.model.aggregates.accept(id);
+                    }
                 }
                 return begun(outcome);
             }
@@ -221,7 +227,7 @@ fn executed(world: &mut World, id: &str, outcome: Result<Outcome, ExecuteError>)
             let what =
                 if let Outcome::Rejected(_) = outcome { "commands rejected" } else { "commands accepted" };
             world.counts.add(what, 1);
-            world.model.aggregates.answer(id, outcome)
+            world.model.aggregates.answer(id, &outcome)
         }
         Err(ExecuteError::Expired { .. } | ExecuteError::Stopped(_)) => {
             world.model.aggregates.accept(id);
@@ -510,7 +516,7 @@ pub fn rewind_commands(world: &mut World, bus: &Bus) -> Option<Call> {
     world.counts.add("moves of aggregates", 1);
     let bus = bus.clone();
     Some(administer("seek to the first command".to_owned(), async move {
-        Ok(bus.seek(aggregates::NAME, None, None, Position::Earliest).await?)
+        bus.seek(aggregates::NAME, None, None, Position::Earliest).await
     }))
 }
 

@@ -51,10 +51,10 @@ impl Aggregates {
     /// # Errors
     ///
     /// It had another answer before.
-    pub fn answer(&mut self, id: &str, outcome: Outcome) -> Result<(), String> {
+    pub fn answer(&mut self, id: &str, outcome: &Outcome) -> Result<(), String> {
         self.accept(id);
         match self.answers.insert(id.to_owned(), outcome.clone()) {
-            Some(before) if before != outcome => {
+            Some(before) if before != *outcome => {
                 Err(format!("{id} was answered with {before:?}, and now with {outcome:?}"))
             }
             _ => Ok(()),

@@ -16,7 +16,7 @@ impl Life<'_> {
             let wait = Duration::from_hours(1);
             let asked = self.drive(async move { bus.execute(aggregates::NAME, command, wait).await }).await?;
             let outcome = asked.map_err(|error| format!("{id} has no answer: {error}"))?;
-            self.world.model.aggregates.answer(&id, outcome)?;
+            self.world.model.aggregates.answer(&id, &outcome)?;
         }
         Ok(())
     }
