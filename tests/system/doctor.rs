@@ -112,8 +112,8 @@ fn a_lag_is_found_with_its_age_and_the_retention_that_it_comes_to() {
 }
 
 #[test]
-fn a_retention_of_a_stream_and_old_versions_that_nothing_lifts_are_found() {
-    use tidegate::config::{AggregateConfig, Retention};
+fn old_versions_that_nothing_lifts_are_found() {
+    use tidegate::config::AggregateConfig;
     use tidegate::upcast::Lifted;
     use tidegate::{Aggregate, Delivery, Fact, Rejection};
 
@@ -144,10 +144,6 @@ fn a_retention_of_a_stream_and_old_versions_that_nothing_lifts_are_found() {
     let lift = bus.bus().add_upcaster("doors", "Open.v1", "Open.v2", |_| Ok(Lifted::default()));
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(lift).unwrap();
     assert_eq!(found(&bus), Vec::<String>::new());
-    // An aggregate isn't started with it, and may get it later.
-    let forgets = TopicConfig::new(1).sequence(true).retention(Retention::keep_for(Duration::from_hours(1)));
-    bus.create_topic("doors", forgets).unwrap();
-    assert_eq!(found(&bus), ["stream-retention: consumer `doors`"]);
 }
 
 #[test]

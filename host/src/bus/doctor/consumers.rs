@@ -219,30 +219,6 @@ pub(super) fn stuck_sagas(evidence: &Evidence, findings: &mut Vec<Finding>) {
     }
 }
 
-/// A stream from which events are removed.
-pub(super) fn stream_retention(evidence: &Evidence, findings: &mut Vec<Finding>) {
-    for consumer in &evidence.consumers {
-        let Some(topic) = consumer.stream.as_ref().and_then(|stream| evidence.topic(stream)) else {
-            continue;
-        };
-        let retention = topic.status.config.retention;
-        if retention.age.is_none() && retention.bytes.is_none() {
-            continue;
-        }
-        let name = &topic.status.name;
-        findings.push(
-            Finding::problem("stream-retention", subject(consumer))
-                .seen(format!("it is an aggregate with the stream `{name}`, which has a retention"))
-                .why(
-                    "an aggregate is what its events come to: once some are removed, it can't be rebuilt, and takes no commands                      when its snapshot is of no use any more",
-                )
-                .remedy(format!(
-                    "take `retention` out of `[topics.{name}]` now; restore what is gone from a backup"
-                )),
-        );
-    }
-}
-
 /// Retention that is shorter than what a consumer is behind.
 pub(super) fn retention_before_lag(evidence: &Evidence, findings: &mut Vec<Finding>) {
     for consumer in &evidence.consumers {

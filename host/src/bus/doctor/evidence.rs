@@ -78,8 +78,6 @@ pub(super) struct ConsumerEvidence {
     /// What it hasn't come to yet, by topic.
     pub lags: BTreeMap<String, Lag>,
     pub is_aggregate: bool,
-    /// The topic of its events, where it is an aggregate that runs.
-    pub stream: Option<String>,
     pub sagas: Sagas,
 }
 
@@ -128,20 +126,17 @@ pub(super) async fn collect(bus: &Bus, mut options: DoctorOptions) -> Result<Evi
         let sample = sample(log, id, &traffic).await?;
         evidence.topics.push(TopicEvidence { status, traffic, sample });
     }
-    let aggregates = bus.aggregates();
     for status in bus.consumers()? {
         let running = bus.inner.roster.with(&status.name, |running| running.config.clone());
         let config = running.or_else(|| options.consumers.remove(&status.name));
         let lags = lags(log, &status, &evidence)?;
-        let stream = aggregates.iter().find(|aggregate| aggregate.name == status.name);
-        let stream = stream.map(|aggregate| aggregate.stream.clone());
         let row = log.consumer(&status.name);
         let is_aggregate = row.as_ref().is_some_and(|(_, row)| row.state_version == Some(STATE_VERSION));
         let sagas = match row {
             Some((id, _)) if !is_aggregate => sagas(bus, id, &status).await?,
             _ => Sagas::default(),
         };
-        evidence.consumers.push(ConsumerEvidence { status, config, lags, is_aggregate, stream, sagas });
+        evidence.consumers.push(ConsumerEvidence { status, config, lags, is_aggregate, sagas });
         tokio::task::yield_now().await;
     }
     Ok(evidence)

@@ -23,7 +23,7 @@ use evidence::Evidence;
 type Check = fn(&Evidence, &mut Vec<Finding>);
 
 /// All of them.
-const CHECKS: [Check; 23] = [
+const CHECKS: [Check; 22] = [
     topics::unversioned_types,
     topics::large_events,
     topics::hot_partition,
@@ -37,7 +37,6 @@ const CHECKS: [Check; 23] = [
     consumers::refused,
     consumers::dead_letters,
     consumers::stuck_sagas,
-    consumers::stream_retention,
     consumers::retention_before_lag,
     consumers::held_near_bound,
     consumers::timers_near_bound,

@@ -77,7 +77,6 @@ fn consumer() -> ConsumerEvidence {
         config: Some(ConsumerConfig::new(["orders"])),
         lags: [].into(),
         is_aggregate: false,
-        stream: None,
         sagas: Sagas::default(),
     }
 }
@@ -168,21 +167,6 @@ fn older_versions_that_nothing_lifts_are_found_beside_later_ones() {
         evidence.consumers[0].status.topics.clear();
     };
     assert_eq!(names(unread), none(), "nobody has to know them");
-}
-
-#[test]
-fn a_retention_that_takes_the_history_of_aggregates_is_a_problem() {
-    let stream = |retention: Retention| {
-        found(move |evidence| {
-            evidence.consumers[0].stream = Some("orders".to_owned());
-            evidence.topics[0].status.config.retention = retention;
-        })
-    };
-    for lost in [Retention::keep_for(HOUR), Retention::keep_bytes(1 << 30)] {
-        let all = stream(lost);
-        assert_eq!((&*all[0].check, all[0].severity), ("stream-retention", Severity::Problem));
-    }
-    assert_eq!(stream(Retention::default()), []);
 }
 
 #[test]
