@@ -41,7 +41,7 @@ pub const PROTOCOL: u32 = 3;
 /// # let bus = tidegate::Bus::open(directory.path())?;
 /// # let control = tidegate::server::serve_control(&bus)?;
 /// // What a client of another language writes first, a line of JSON.
-/// let hello = r#"{"protocol": 2, "version": "0.1.0"}"#;
+/// let hello = r#"{"protocol": 3, "version": "0.1.0"}"#;
 /// let hello: tidegate::server::Hello = serde_json::from_str(hello)?;
 /// assert_eq!(hello.protocol, tidegate::server::PROTOCOL);
 /// # Ok::<(), Box<dyn std::error::Error>>(())

@@ -99,9 +99,9 @@ fn close_frames(bytes: &mut [u8]) {
 
 impl Target for Sockets {
     fn seeds(&self) -> Vec<Vec<u8>> {
-        let hello = frame(r#"{"protocol":2,"version":"0.1.0"}"#);
+        let hello = frame(r#"{"protocol":3,"version":"0.1.0"}"#);
         let welcome =
-            frame(r#"{"Ok":{"protocol":2,"version":"0.1.0","process":1,"event_bytes_max":1048576}}"#);
+            frame(r#"{"Ok":{"protocol":3,"version":"0.1.0","process":1,"event_bytes_max":1048576}}"#);
         let asked = REQUESTS.iter().map(|text| [vec![0], hello.clone(), frame(text)].concat());
         let answered =
             ANSWERS.iter().map(|text| [vec![1], welcome.clone(), frame(text), frame("\"done\"")].concat());
