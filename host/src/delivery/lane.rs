@@ -334,6 +334,8 @@ impl LaneTask {
                 }
                 () = sleep_until(&**self.shared.log.clock(), wake_at) => {
                     if due == wake_at {
+                        // Should that moment have passed again and again, with nothing to do, others get their turn all the same.
+                        tokio::task::yield_now().await;
                         return Ok(());
                     }
                     idle_at = None;

@@ -98,7 +98,7 @@ pub(super) fn add_of(
 
 /// What this holder may have, it has no more.
 pub(super) fn release(txn: &mut Txn<'_>, holder: Holder) -> Result<(), StorageFault> {
-    release_in(txn, holder.key()..=holder.key())
+    release_in(txn, holder.key()..=holder.key(), usize::MAX).map(drop)
 }
 
 /// What events of a partition below this offset may have, they have no more.
@@ -108,36 +108,46 @@ pub(super) fn release_events(
     partition: u32,
     low: u64,
 ) -> Result<(), StorageFault> {
-    match low.checked_sub(1) {
-        Some(last) => release_in(txn, (EVENT, topic.0, partition, 0)..=(EVENT, topic.0, partition, last)),
-        None => Ok(()),
-    }
+    let Some(last) = low.checked_sub(1) else { return Ok(()) };
+    let events = (EVENT, topic.0, partition, 0)..=(EVENT, topic.0, partition, last);
+    release_in(txn, events, usize::MAX).map(drop)
 }
 
-/// What a consumer's dead letters and held events may have, they have no more.
-pub(super) fn release_consumer(txn: &mut Txn<'_>, consumer: ConsumerId) -> Result<(), StorageFault> {
+/// What a consumer's dead letters and held events may have, they have no more: at most so many of them. Returns how many.
+pub(super) fn release_consumer(
+    txn: &mut Txn<'_>,
+    consumer: ConsumerId,
+    most: usize,
+) -> Result<usize, StorageFault> {
+    let mut released = 0;
     for kind in [LETTER, HELD] {
-        release_in(txn, (kind, consumer.0, 0, 0)..=(kind, consumer.0, u32::MAX, u64::MAX))?;
+        let all = (kind, consumer.0, 0, 0)..=(kind, consumer.0, u32::MAX, u64::MAX);
+        released += release_in(txn, all, most - released)?;
     }
-    Ok(())
+    Ok(released)
 }
 
-fn release_in(txn: &mut Txn<'_>, range: RangeInclusive<ClaimKey>) -> Result<(), StorageFault> {
+fn release_in(
+    txn: &mut Txn<'_>,
+    range: RangeInclusive<ClaimKey>,
+    most: usize,
+) -> Result<usize, StorageFault> {
     // Most buses have none, and this is asked for whatever is removed.
     if txn.tables.claims.is_empty()? {
-        return Ok(());
+        return Ok(0);
     }
     let mut found = Vec::new();
-    for row in txn.tables.claims.range(range)? {
+    for row in txn.tables.claims.range(range)?.take(most) {
         let (key, digest) = row?;
         found.push((key.value(), digest.value()));
     }
+    let released = found.len();
     for (key, digest) in found {
         txn.tables.claims.remove(key)?;
         txn.tables.blobs.remove(blob_key(digest, key))?;
         txn.after(move |shared| shared.blobs.look_at(digest_of(digest)));
     }
-    Ok(())
+    Ok(released)
 }
 
 /// Which of these blobs nobody has.

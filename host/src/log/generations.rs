@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use super::admin::AdminResult;
+use super::claims;
 use super::error::{AdminError, StorageFault};
 use super::registry::{self, Position};
 use super::schema::{self, ConsumerRow};
@@ -184,6 +185,7 @@ pub(super) fn sweep(txn: &mut Txn<'_>, consumer: &str) -> AdminResult<bool> {
     let (held, letters) = ((id.0, 0, 0)..=(id.0, u32::MAX, u64::MAX), (id.0, 0)..=(id.0, u64::MAX));
     let mut left = GENERATION_ROWS_MAX;
     left -= txn.tables.state.remove_some_in(first.as_slice()..after.as_slice(), left)?;
+    left -= claims::release_consumer(txn, id, left)?;
     left -= txn.tables.held.remove_some_in(held, left)?;
     left -= txn.tables.dead_letters.remove_some_in(letters, left)?;
     // A generation sets none, but what it has replaced may have been another kind of consumer.

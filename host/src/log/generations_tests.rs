@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use redb::ReadableTableMetadata;
 
-use super::tests::{append, lane_commit, open, topic};
+use super::tests::{append, lane_commit, letter, open, topic};
 use super::timers_tests::timer;
 use super::*;
 use crate::config::{Retention, TopicConfig};
+use crate::event::Event;
 use crate::handler::ProgramVersion;
 use crate::ids::{ConsumerId, LaneId, TopicId};
 use crate::limits::GENERATION_ROWS_MAX;
@@ -139,6 +140,28 @@ fn what_a_replaced_generation_has_is_removed_in_bounded_steps_and_holds_nothing_
     assert!(steps > 4, "{steps}");
     assert_eq!((rows(&log), log.generations().len()), (1, 1));
     assert_eq!(seen(&log, topic), (rebuilt.consumer, 5, "rebuilt 5".to_owned()));
+}
+
+#[test]
+fn what_the_dead_letters_of_a_replaced_generation_have_in_the_blob_store_is_let_go() {
+    let log = open(&MemoryMedium::new());
+    let config = TopicConfig::new(1).claim_check_over(20_000).retention(Retention::keep_bytes(1));
+    let (topic, live, rebuilt) = generations(&log, config);
+    let large = Event::new("large", "/tests", "T.v1").text("text/plain", "x".repeat(20_001)).build().unwrap();
+    block_on(log.append(vec![("t", large)])).unwrap();
+    let read = log.read(topic, 0, 3, 1, 1 << 20).unwrap();
+    let Entry::Event(stored) = &read[0] else { panic!("{read:?}") };
+    let mut dead = commit(&log, live, topic, 4, "live");
+    dead.dead_letters.push(DeadLetter { event: Some(Arc::clone(&stored.event)), ..letter(topic, 3, None) });
+    block_on(log.commit(dead)).unwrap();
+    advance(&log, rebuilt, topic, 4, "rebuilt");
+    assert!(switch(&log));
+    block_on(log.trim()).unwrap();
+    block_on(log.collect_blobs()).unwrap();
+    assert_eq!(log.blob_usage().0.blobs, 1, "the dead letter is there yet");
+    while block_on(log.sweep_generations("c")).unwrap() {}
+    block_on(log.collect_blobs()).unwrap();
+    assert_eq!(log.blob_usage().0.blobs, 0);
 }
 
 #[test]

@@ -284,7 +284,7 @@ pub(super) fn forget(txn: &mut Txn<'_>, name: &str) -> AdminResult<()> {
     txn.tables.lanes.remove_in((consumer, 0)..=(consumer, u32::MAX))?;
     txn.tables.held.remove_in((consumer, 0, 0)..=(consumer, u32::MAX, u64::MAX))?;
     txn.tables.dead_letters.remove_in((consumer, 0)..=(consumer, u64::MAX))?;
-    claims::release_consumer(txn, id)?;
+    claims::release_consumer(txn, id, usize::MAX)?;
     timers::forget(txn, id)?;
     let first = schema::state_prefix(id, 0);
     let after = schema::state_prefix(ConsumerId(consumer + 1), 0);
