@@ -61,8 +61,8 @@ pub(crate) trait TopicDirectory: Send + Sync {
     /// Whether the topic numbers the events of each key.
     fn is_sequenced(&self, topic: TopicId) -> bool;
 
-    /// The largest event that the topic accepts, with its data wherever that is kept, in bytes of [`Event::size`].
-    fn event_bytes_max(&self, topic: TopicId) -> usize;
+    /// How large this event may be for the topic to accept it, with its data wherever that is kept, in bytes of [`Event::size`].
+    fn event_bytes_max(&self, topic: TopicId, event: &Event) -> usize;
 
     /// Holds an event against the schema of its type, where the topic requires that.
     fn check_schema(&self, topic: TopicId, event: &Event) -> Result<(), SchemaRefusal>;
@@ -511,7 +511,7 @@ impl Context {
             event.check_unnumbered(topic)?;
         }
         event.check_dataref()?;
-        let (size, max) = (event.size(), self.owner.topics.event_bytes_max(id));
+        let (size, max) = (event.size(), self.owner.topics.event_bytes_max(id, &event));
         if size > max {
             return Err(EmitError::EventSize { size, max });
         }
@@ -628,7 +628,7 @@ impl TopicDirectory for NoTopics {
         false
     }
 
-    fn event_bytes_max(&self, _: TopicId) -> usize {
+    fn event_bytes_max(&self, _: TopicId, _: &Event) -> usize {
         0
     }
 

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tidegate::config::{ConsumerConfig, Retention, RetryPolicy, SchemaPolicy, TopicConfig};
+use tidegate::config::{ConsumerConfig, OnDeadLetter, Retention, RetryPolicy, SchemaPolicy, TopicConfig};
 use tidegate::schema::Schema;
 use tidegate::upcast::Lifted;
 use tidegate::{
@@ -107,6 +107,19 @@ fn events_larger_than_the_bound_need_a_claim_check() {
     let named = Event::new("b", "/tests", "T.v1").extension("dataref", own).json_text(json(3 << 20));
     let refused = bus.publish("in", named.build().unwrap());
     assert!(matches!(refused, Err(PublishError::EventSize { .. })), "{refused:?}");
+    // Of a delivery either.
+    let forwards = handler_fn(|_, context| {
+        let own = Attribute::UriReference("https://example.com/scan".to_owned());
+        let data = Some(Data::Json(json(3 << 20)));
+        let extensions = vec![("dataref".to_owned(), own)];
+        let refused =
+            context.publish("in", Outgoing { kind: "T.v1".into(), data, extensions, ..Outgoing::default() });
+        assert!(matches!(refused, Err(EmitError::EventSize { .. })), "{refused:?}");
+        Ok(())
+    });
+    bus.subscribe("forwards", at_once(), forwards).unwrap();
+    caught_up(&bus, "forwards");
+    assert!(letters(&bus, "forwards").is_empty());
 }
 
 #[test]
@@ -207,6 +220,27 @@ fn data_stays_as_long_as_an_event_a_dead_letter_or_a_redriven_event_names_it() {
     bus.forget("c").unwrap();
     bus.trim().unwrap();
     assert_eq!((bus.bus().blob_usage().blobs, digests(&bus)), (0, vec![]));
+}
+
+#[test]
+fn a_letter_that_parks_its_key_is_redriven_and_discarded_with_its_data() {
+    let house = House::new();
+    let bus = house.open();
+    let day = Retention::keep_for(Duration::from_hours(24));
+    bus.create_topic("in", TopicConfig::new(1).claim_check_over(OVER).retention(day)).unwrap();
+    subscribe(&bus, at_once().on_dead_letter(OnDeadLetter::Park));
+    bus.publish("in", large("no", OVER + 1)).unwrap();
+    bus.publish("in", event("behind", "k")).unwrap();
+    caught_up(&bus, "c");
+    bus.redrive("c", vec![letters(&bus, "c")[0].id]).unwrap();
+    caught_up(&bus, "c");
+    let again = letters(&bus, "c");
+    assert_eq!((again.len(), again[0].redriven), (1, true));
+    bus.discard("c", vec![again[0].id]).unwrap();
+    caught_up(&bus, "c");
+    house.clock.advance(Duration::from_hours(48));
+    bus.trim().unwrap();
+    assert_eq!((ids(&bus, "in").len(), bus.bus().blob_usage().blobs), (0, 0));
 }
 
 #[test]

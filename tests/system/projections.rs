@@ -13,7 +13,7 @@ use tidegate::config::{
 use tidegate::upcast::Lifted;
 use tidegate::{
     Blocking, Clock, ConsumerError, Data, Event, EventPlace, FailureKind, LoadError, Published, Query,
-    QueryAnswer, QueryError, Rebuild, RebuildOutcome,
+    QueryAnswer, QueryError, Rebuild, RebuildOutcome, handler_fn,
 };
 use tidegate_guests::Counted;
 
@@ -365,6 +365,14 @@ fn a_rebuild_that_is_called_off_leaves_the_old_model_and_nothing_of_the_new_one(
 }
 
 #[test]
+fn a_rebuild_ends_where_no_plugin_runs_its_consumer_any_more() {
+    let house = House::new();
+    let bus = house.cut_power(stuck(&house, &File::of("model")));
+    bus.subscribe("model", at_once(), handler_fn(|_, _| Ok(()))).unwrap();
+    assert!(matches!(bus.cancel_rebuild("model"), Err(ConsumerError::NotRebuilding(_))));
+}
+
+#[test]
 fn another_configuration_calls_a_rebuild_off() {
     let house = House::new();
     let file = File::of("model");
@@ -521,8 +529,10 @@ fn a_question_is_answered_at_its_own_time_with_data_of_any_kind_within_bounds() 
     let error = large((4 << 20) + 1).unwrap_err();
     assert!(error.to_string().contains("at most 4194304 bytes"), "{error}");
     let house = House::new();
-    let bus = model(&house, 4, &File::of("model"));
+    let bus = model(&house, 5, &File::of("model"));
     let all = |bytes: usize| bus.query("model", Query::new("large").json(&bytes).unwrap());
+    let error = all(4 << 20).unwrap_err();
+    assert!(error.to_string().contains("the answers of all lanes have at most 16777216 bytes"), "{error}");
     let error = all(3 << 20).unwrap_err();
     assert!(matches!(&error, QueryError::Refused { code, .. } if code == "not-combinable"), "{error:?}");
     let error = bus.query("model", Query::new("x".repeat(257))).unwrap_err();

@@ -198,7 +198,11 @@ fn every_saga_ends_done_or_undone_or_waits_for_an_operator_in_spite_of_power_cut
         start_sagas(bus, component("order_saga.wasm"));
     };
     start(&bus);
-    for order in &orders {
+    for (at, order) in orders.iter().enumerate() {
+        // A delivery that ends the process three times in a row is given up on: what two cuts have cut off comes to its end.
+        if at % 2 == 0 {
+            quiesce(&house, &bus);
+        }
         bus.publish("orders", placed(order)).unwrap();
         // A duplicate, beyond what the topic drops.
         let again = Event::new(format!("{order}/again"), "/shop", "OrderPlaced.v1").subject(order);

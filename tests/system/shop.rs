@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::cli_process::{Outcome, example};
 
 /// What may go wrong, as the auditor counts it.
-const DAMAGE: [&str; 8] = [
+const DAMAGE: [&str; 9] = [
     "parcels_twice",
     "charged_twice",
     "shipped_unpaid",
@@ -16,6 +16,7 @@ const DAMAGE: [&str; 8] = [
     "shipped_cancelled",
     "stock_wrong",
     "lost",
+    "turned_down",
     "window_wrong",
 ];
 

@@ -533,6 +533,20 @@ fn a_lift_that_goes_from_one_upcaster_to_another_is_always_there() {
 }
 
 #[test]
+fn a_configuration_takes_no_upcaster_in_rust_for_one_of_its_own() {
+    let house = House::new();
+    let bus = house.open();
+    topic(&bus, "in");
+    bus.add_upcaster("a", "Test.v1", "Test.v2", |_| Ok(Lifted::default())).unwrap();
+    let same = "[upcasters.a]\nplugin = 'lifter.wasm'\nsettings = { steps = [[\"Test.v2\", \"Test.v3\"]] }\n";
+    assert_eq!(apply(&bus, same).len(), 1);
+    let event = Arc::new(Event::new("1", "/tests", "Test.v1").subject("k").json_text("{}").build().unwrap());
+    let lift = bus.bus().lift("in", &event);
+    let lifted = tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(lift).unwrap();
+    assert_eq!(lifted.kind(), "Test.v2");
+}
+
+#[test]
 fn an_accepted_version_that_cannot_run_any_more_does_not_keep_its_file_from_it() {
     let house = House::new();
     let bus = house.open();

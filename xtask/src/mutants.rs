@@ -78,7 +78,7 @@ const MUTANTS: &[Mutant] = &[
         replace: "        let early = LaneCommit {
             held: <_>::default(),
             dead_letters: Vec::new(),
-            fired: Vec::new(),
+            came: Vec::new(),
             effects: <_>::default(),
             progress: commit.progress.clone(),
             ..commit

@@ -1,13 +1,13 @@
 //! The auditor: what has gone wrong, by what there is to see from outside.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Serialize;
 use shop_rules::Status;
 
 use crate::course::Evidence;
-use crate::story::{Fate, Payment, Story};
+use crate::story::{Fate, Payment, Planned, SCARCE, Story};
 
 /// What has gone wrong on one side.
 #[derive(Debug, Default, Serialize)]
@@ -22,11 +22,14 @@ pub struct Damage {
     pub paid_unshipped: usize,
     /// Orders that were shipped although they were cancelled before they were placed.
     pub shipped_cancelled: usize,
-    /// Pieces by which the books differ from what was there at first, less one parcel for each order that was shipped.
+    /// Pieces by which the books differ from what is there: what was there at first, less all parcels.
     pub stock_wrong: u64,
     /// Orders that came to no end.
     pub lost: usize,
-    /// Orders and articles of which the window shows something else than is so.
+    /// Orders that were turned down though nothing spoke against them.
+    pub turned_down: usize,
+    /// Orders of which the window shows wrongly whether they are shipped, or that they are closed, and articles of which it shows
+    /// another number than there is.
     pub window_wrong: usize,
 }
 
@@ -75,8 +78,11 @@ impl Tally {
             stock_wrong: stock_wrong(story, evidence),
             // Nonsense is turned down, and nothing begins.
             lost: count(&|id, _, _| fate[id] != Fate::Nonsense && !report.ended.contains_key(id)),
+            turned_down: story.orders.iter().filter(|planned| is_turned_down(planned, evidence)).count(),
             window_wrong: count(&|id, is_shipped, _| {
-                (report.window_orders.get(id) == Some(&Status::Shipped)) != is_shipped
+                let shown = report.window_orders.get(id);
+                let is_over = report.ended.get(id) == Some(&false) && shown.is_some();
+                (shown == Some(&Status::Shipped)) != is_shipped || is_over && shown != Some(&Status::Closed)
             }) + story
                 .stock
                 .keys()
@@ -92,15 +98,20 @@ impl Tally {
     }
 }
 
+/// Whether an order was not shipped that nobody cancelled or declined, of an article of which there is enough.
+fn is_turned_down(planned: &Planned, Evidence { report, .. }: &Evidence) -> bool {
+    matches!(planned.fate, Fate::Ordered | Fate::Poisoned)
+        && planned.payment != Payment::Declined
+        && !SCARCE.contains(&planned.order.sku.as_str())
+        && report.ended.get(&planned.id) == Some(&false)
+}
+
 /// By how many pieces the books are wrong, article by article.
 fn stock_wrong(story: &Story, Evidence { report, .. }: &Evidence) -> u64 {
     let mut right: BTreeMap<&str, u64> =
         story.stock.iter().map(|(sku, pieces)| (sku.as_str(), u64::from(*pieces))).collect();
-    let mut seen = BTreeSet::new();
     for parcel in &report.parcels {
-        if seen.insert(&parcel.order)
-            && let Some(left) = right.get_mut(parcel.sku.as_str())
-        {
+        if let Some(left) = right.get_mut(parcel.sku.as_str()) {
             *left = left.saturating_sub(u64::from(parcel.quantity));
         }
     }
@@ -108,7 +119,7 @@ fn stock_wrong(story: &Story, Evidence { report, .. }: &Evidence) -> u64 {
 }
 
 impl Damage {
-    fn rows(&self) -> [(&'static str, u64); 8] {
+    fn rows(&self) -> [(&'static str, u64); 9] {
         let number = |count: usize| count as u64;
         [
             ("parcels sent twice", number(self.parcels_twice)),
@@ -118,6 +129,7 @@ impl Damage {
             ("orders shipped, and cancelled before", number(self.shipped_cancelled)),
             ("pieces by which the stock is wrong", self.stock_wrong),
             ("orders that came to no end", number(self.lost)),
+            ("orders turned down for no reason", number(self.turned_down)),
             ("wrong answers of the shop window", number(self.window_wrong)),
         ]
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
 
 use crate::client::Client;
 use crate::error::ShopError;
@@ -75,6 +76,7 @@ async fn all(tasks: &mut JoinSet<Result<(), ShopError>>) -> Result<(), ShopError
 async fn until_idle(shop: &Process, client: &Client) -> Result<(), ShopError> {
     let idle = async {
         let mut pause = tokio::time::interval(PAUSE);
+        pause.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while !shop.ask::<bool>(client, "/idle").await? {
             pause.tick().await;
         }

@@ -9,7 +9,7 @@
 //!   version, some are cancelled before they are placed, one can't be shipped, and the shop is killed in the middle.
 //! - The payments are somebody else's service, over HTTP, which answers late, with 503, or not at all: `provider.rs`.
 //! - The shop is a process of its own: `service.rs`. `on_tidegate.rs` is the one to copy from, `naive` the one to compare with.
-//!   Both have the same rules, `plugins/shop-rules`.
+//!   Both have the rules of `plugins/shop-rules`.
 //! - At the end an auditor counts from outside what has gone wrong: `audit.rs`.
 
 mod audit;

@@ -41,6 +41,8 @@ const LETTERS_MAX: usize = 100;
 /// Sagas that are looked at: more than wait for a letter.
 const SAGAS_MAX: usize = LETTERS_MAX + 1;
 
+const UPCASTER: &str = "shop_upcaster.wasm";
+
 /// Time for deliveries that are under way at the end.
 const SHUTDOWN: Duration = Duration::from_secs(10);
 
@@ -98,10 +100,17 @@ impl TidegateShop {
         fs::create_dir_all(&self.running)?;
         self.first_release("shop_orders.wasm")?;
         self.first_release("shop_shipping.wasm")?;
+        // It was going over to the second release, or had.
+        if self.running.join(UPCASTER).is_file() {
+            self.add_upcaster().await?;
+            self.install("shop_orders_v2.wasm", "shop_orders.wasm")?;
+        }
 
         let orders = PluginConfig::new(self.running.join("shop_orders.wasm"));
         let orders = orders.aggregate(AggregateConfig::new(STREAM));
         self.bus.subscribe_plugin("shop-orders", ConsumerConfig::new(["shop-requests"]), orders).await?;
+        // A crash may have come while it was paused.
+        self.bus.resume("shop-orders").await?;
 
         let inventory = plugin(self.built("shop_inventory.wasm")?, &["outcomes"]);
         self.bus.subscribe_plugin("shop-inventory", ConsumerConfig::new(["stock"]), inventory).await?;
@@ -147,6 +156,20 @@ impl TidegateShop {
         let partial = place.with_extension("partial");
         fs::copy(self.built(built)?, &partial)?;
         Ok(fs::rename(partial, place)?)
+    }
+
+    /// Goes over to the second release of what decides on orders, and lifts what is of the first version.
+    async fn go_over(&self) -> Result<(), ShopError> {
+        self.install(UPCASTER, UPCASTER)?;
+        self.add_upcaster().await?;
+        self.install("shop_orders_v2.wasm", "shop_orders.wasm")?;
+        self.bus.reload("shop-orders").await?;
+        Ok(())
+    }
+
+    async fn add_upcaster(&self) -> Result<(), ShopError> {
+        let upcaster = UpcasterConfig::new(self.running.join(UPCASTER));
+        Ok(self.bus.add_upcaster_plugin("shop-upcaster", upcaster).await?)
     }
 
     /// How an order has ended: whether it was shipped; nothing where it hasn't.
@@ -219,11 +242,9 @@ impl Shop for TidegateShop {
         let _one = self.releasing.lock().await;
         // A consumer that knows the first version alone is not to see the second for a moment. What comes meanwhile waits.
         self.bus.pause("shop-orders").await?;
-        let upcaster = UpcasterConfig::new(self.built("shop_upcaster.wasm")?);
-        self.bus.add_upcaster_plugin("shop-upcaster", upcaster).await?;
-        self.install("shop_orders_v2.wasm", "shop_orders.wasm")?;
-        self.bus.reload("shop-orders").await?;
-        Ok(self.bus.resume("shop-orders").await?)
+        let gone_over = self.go_over().await;
+        self.bus.resume("shop-orders").await?;
+        gone_over
     }
 
     async fn mend(&self) -> Result<(), ShopError> {

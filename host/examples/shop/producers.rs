@@ -6,6 +6,7 @@ use std::time::Duration;
 use tidegate::Event;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
 
 use crate::client::Client;
 use crate::error::ShopError;
@@ -27,6 +28,7 @@ pub fn send(lists: &[Vec<Event>], shop: &Address) -> JoinSet<Result<(), ShopErro
 
 async fn connection(client: Client, list: Vec<Event>, mut shop: Address) -> Result<(), ShopError> {
     let mut pause = tokio::time::interval(PAUSE);
+    pause.set_missed_tick_behavior(MissedTickBehavior::Delay);
     for event in list {
         let body = event.to_json();
         loop {

@@ -12,7 +12,7 @@ pub const CONNECTIONS: usize = 4;
 const SKUS: [&str; 8] = ["bowl", "cup", "jug", "kettle", "plate", "spoon", "teapot", "tray"];
 
 /// Of these more is ordered than there is. An order that has another trouble is of another article.
-const SCARCE: [&str; 2] = ["teapot", "tray"];
+pub const SCARCE: [&str; 2] = ["teapot", "tray"];
 
 const ADDRESS: &str = "Mill Lane 4, Hampton Lucy, Warwick";
 

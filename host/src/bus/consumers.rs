@@ -63,7 +63,8 @@ impl Bus {
             .log
             .accept_program(name, program.version().clone(), row.state_version.unwrap_or(0))
             .await?;
-        self.start(name, config, None, program, Authority::Native).await
+        self.start(name, config, None, program, Authority::Native).await?;
+        self.end_generations(name).await
     }
 
     /// Starts a consumer that a plugin runs. Its deliveries begin before this returns.
@@ -134,7 +135,7 @@ impl Bus {
         }
         match program.plugin() {
             Some(plugin) => self.resume_generations(name, &config, plugin).await,
-            None => Ok(()),
+            None => self.end_generations(name).await,
         }
     }
 
@@ -415,8 +416,9 @@ impl Bus {
         if self.is_running(name) {
             return Err(ConsumerError::StillRunning(name.to_owned()));
         }
-        self.inner.log.forget(name).await?;
+        // First: without the consumer, nobody could ask for them to be forgotten.
         self.forget_generations(name).await?;
+        self.inner.log.forget(name).await?;
         let of_consumers = self.inner.log.generations().into_values().map(|row| row.program.hash);
         let kept = self.accepted_upcaster_hashes();
         let kept = kept.map(|of_upcasters| of_consumers.chain(of_upcasters).collect::<Vec<_>>());

@@ -425,7 +425,10 @@ impl Bus {
     pub async fn trim(&self) -> Result<Trimmed, AdminError> {
         let trimmed = self.inner.log.trim().await?;
         if !trimmed.more {
-            self.inner.log.collect_blobs().await?;
+            // What retention has removed is gone, and they are looked at again the next time.
+            if let Err(error) = self.inner.log.collect_blobs().await {
+                tracing::warn!(%error, "blobs that nobody needs could not be removed");
+            }
         }
         Ok(trimmed)
     }

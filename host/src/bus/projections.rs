@@ -126,7 +126,7 @@ impl Bus {
         for (id, row) in log.consumers() {
             let is_one =
                 |running: &mut super::roster::Running| running.consumer.program().answering().is_some();
-            let is_live = self.inner.roster.with_id(id, is_one) == Some(true);
+            let is_live = self.inner.roster.with(&row.name, is_one) == Some(true);
             if !is_live {
                 continue;
             }

@@ -118,11 +118,12 @@ impl Bus {
                 let timer = timer.get_or_insert_with(|| self.timer(begun.after(query.wait)));
                 tokio::select! {
                     biased;
-                    () = changed => continue,
+                    // First: lanes that report all the time are not to keep it from coming.
                     _ = &mut timer.0 => {
                         let waited = self.clock().now().since(begun);
                         return Err(missing.into_error(projection, waited));
                     }
+                    () = changed => continue,
                 }
             }
             // The moment that is answered from is one of its own: none is kept while others are answered.

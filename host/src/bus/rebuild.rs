@@ -247,13 +247,21 @@ impl Bus {
         if running.is_none() && self.inner.log.consumer(&generation).is_none() {
             return Ok(false);
         }
+        // First: what is cut off after it leaves lanes that can't commit any more, and nothing that seems to be under way.
+        self.inner.log.give_up_generation(name).await?;
+        self.inner.rebuilds.end(name, outcome);
         if let Some(running) = running {
             self.stop(running).await;
         }
-        self.inner.log.give_up_generation(name).await?;
-        self.inner.rebuilds.end(name, outcome);
         self.sweep(name);
         Ok(true)
+    }
+
+    /// Ends what there is of generations, as no plugin runs the consumer any more.
+    pub(super) async fn end_generations(&self, name: &str) -> Result<(), ConsumerError> {
+        self.call_off(name, cancelled("no plugin runs the consumer any more")).await?;
+        self.sweep(name);
+        Ok(())
     }
 
     /// Removes a consumer's generations that don't have its name, as it is forgotten.
@@ -414,8 +422,9 @@ impl Bus {
             }
             tokio::select! {
                 biased;
-                () = changed => {}
+                // First: lanes that report all the time are not to keep it from coming.
                 () = log.clock().sleep_until(end) => return Ok(false),
+                () = changed => {}
             }
         }
     }

@@ -221,7 +221,8 @@ impl Consumer {
         async move {
             let is_done = |partition: u32, report: &Report| {
                 let has_come_to = |(topic, end): &(TopicId, u64)| report.next.get(topic) >= Some(end);
-                report.held == report.parked
+                // Behind a dead letter that parks its key others wait as well.
+                report.next_retry.is_none()
                     && report.epoch >= epochs[partition as usize]
                     && ends[partition as usize].iter().all(has_come_to)
             };

@@ -149,7 +149,7 @@ mod tests {
             false
         }
 
-        fn event_bytes_max(&self, _: TopicId) -> usize {
+        fn event_bytes_max(&self, _: TopicId, _: &Event) -> usize {
             0
         }
 

@@ -85,11 +85,15 @@ impl BlobFiles {
         let mut found = Vec::new();
         for entry in entries {
             let entry = entry?;
-            let metadata = entry.metadata()?;
+            let metadata = match entry.metadata() {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                metadata => metadata?,
+            };
             // What somebody else has put there is none of the bus's.
             if let (true, Ok(name)) = (metadata.is_file(), entry.file_name().into_string()) {
                 let stem = name.strip_suffix(UNFINISHED).unwrap_or(&name);
-                let is_ours = stem.len() == 64 && stem.bytes().all(|byte| byte.is_ascii_hexdigit());
+                let is_ours =
+                    stem.len() == 64 && stem.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
                 if is_ours {
                     found.push((name, metadata.len()));
                 }

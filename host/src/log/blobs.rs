@@ -36,6 +36,8 @@ struct State {
     /// Those among them that are being looked at. Who keeps one takes it out.
     condemned: BTreeSet<BlobDigest>,
     usage: Usage,
+    /// Whether the directory may be somebody else's by now.
+    is_closed: bool,
 }
 
 /// What is in the store.
@@ -108,7 +110,11 @@ impl BlobStore {
                     state.usage.bytes = state.usage.bytes.saturating_add(bytes);
                 }
                 // One that was being written when the process before ended.
-                None => drop(medium.remove_blob(&name)?),
+                None => {
+                    if let Err(error) = medium.remove_blob(&name) {
+                        tracing::warn!(%name, %error, "what is left of a blob could not be removed");
+                    }
+                }
             }
         }
         Ok(Arc::new(Self { bytes_max, state: Mutex::new(state) }))
@@ -121,6 +127,18 @@ impl BlobStore {
     /// What is in it.
     pub fn usage(&self) -> Usage {
         self.state().usage
+    }
+
+    /// Removes nothing any more when it returns: from here on, another bus may have the directory.
+    pub fn close(&self) {
+        self.state().is_closed = true;
+    }
+
+    /// Has all that are there looked at: what was let go of by commits of which nobody knows whether they came to be, is unknown.
+    pub fn look_at_all(&self, medium: &dyn Medium) -> io::Result<()> {
+        let found = medium.blobs()?;
+        self.state().suspects.extend(found.iter().filter_map(|(name, _)| BlobDigest::parse(name)));
+        Ok(())
     }
 
     /// The most that it may have, in bytes.
@@ -174,7 +192,11 @@ impl BlobStore {
         data: &[u8],
     ) -> Result<(), PutError> {
         let name = blob.digest.to_string();
-        let found = medium.read_blob(&name).map_err(PutError::Io)?;
+        // What can't be read is written anew, as what is damaged.
+        let found = medium.read_blob(&name).unwrap_or_else(|error| {
+            tracing::warn!(%name, %error, "a blob can't be read, and is replaced");
+            Some(Vec::new())
+        });
         if found.as_deref() == Some(data) {
             // Whoever wrote it may have come to its end before it was durable.
             return medium.sync_blobs().map_err(PutError::Io);
@@ -243,7 +265,7 @@ impl BlobStore {
         for digest in unclaimed {
             // Held while it is removed: who keeps it next finds that it isn't there. For each anew, so that nobody waits for many.
             let mut state = self.state();
-            if !state.condemned.remove(digest) {
+            if state.is_closed || !state.condemned.remove(digest) {
                 continue;
             }
             match medium.remove_blob(&digest.to_string()) {

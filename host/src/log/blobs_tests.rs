@@ -7,10 +7,11 @@ use super::memory_medium::MemoryMedium;
 use super::read::Entry;
 use super::store::Log;
 use super::tests::{event, open, options, topic, try_open_as};
+use crate::aggregate::Streams as _;
 use crate::config::{Dedup, Retention, TopicConfig};
 use crate::event::{BlobRef, Data, Event};
 use crate::ids::TopicId;
-use crate::limits::JOURNAL_BYTES;
+use crate::limits::{JOURNAL_BYTES, READ_BYTES_MAX};
 
 /// What goes to the blob store.
 const LARGE: usize = 20_000;
@@ -198,9 +199,20 @@ fn a_store_that_would_be_too_large_refuses_and_says_so() {
     assert!(put('a').is_ok(), "what is there takes no more room");
     let Err(PutError::Full { bytes, max }) = put('c') else { panic!("there is no room") };
     assert_eq!((bytes, max), (3 * LARGE as u64, 2 * LARGE as u64));
-    disk.set_free_bytes(Some(LARGE as u64 - 1));
-    assert!(matches!(put('c'), Err(PutError::DiskFull { .. } | PutError::Full { .. })));
     assert_eq!(store.usage().blobs, 2);
+}
+
+#[test]
+fn a_disk_that_would_be_too_full_refuses_and_says_so() {
+    let disk = MemoryMedium::new();
+    let store = BlobStore::open(&disk, u64::MAX).unwrap();
+    let data = Data::Text("x".repeat(LARGE));
+    let free = LARGE as u64 + 9;
+    disk.set_free_bytes(Some(free));
+    let refused = store.put(&disk, 10, BlobRef::to(&data), data.as_bytes());
+    let Err(PutError::DiskFull { free: is, min }) = refused else { panic!("there is no room") };
+    assert_eq!((is, min, store.usage().bytes), (free, LARGE as u64 + 10, 0));
+    assert!(store.put(&disk, 9, BlobRef::to(&data), data.as_bytes()).is_ok());
 }
 
 #[test]
@@ -214,4 +226,48 @@ fn a_disk_that_fails_costs_the_event_and_no_other() {
     assert!(matches!(failed, Err(super::PublishError::Blob { .. })), "{failed:?}");
     assert!(publish(&log, event("small", "k")) && publish(&log, large("a", 'a')));
     assert_eq!(events(&log, t).iter().map(|(_, was_aside)| *was_aside).collect::<Vec<_>>(), [false, true]);
+    assert_eq!(log.blob_usage().0.blobs, 1, "what was not written doesn't count");
+}
+
+#[test]
+fn who_has_closed_the_log_removes_nothing_that_another_one_has_by_now() {
+    let disk = MemoryMedium::new();
+    let store = BlobStore::open(&disk, u64::MAX).unwrap();
+    let data = Data::Text("x".repeat(LARGE));
+    let blob = BlobRef::to(&data);
+    drop(store.put(&disk, 0, blob, data.as_bytes()).ok().unwrap());
+    let condemned = store.condemn();
+    store.close();
+    let next = BlobStore::open(&disk, u64::MAX).unwrap();
+    let _kept = next.put(&disk, 0, blob, data.as_bytes()).ok().unwrap();
+    assert_eq!(store.remove(&disk, &condemned), Removed::default());
+    assert!(disk.read_blob(&blob.digest.to_string()).unwrap().is_some());
+}
+
+#[test]
+fn a_stream_is_read_in_pieces_that_count_what_the_blob_store_has_of_it() {
+    const EACH: usize = READ_BYTES_MAX / 3 * 2;
+    let log = open(&MemoryMedium::new());
+    topic(&log, "t", checked().sequence(true));
+    for n in 0..5 {
+        let data = n.to_string().repeat(EACH);
+        let event = Event::new(n.to_string(), "/tests", "Large.v1").subject("k").text("text/plain", data);
+        assert!(publish(&log, event.build().unwrap()));
+    }
+    let mut read = Vec::new();
+    let mut pieces = 0;
+    loop {
+        let piece = log.events("t", "k", read.last().copied().unwrap_or(0)).unwrap();
+        if piece.is_empty() {
+            break;
+        }
+        assert!(piece.len() <= 2, "{} at once", piece.len());
+        pieces += 1;
+        for entry in piece {
+            let (_, event) = entry.event.unwrap();
+            assert_eq!(event.data().unwrap().as_bytes().len(), EACH);
+            read.push(entry.number);
+        }
+    }
+    assert_eq!((read, pieces), (vec![1, 2, 3, 4, 5], 3));
 }

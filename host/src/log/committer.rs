@@ -626,6 +626,9 @@ impl Committer {
         // Before anybody can read: what a lane reads from here on belongs to its new epoch.
         self.shared.change_all_lanes();
         self.shared.put_database(opened.database);
+        if let Err(error) = self.shared.blobs.look_at_all(&*self.shared.medium) {
+            tracing::warn!(%error, "the blobs can't be listed: some that nobody needs may stay until the next start");
+        }
         self.is_failing = false;
         tracing::info!("the storage was opened anew");
         true
@@ -633,6 +636,7 @@ impl Committer {
 
     /// Marks the database as closed in good order, and closes it.
     fn close(&mut self) -> Closing {
+        self.shared.blobs.close();
         let Some(mut database) = self.shared.take_database(Health::Closed) else {
             return Closing::Failing;
         };

@@ -7,9 +7,12 @@
 
 use std::sync::Arc;
 
+use redb::ReadableTable as _;
+
 use super::admin::AdminResult;
 use super::claims;
 use super::error::{AdminError, StorageFault};
+use super::lane_rows::{Held, Wait};
 use super::registry::{self, Position};
 use super::schema::{self, ConsumerRow};
 use super::timers;
@@ -131,6 +134,12 @@ pub(super) fn switch(txn: &mut Txn<'_>, consumer: &str) -> AdminResult<bool> {
             return Ok(Ok(false));
         }
     }
+    // What it has come to since it was found fit counts too.
+    let is_fit = rebuilt.allows_letters || letters(txn, id)? <= letters(txn, before)?;
+    if !is_fit || waits(txn, id)? {
+        txn.wrote_nothing();
+        return Ok(Ok(false));
+    }
     for partition in 0..live.partitions {
         txn.change_lane(LaneId { consumer: before, partition });
     }
@@ -145,6 +154,23 @@ pub(super) fn switch(txn: &mut Txn<'_>, consumer: &str) -> AdminResult<bool> {
     };
     put(txn, [(before, replaced(before, consumer, live)), (id, row)])?;
     Ok(Ok(true))
+}
+
+/// How many dead letters a consumer has.
+fn letters(txn: &Txn<'_>, consumer: ConsumerId) -> Result<usize, StorageFault> {
+    Ok(txn.tables.dead_letters.range((consumer.0, 0)..=(consumer.0, u64::MAX))?.count())
+}
+
+/// Whether a consumer holds what it will come to by itself, and doesn't reflect yet.
+fn waits(txn: &Txn<'_>, consumer: ConsumerId) -> Result<bool, StorageFault> {
+    for row in txn.tables.held.range((consumer.0, 0, 0)..=(consumer.0, u32::MAX, u64::MAX))? {
+        let (key, row) = row?;
+        let held: Result<Held, _> = schema::decode(key.value(), row.value(), String::new);
+        if held.is_ok_and(|held| matches!(held.wait, Wait::Until(_))) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Gives a generation up that is being made: it is to be removed.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use redb::ReadableTableMetadata;
 
-use super::tests::{append, lane_commit, letter, open, topic};
+use super::tests::{append, held_reference, lane_commit, letter, open, topic};
 use super::timers_tests::timer;
 use super::*;
 use crate::config::{Retention, TopicConfig};
@@ -89,6 +89,25 @@ fn a_generation_takes_the_name_over_once_it_is_where_the_one_before_is() {
     let (_, row) = log.consumer("c").unwrap();
     assert_eq!((row.generation, row.reloads, row.state_version), (1, 1, Some(2)));
     advance(&log, rebuilt, topic, 4, "rebuilt");
+}
+
+#[test]
+fn a_generation_that_holds_an_event_or_has_more_dead_letters_does_not_take_over() {
+    let log = open(&MemoryMedium::new());
+    let (topic, live, rebuilt) = generations(&log, TopicConfig::new(1));
+    let mut holding = commit(&log, rebuilt, topic, 3, "rebuilt");
+    holding.held.insert(7, Some(held_reference(topic, 2)));
+    block_on(log.commit(holding)).unwrap();
+    assert!(!switch(&log), "the one before reflects that event");
+    let mut given_up = commit(&log, rebuilt, topic, 3, "rebuilt");
+    given_up.held.insert(7, None);
+    given_up.dead_letters.push(letter(topic, 2, None));
+    block_on(log.commit(given_up)).unwrap();
+    assert!(!switch(&log), "the one before has not given up on it");
+    let mut alike = commit(&log, live, topic, 3, "live");
+    alike.dead_letters.push(letter(topic, 1, None));
+    block_on(log.commit(alike)).unwrap();
+    assert!(switch(&log));
 }
 
 #[test]

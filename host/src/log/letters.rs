@@ -229,6 +229,8 @@ fn settle_one(
         Fate::Discard => {
             if let Some(held_id) = letter.parked {
                 txn.tables.held.remove(row(held_id))?;
+                // One that was redriven before had its event with it there.
+                claims::release(txn, Holder::Held(lane, held_id))?;
             }
         }
     }

@@ -7,7 +7,7 @@ use std::thread::{self, ThreadId};
 use redb::{ReadTransaction, ReadableDatabase};
 use tokio::sync::{Notify, watch};
 
-use super::blobs::BlobStore;
+use super::blobs::{self, BlobStore};
 use super::error::ReadError;
 use super::guard::OpenDatabase;
 use super::journal::JournalSize;
@@ -340,9 +340,11 @@ impl TopicDirectory for Shared {
         self.topic(topic).is_some_and(|topic| topic.sequence)
     }
 
-    fn event_bytes_max(&self, topic: TopicId) -> usize {
-        let has_claim_check = self.topic(topic).is_some_and(|topic| topic.claim_check_over().is_some());
-        if has_claim_check { EVENT_BYTES_CEILING } else { self.options.event_bytes_max }
+    fn event_bytes_max(&self, topic: TopicId, event: &Event) -> usize {
+        let max = self.options.event_bytes_max;
+        let topic = self.topic(topic);
+        let without_data = topic.and_then(|topic| blobs::checked_in_size(self, &topic, event));
+        if without_data.is_some_and(|size| size <= max) { EVENT_BYTES_CEILING } else { max }
     }
 
     fn check_schema(&self, topic: TopicId, event: &Event) -> Result<(), SchemaRefusal> {

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use super::blobs;
-use super::error::ReadError;
+use super::error::{BlobError, ReadError};
 use super::guard::reading;
 use super::read::{self, Entry};
 use super::store::Log;
 use crate::aggregate::{StreamEntry, Streams, Unreadable};
 use crate::effects::StateUnavailable;
+use crate::limits::READ_BYTES_MAX;
 
 impl Streams for Log {
     fn version(&self, stream: &str, key: &str) -> Result<u64, StateUnavailable> {
@@ -30,17 +31,25 @@ impl Streams for Log {
             let entry = |number| StreamEntry { number, event: Err(Unreadable::Removed) };
             return Ok(removed.map(entry).into_iter().collect());
         }
-        let entry = |(number, entry)| {
+        let (mut entries, mut bytes) = (Vec::with_capacity(numbered.len()), 0);
+        for (number, entry) in numbered {
+            // With data from the blob store they may be many times what the log has: the rest comes with the next call.
+            if bytes >= READ_BYTES_MAX {
+                break;
+            }
             let event = match entry {
                 Entry::Event(stored) => match blobs::check_out(&self.shared, &stored.event) {
                     Ok(None) => Ok((stored.appended, stored.event)),
                     Ok(Some(event)) => Ok((stored.appended, Arc::new(event))),
+                    // It may be readable at the next attempt.
+                    Err(error @ BlobError::Io { .. }) => return Err(StateUnavailable(error.to_string())),
                     Err(error) => Err(Unreadable::Damaged(error.to_string())),
                 },
                 Entry::Damaged { reason, .. } => Err(Unreadable::Damaged(reason)),
             };
-            StreamEntry { number, event }
-        };
-        Ok(numbered.into_iter().map(entry).collect())
+            bytes += event.as_ref().map_or(0, |(_, event)| event.size());
+            entries.push(StreamEntry { number, event });
+        }
+        Ok(entries)
     }
 }

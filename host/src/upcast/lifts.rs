@@ -209,7 +209,8 @@ impl Lifts {
             .put_into(&work.event, owned.lift.to())
             .map_err(|error| Failure::permanent("invalid-event", error.to_string()))?;
         // One that was accepted when there was more room may be lifted within that.
-        let (size, max) = (event.size(), directory.event_bytes_max(work.topic).max(work.event.size()));
+        let (size, max) =
+            (event.size(), directory.event_bytes_max(work.topic, &event).max(work.event.size()));
         if size > max {
             let message =
                 format!("the lifted event has {size} bytes, more than the {max} that the bus allows");

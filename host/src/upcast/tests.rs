@@ -26,7 +26,7 @@ impl TopicDirectory for Topics {
         false
     }
 
-    fn event_bytes_max(&self, _: TopicId) -> usize {
+    fn event_bytes_max(&self, _: TopicId, _: &Event) -> usize {
         BYTES_MAX
     }
 

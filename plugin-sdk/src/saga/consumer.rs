@@ -40,6 +40,11 @@ impl<S: Saga> Default for SagaConsumer<S> {
             let is_new = steps[..at].iter().all(|other| other.name() != step.name());
             assert!(is_new, "a saga's steps have names of their own, and two are called `{}`", step.name());
             assert!(
+                !step.name().contains('/'),
+                "the name of step `{}` has a `/`, which parts the ids of its commands",
+                step.name()
+            );
+            assert!(
                 step.waits_for_all(),
                 "step `{}` names events of failure, and none of success: it would not wait for them",
                 step.name()

@@ -421,6 +421,38 @@ fn a_new_version_goes_on_behind_the_step_under_way() {
     assert_eq!((test.commands(), &*state(&test)), (vec!["train.do".to_owned()], "running train"));
 }
 
+/// The trips of a version that can't undo flights any more.
+struct NoReturn;
+
+impl Saga for NoReturn {
+    const NAME: &'static str = Trips::NAME;
+    const PUBLISHES: &'static [&'static str] = Trips::PUBLISHES;
+    const BEGINS: &'static [&'static str] = Trips::BEGINS;
+    type Data = Trip;
+
+    fn begin(event: &Event) -> Result<Option<Trip>, Failure> {
+        Trips::begin(event)
+    }
+
+    fn steps() -> Vec<Step<Trip>> {
+        let flight = Self::step("flight")
+            .command(|_, saga| Ok(Command::to("flights", Outgoing::new("flight.do").subject(saga.id()))));
+        vec![step("visa"), flight.succeeds_on("flight.done"), step("car")]
+    }
+}
+
+#[test]
+fn a_new_version_that_cannot_undo_a_step_any_more_goes_on_without() {
+    let mut old = begun();
+    tell(&mut old, "flight.done");
+    tell(&mut old, "hotel.refused");
+    assert_eq!(old.commands(), ["hotel.do", "flight.undo"]);
+    let mut test: SagaTest<NoReturn> = next_version(old);
+    test.advance(DAY).unwrap();
+    assert_eq!((test.commands(), &*state(&test)), (vec![], "compensated"));
+    assert!(test.history("t").contains(&"not-compensated flight".to_owned()));
+}
+
 /// The trips of a version that begins with hotels.
 struct HotelFirst;
 

@@ -249,6 +249,12 @@ impl<'a, D: Serialize> Turn<'a, D> {
     }
 
     fn ask_to_compensate(&mut self, step: &Step<D>) -> Result<(), Failure> {
+        // A version since may have none any more.
+        if step.make(Kind::Compensation).is_none() {
+            self.note(What::NotCompensated, Some(step.name()), None);
+            self.becomes(step.name(), Status::NotCompensated);
+            return self.compensate_next();
+        }
         self.ask(step, Kind::Compensation)?;
         self.wait(step.compensation_wait(self.record.attempt))
     }

@@ -198,7 +198,11 @@ impl<'a> Scan<'a> {
     }
 
     async fn read_lane(&mut self, id: LaneId, consumer: &str) -> Result<(), ReadError> {
-        let lane = self.log.lane(id)?;
+        let lane = match self.log.lane(id) {
+            // It was forgotten meanwhile, or another generation has its name.
+            Err(ReadError::UnknownConsumer(_)) => return Ok(()),
+            lane => lane?,
+        };
         let has_timers = lane.progress.timers.set > 0;
         for held in lane.held.into_values() {
             // The place of a dead letter is no event that waits: the letter shows it.

@@ -29,6 +29,10 @@ impl Bus {
         let running = self.inner.upcasters.configs();
         let (mut candidates, mut refused) = (Vec::new(), BTreeMap::new());
         for (name, config) in wanted {
+            if let Err(native @ UpcasterError::Native(_)) = self.inner.upcasters.config(name) {
+                drop(refused.insert(*name, native));
+                continue;
+            }
             let candidate = match self.checked_candidate(name, config).await {
                 Err(error) if !running.contains_key(*name) => {
                     self.accepted_candidate_upcaster(name, config, error).await

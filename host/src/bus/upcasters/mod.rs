@@ -229,7 +229,7 @@ impl Bus {
     }
 
     /// Events of a topic as its consumers see them, each with its own outcome, in their order: see [`lift`](Self::lift). It
-    /// costs less for each than one after the other.
+    /// costs less for each than one after the other; all are in memory meanwhile, with what the blob store has of them.
     ///
     /// ```
     /// # let directory = tempfile::tempdir()?;

@@ -73,7 +73,7 @@ impl TopicDirectory for Topics {
         false
     }
 
-    fn event_bytes_max(&self, _: TopicId) -> usize {
+    fn event_bytes_max(&self, _: TopicId, _: &Event) -> usize {
         EVENT_BYTES_MAX
     }
 
