@@ -16,6 +16,30 @@ use patience::Patience;
 /// The time at which the clocks of the tests start.
 pub const START: Timestamp = Timestamp(1_518_000_000_000_000);
 
+/// A component's file, whose content changes.
+pub struct PluginFile(TempDir);
+
+impl PluginFile {
+    /// One without content.
+    pub fn new() -> Self {
+        Self(TempDir::new().unwrap())
+    }
+
+    pub fn of(guest: &str) -> Self {
+        let file = Self::new();
+        file.becomes(guest);
+        file
+    }
+
+    pub fn path(&self) -> PathBuf {
+        self.0.path().join("plugin.wasm")
+    }
+
+    pub fn becomes(&self, guest: &str) {
+        std::fs::copy(guest_file(guest), self.path()).unwrap();
+    }
+}
+
 /// Time that a bus gets to end, in real time: only a test that fails comes near it.
 pub const SHUTDOWN: Duration = Duration::from_secs(30);
 

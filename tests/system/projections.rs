@@ -1,12 +1,10 @@
 //! Projections: what they answer, which position that reflects, and how they are made anew.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use tempfile::TempDir;
 use tidegate::config::{
     ConsumerConfig, Grants, PluginConfig, PluginLimits, Retention, RetryPolicy, TopicConfig,
 };
@@ -17,29 +15,11 @@ use tidegate::{
 };
 use tidegate_guests::Counted;
 
-use crate::house::{House, SHUTDOWN, at_once, consumer, event, guest_file, handled, letters};
+use crate::house::{House, PluginFile, SHUTDOWN, at_once, consumer, event, guest_file, handled, letters};
 
-/// A plugin's file, which becomes another.
-struct File(TempDir);
-
-impl File {
-    fn of(guest: &str) -> Self {
-        let file = Self(TempDir::new().unwrap());
-        file.becomes(guest);
-        file
-    }
-
-    fn path(&self) -> PathBuf {
-        self.0.path().join("plugin.wasm")
-    }
-
-    fn becomes(&self, guest: &str) {
-        std::fs::copy(guest_file(guest), self.path()).unwrap();
-    }
-
-    fn plugin(&self) -> PluginConfig {
-        granted(PluginConfig::new(self.path()))
-    }
+/// A plugin of this file, with what a projection is granted.
+fn plugin(file: &PluginFile) -> PluginConfig {
+    granted(PluginConfig::new(file.path()))
 }
 
 fn granted(plugin: PluginConfig) -> PluginConfig {
@@ -47,10 +27,10 @@ fn granted(plugin: PluginConfig) -> PluginConfig {
 }
 
 /// A bus with a topic of some partitions, and a projection of it.
-fn model(house: &House, partitions: u32, file: &File) -> Blocking {
+fn model(house: &House, partitions: u32, file: &PluginFile) -> Blocking {
     let bus = house.open();
     bus.create_topic("in", TopicConfig::new(partitions)).unwrap();
-    bus.subscribe_plugin("model", at_once(), file.plugin()).unwrap();
+    bus.subscribe_plugin("model", at_once(), plugin(file)).unwrap();
     bus
 }
 
@@ -97,7 +77,7 @@ fn caught_up(bus: &Blocking) {
 fn an_answer_reflects_exactly_the_position_that_it_says() {
     const EVENTS: usize = 3000;
     let house = House::new();
-    let bus = model(&house, 4, &File::of("model"));
+    let bus = model(&house, 4, &PluginFile::of("model"));
     let goes_on = AtomicBool::new(true);
     let asked = AtomicUsize::new(0);
     thread::scope(|scope| {
@@ -133,7 +113,7 @@ fn an_answer_reflects_exactly_the_position_that_it_says() {
 #[test]
 fn who_has_published_reads_it_from_the_model() {
     let house = House::new();
-    let bus = model(&house, 4, &File::of("model"));
+    let bus = model(&house, 4, &PluginFile::of("model"));
     thread::scope(|scope| {
         for writer in 0..4 {
             let bus = &bus;
@@ -164,7 +144,7 @@ fn wait_for(house: &House, bus: &Blocking, query: Query) -> Result<QueryAnswer, 
 #[test]
 fn a_wait_that_is_over_says_where_the_model_is() {
     let house = House::new();
-    let bus = model(&house, 1, &File::of("model"));
+    let bus = model(&house, 1, &PluginFile::of("model"));
     publish(&bus, 0);
     caught_up(&bus);
     bus.pause("model").unwrap();
@@ -186,7 +166,7 @@ fn an_event_that_waits_for_its_retry_is_not_said_to_be_reflected() {
     let house = House::new();
     let bus = house.open();
     bus.create_topic("in", TopicConfig::new(1)).unwrap();
-    bus.subscribe_plugin("model", in_a_minute(), File::of("model_v2").plugin()).unwrap();
+    bus.subscribe_plugin("model", in_a_minute(), plugin(&PluginFile::of("model_v2"))).unwrap();
     let busy = bus.publish("in", typed("busy", "Busy.v1")).unwrap();
     let other = bus.publish("in", event("other", "other")).unwrap();
     let after = bus.query("model", Query::new("count").at_least("in", &other)).unwrap();
@@ -201,7 +181,7 @@ fn an_event_that_waits_for_its_retry_is_not_said_to_be_reflected() {
 #[test]
 fn an_event_that_was_given_up_on_is_never_said_to_be_reflected() {
     let house = House::new();
-    let bus = model(&house, 1, &File::of("model"));
+    let bus = model(&house, 1, &PluginFile::of("model"));
     let lost = bus.publish("in", typed("lost", "Fail.v1")).unwrap();
     let error = bus.query("model", Query::new("count").at_least("in", &lost)).unwrap_err();
     let message = error.to_string();
@@ -217,7 +197,7 @@ fn an_event_that_was_given_up_on_is_never_said_to_be_reflected() {
 fn a_rebuild_switches_from_the_old_model_to_the_new_one_at_once_and_never_goes_back() {
     const BEFORE: usize = 4000;
     let house = House::new();
-    let file = File::of("model");
+    let file = PluginFile::of("model");
     let bus = model(&house, 4, &file);
     for n in 0..BEFORE {
         publish(&bus, n);
@@ -274,7 +254,7 @@ fn a_rebuild_switches_from_the_old_model_to_the_new_one_at_once_and_never_goes_b
     bus.shutdown(SHUTDOWN);
     let bus = house.open();
     file.becomes("model");
-    bus.subscribe_plugin("model", at_once(), file.plugin()).unwrap();
+    bus.subscribe_plugin("model", at_once(), plugin(&file)).unwrap();
     caught_up(&bus);
     let answer = ask(&bus, "count").unwrap();
     assert_eq!((count(&answer).count, count(&answer).layout), (position(&answer), 2));
@@ -283,7 +263,7 @@ fn a_rebuild_switches_from_the_old_model_to_the_new_one_at_once_and_never_goes_b
 #[test]
 fn a_model_is_made_of_lifted_events_the_first_time_and_anew() {
     let house = House::new();
-    let file = File::of("model");
+    let file = PluginFile::of("model");
     let bus = model(&house, 1, &file);
     bus.add_upcaster("up", "Test.v1", "Test.v2", |_| Lifted::json(&())).unwrap();
     for (id, kind) in [("a", "Test.v1"), ("b", "Test.v2")] {
@@ -302,10 +282,10 @@ fn a_model_is_made_of_lifted_events_the_first_time_and_anew() {
 }
 
 /// A rebuild that can't end while the clock stands still: an event waits for its retry.
-fn stuck(house: &House, file: &File) -> Blocking {
+fn stuck(house: &House, file: &PluginFile) -> Blocking {
     let bus = house.open();
     bus.create_topic("in", TopicConfig::new(2)).unwrap();
-    bus.subscribe_plugin("model", in_a_minute(), file.plugin()).unwrap();
+    bus.subscribe_plugin("model", in_a_minute(), plugin(file)).unwrap();
     for n in 0..100 {
         publish(&bus, n);
     }
@@ -327,10 +307,10 @@ fn in_a_minute() -> ConsumerConfig {
 #[test]
 fn a_rebuild_goes_on_after_a_crash_and_the_old_model_answers_until_it_is_done() {
     let house = House::new();
-    let file = File::of("model");
+    let file = PluginFile::of("model");
     let bus = stuck(&house, &file);
     let bus = house.cut_power(bus);
-    bus.subscribe_plugin("model", in_a_minute(), file.plugin()).unwrap();
+    bus.subscribe_plugin("model", in_a_minute(), plugin(&file)).unwrap();
     assert_eq!(count(&ask(&bus, "count").unwrap()), Counted { count: 101, layout: 1 });
     assert!(bus.bus().projections().unwrap()[0].rebuild.is_some());
     house.until(|| bus.bus().projections().unwrap()[0].last_rebuild.is_some());
@@ -341,7 +321,7 @@ fn a_rebuild_goes_on_after_a_crash_and_the_old_model_answers_until_it_is_done() 
 #[test]
 fn a_rebuild_that_is_called_off_leaves_the_old_model_and_nothing_of_the_new_one() {
     let house = House::new();
-    let file = File::of("model");
+    let file = PluginFile::of("model");
     let bus = stuck(&house, &file);
     assert!(matches!(
         bus.rebuild("model", Rebuild::new()),
@@ -367,7 +347,7 @@ fn a_rebuild_that_is_called_off_leaves_the_old_model_and_nothing_of_the_new_one(
 #[test]
 fn a_rebuild_ends_where_no_plugin_runs_its_consumer_any_more() {
     let house = House::new();
-    let bus = house.cut_power(stuck(&house, &File::of("model")));
+    let bus = house.cut_power(stuck(&house, &PluginFile::of("model")));
     bus.subscribe("model", at_once(), handler_fn(|_, _| Ok(()))).unwrap();
     assert!(matches!(bus.cancel_rebuild("model"), Err(ConsumerError::NotRebuilding(_))));
 }
@@ -375,10 +355,10 @@ fn a_rebuild_ends_where_no_plugin_runs_its_consumer_any_more() {
 #[test]
 fn another_configuration_calls_a_rebuild_off() {
     let house = House::new();
-    let file = File::of("model");
+    let file = PluginFile::of("model");
     let bus = stuck(&house, &file);
     file.becomes("model");
-    bus.reconfigure_plugin("model", at_once(), file.plugin()).unwrap();
+    bus.reconfigure_plugin("model", at_once(), plugin(&file)).unwrap();
     let outcome = bus.rebuilt("model").unwrap();
     assert!(
         matches!(&outcome, RebuildOutcome::Cancelled { reason } if reason.contains("another configuration")),
@@ -390,7 +370,7 @@ fn another_configuration_calls_a_rebuild_off() {
 #[test]
 fn a_model_with_more_dead_letters_than_before_does_not_take_over() {
     let house = House::new();
-    let file = File::of("model");
+    let file = PluginFile::of("model");
     let bus = model(&house, 1, &file);
     bus.publish("in", typed("bad", "Bad.v1")).unwrap();
     bus.publish("in", typed("fails", "Fail.v1")).unwrap();
@@ -415,11 +395,11 @@ fn a_model_with_more_dead_letters_than_before_does_not_take_over() {
 #[test]
 fn a_model_is_not_made_of_what_retention_has_left_unless_that_is_asked_for() {
     let house = House::new();
-    let file = File::of("model");
+    let file = PluginFile::of("model");
     let bus = house.open();
     let retention = Retention::keep_for(Duration::from_hours(1));
     bus.create_topic("in", TopicConfig::new(1).retention(retention)).unwrap();
-    bus.subscribe_plugin("model", at_once(), file.plugin()).unwrap();
+    bus.subscribe_plugin("model", at_once(), plugin(&file)).unwrap();
     publish(&bus, 0);
     caught_up(&bus);
     house.clock.advance(Duration::from_hours(2));
@@ -449,7 +429,7 @@ fn a_model_is_not_made_of_what_retention_has_left_unless_that_is_asked_for() {
 #[test]
 fn a_paused_projection_answers_and_stays_paused_over_a_rebuild() {
     let house = House::new();
-    let file = File::of("model");
+    let file = PluginFile::of("model");
     let bus = model(&house, 1, &file);
     publish(&bus, 0);
     caught_up(&bus);
@@ -473,7 +453,7 @@ fn a_question_that_spins_or_traps_costs_its_answer_and_nothing_else() {
     bus.create_topic("in", TopicConfig::new(1)).unwrap();
     let mut limits = PluginLimits::default();
     limits.deadline = Duration::from_secs(1);
-    bus.subscribe_plugin("model", at_once(), File::of("model").plugin().limits(limits)).unwrap();
+    bus.subscribe_plugin("model", at_once(), plugin(&PluginFile::of("model")).limits(limits)).unwrap();
     let spinning = AtomicBool::new(true);
     thread::scope(|scope| {
         let _end = Lowered(&spinning);
@@ -503,7 +483,7 @@ fn a_question_that_spins_or_traps_costs_its_answer_and_nothing_else() {
 #[test]
 fn a_question_changes_nothing() {
     let house = House::new();
-    let bus = model(&house, 1, &File::of("model"));
+    let bus = model(&house, 1, &PluginFile::of("model"));
     publish(&bus, 0);
     caught_up(&bus);
     let answer = bus.query("model", Query::new("write").key("key-0")).unwrap();
@@ -516,7 +496,7 @@ fn a_question_changes_nothing() {
 #[test]
 fn a_question_is_answered_at_its_own_time_with_data_of_any_kind_within_bounds() {
     let house = House::new();
-    let bus = model(&house, 1, &File::of("model"));
+    let bus = model(&house, 1, &PluginFile::of("model"));
     house.clock.advance(Duration::from_hours(7));
     let now = |key| bus.query("model", Query::new("now").key(key)).unwrap().data_as::<i64>().unwrap();
     assert_eq!(now("k"), house.clock.now().0);
@@ -529,7 +509,7 @@ fn a_question_is_answered_at_its_own_time_with_data_of_any_kind_within_bounds() 
     let error = large((4 << 20) + 1).unwrap_err();
     assert!(error.to_string().contains("at most 4194304 bytes"), "{error}");
     let house = House::new();
-    let bus = model(&house, 5, &File::of("model"));
+    let bus = model(&house, 5, &PluginFile::of("model"));
     let all = |bytes: usize| bus.query("model", Query::new("large").json(&bytes).unwrap());
     let error = all(4 << 20).unwrap_err();
     assert!(error.to_string().contains("the answers of all lanes have at most 16777216 bytes"), "{error}");
@@ -544,7 +524,7 @@ fn a_question_is_answered_at_its_own_time_with_data_of_any_kind_within_bounds() 
 #[test]
 fn a_question_without_a_key_is_answered_by_all_lanes_and_one_with_a_key_by_one() {
     let house = House::new();
-    let bus = model(&house, 4, &File::of("model"));
+    let bus = model(&house, 4, &PluginFile::of("model"));
     for n in 0..70 {
         publish(&bus, n);
     }
@@ -561,7 +541,7 @@ fn a_question_without_a_key_is_answered_by_all_lanes_and_one_with_a_key_by_one()
 #[test]
 fn who_asks_what_nobody_answers_is_told_why() {
     let house = House::new();
-    let bus = model(&house, 1, &File::of("model"));
+    let bus = model(&house, 1, &PluginFile::of("model"));
     bus.subscribe_plugin("plain", at_once(), granted(PluginConfig::new(guest_file("tally")))).unwrap();
     let error = bus.query("nobody", Query::new("count")).unwrap_err();
     assert!(matches!(error, QueryError::UnknownProjection(_)), "{error:?}");

@@ -1,11 +1,10 @@
 //! Upcasters: consumers see one version of an event type, whatever was published.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tempfile::TempDir;
 use tidegate::config::{
     AggregateConfig, Config, ConsumerConfig, PluginLimits, SchemaPolicy, TopicConfig, UpcasterConfig,
 };
@@ -18,7 +17,8 @@ use tidegate::{
 
 use crate::cli_process::Directory;
 use crate::house::{
-    House, SHUTDOWN, all, at_once, caught_up, event_with, guest, guest_file, handled, letters, topic,
+    House, PluginFile, SHUTDOWN, all, at_once, caught_up, event_with, guest, guest_file, handled, letters,
+    topic,
 };
 
 /// What a consumer has seen, as id, attempt, type and what its data say of their lifts.
@@ -68,25 +68,6 @@ fn native(event: &Event) -> Result<Lifted, Failure> {
 
 fn publish(bus: &Blocking, id: &str, key: &str, json: &str) {
     bus.publish("in", event_with(id, key, json)).unwrap();
-}
-
-/// A component's file, whose content changes.
-struct File(TempDir);
-
-impl File {
-    fn of(guest: &str) -> Self {
-        let file = Self(TempDir::new().unwrap());
-        file.becomes(guest);
-        file
-    }
-
-    fn path(&self) -> PathBuf {
-        self.0.path().join("upcaster.wasm")
-    }
-
-    fn becomes(&self, guest: &str) {
-        std::fs::copy(guest_file(guest), self.path()).unwrap();
-    }
 }
 
 fn version(bus: &Blocking) -> String {
@@ -270,7 +251,7 @@ fn another_version_of_an_upcaster_takes_over_and_a_bad_candidate_does_not() {
     let house = House::new();
     let bus = house.open();
     topic(&bus, "in");
-    let file = File::of("lifter");
+    let file = PluginFile::of("lifter");
     bus.add_upcaster_plugin("up", UpcasterConfig::new(file.path())).unwrap();
     let seen = Seen::default();
     bus.subscribe("c", at_once(), seen.handler("")).unwrap();
@@ -351,7 +332,7 @@ fn the_accepted_version_runs_after_a_restart_whatever_lies_in_its_file() {
     let house = House::new();
     let bus = house.open();
     topic(&bus, "in");
-    let file = File::of("lifter");
+    let file = PluginFile::of("lifter");
     let config = UpcasterConfig::new(file.path());
     bus.add_upcaster_plugin("up", config.clone()).unwrap();
     // What a forgotten consumer leaves is cleared away, and what upcasters need is not.
@@ -551,7 +532,7 @@ fn an_accepted_version_that_cannot_run_any_more_does_not_keep_its_file_from_it()
     let house = House::new();
     let bus = house.open();
     topic(&bus, "in");
-    let file = File(TempDir::new().unwrap());
+    let file = PluginFile::new();
     let orders = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/plugins/order_upcaster.wasm");
     std::fs::copy(orders, file.path()).unwrap();
     bus.add_upcaster_plugin("up", UpcasterConfig::new(file.path())).unwrap();

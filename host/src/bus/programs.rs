@@ -11,7 +11,7 @@ use crate::config::{Grants, HttpRelayConfig, NatsRelayConfig, PluginConfig, Prog
 use crate::effects::Authority;
 use crate::handler::Program;
 use crate::log::ConsumerRow;
-use crate::plugin::{LoadError, LoadOptions, Plugin, component_hash};
+use crate::plugin::{LoadError, LoadOptions, Plugin, Runtime, component_hash};
 use crate::relay::RelayError;
 
 /// A program that fits its consumer, and is not accepted yet.
@@ -229,19 +229,22 @@ impl Bus {
             settings: plugin.settings.as_str().into(),
             is_aggregate: plugin.aggregate.is_some(),
         };
-        // Loading needs the bus's own runtime, wherever this is called.
-        let loaded = match self.inner.plugins.clone() {
-            Some(plugins) => {
-                let load = async move { plugins.load(bytes, options).await };
-                self.inner.handle.spawn(load).await.unwrap_or(Err(LoadError::ShuttingDown))
-            }
-            None => Err(LoadError::ShuttingDown),
-        };
+        let loaded = self.loading(|plugins: Runtime| async move { plugins.load(bytes, options).await }).await;
         loaded.map_err(|source| ConsumerError::Load {
             consumer: name.to_owned(),
             path: path.to_owned(),
             source: Box::new(source),
         })
+    }
+
+    /// Loads something on the bus's own threads, which loading needs, wherever this is called.
+    pub(super) async fn loading<T, F>(&self, load: impl FnOnce(Runtime) -> F) -> Result<T, LoadError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, LoadError>> + Send + 'static,
+    {
+        let plugins = self.inner.plugins.clone().ok_or(LoadError::ShuttingDown)?;
+        self.inner.handle.spawn(load(plugins)).await.unwrap_or(Err(LoadError::ShuttingDown))
     }
 
     /// Refuses a plugin whose state has another layout than what is stored.

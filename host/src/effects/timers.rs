@@ -122,50 +122,18 @@ impl Context {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::effects::{Authority, ContextOwner, StateEntry, StateRead, StateUnavailable, TopicDirectory};
+    use crate::effects::{Authority, ContextOwner, NoState, NoTopics};
     use crate::handler::Delivery;
-    use crate::ids::TopicId;
-    use crate::schema::SchemaRefusal;
     use crate::timer::TimerCounts;
-
-    struct Nothing;
-
-    impl StateRead for Nothing {
-        fn get(&self, _: &[u8]) -> Result<Option<Vec<u8>>, StateUnavailable> {
-            Ok(None)
-        }
-
-        fn scan(&self, _: &[u8], _: Option<&[u8]>, _: usize) -> Result<Vec<StateEntry>, StateUnavailable> {
-            Ok(Vec::new())
-        }
-    }
-
-    impl TopicDirectory for Nothing {
-        fn topic_id(&self, _: &str) -> Option<TopicId> {
-            None
-        }
-
-        fn is_sequenced(&self, _: TopicId) -> bool {
-            false
-        }
-
-        fn event_bytes_max(&self, _: TopicId, _: &Event) -> usize {
-            0
-        }
-
-        fn check_schema(&self, _: TopicId, _: &Event) -> Result<(), SchemaRefusal> {
-            Ok(())
-        }
-    }
 
     fn context(timers: TimerCounts) -> Context {
         let owner = ContextOwner {
             consumer: "c".into(),
             authority: Arc::new(Authority::Native),
-            topics: Arc::new(Nothing),
+            topics: Arc::new(NoTopics),
             seed: 1,
         };
-        Context::new(owner, "1".into(), Box::new(Nothing), timers)
+        Context::new(owner, "1".into(), Box::new(NoState), timers)
     }
 
     fn begin(context: &mut Context, offset: u64) {
@@ -196,7 +164,7 @@ mod tests {
 
     #[test]
     fn who_answers_a_question_neither_sets_nor_cancels_timers() {
-        let mut context = Context::reader("c".into(), "1".into(), Some(Box::new(Nothing)));
+        let mut context = Context::reader("c".into(), "1".into(), Some(Box::new(NoState)));
         assert_eq!(context.set_timer("a", Timestamp(9), None), Err(TimerError::NotGranted));
         assert_eq!(context.cancel_timer("a"), Err(TimerError::NotGranted));
     }

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::execute::{Ended, Outlet};
+use super::Answer;
+use super::execute::{Ended, Failed, Outlet};
 use super::protocol::base64;
-use super::{Answer, Refusal};
 use crate::bus::{AggregateState, At, Bus};
 use crate::clock::Timestamp;
 use crate::event::Event;
@@ -44,11 +44,11 @@ pub(super) async fn execute(
     wait: Duration,
     outlet: &Outlet,
 ) -> Result<(), Ended> {
-    let outcome = bus.execute(aggregate, command, wait).await.map_err(|error| Refusal::of(&error))?;
+    let outcome = bus.execute(aggregate, command, wait).await.map_err(Failed)?;
     outlet.answer(Answer::Outcome(outcome)).await
 }
 
 pub(super) async fn show(bus: &Bus, name: &str, id: &str, at: At, outlet: &Outlet) -> Result<(), Ended> {
-    let state = bus.aggregate_at(name, id, at).await.map_err(|error| Refusal::of(&error))?;
+    let state = bus.aggregate_at(name, id, at).await.map_err(Failed)?;
     outlet.answer(Answer::Aggregate(state.map(AggregateLine::from))).await
 }

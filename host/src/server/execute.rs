@@ -69,7 +69,7 @@ impl<E: std::error::Error> From<Failed<E>> for Ended {
 }
 
 /// An error of the bus, on its way to become a refusal.
-struct Failed<E>(E);
+pub(super) struct Failed<E>(pub(super) E);
 
 async fn carry_out(bus: &Bus, request: Request, outlet: &Outlet) -> Result<(), Ended> {
     match request {

@@ -6,8 +6,8 @@ use data_encoding::BASE64;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::execute::{Ended, Outlet};
-use super::{Answer, Refusal};
+use super::Answer;
+use super::execute::{Ended, Failed, Outlet};
 use crate::bus::{Bus, EventPlace, LanePosition, Query, QueryAnswer, Rebuild};
 use crate::event::Data;
 use crate::handler::ProgramVersion;
@@ -146,12 +146,12 @@ pub(super) async fn query(
     asked: QueryLine,
     outlet: &Outlet,
 ) -> Result<(), Ended> {
-    let answer = bus.query(projection, asked.into()).await.map_err(|error| Refusal::of(&error))?;
+    let answer = bus.query(projection, asked.into()).await.map_err(Failed)?;
     outlet.answer(Answer::Query(Box::new(answer.into()))).await
 }
 
 pub(super) async fn projections(bus: &Bus, outlet: &Outlet) -> Result<(), Ended> {
-    let projections = bus.projections().map_err(|error| Refusal::of(&error))?;
+    let projections = bus.projections().map_err(Failed)?;
     outlet.answer(Answer::Projections(projections)).await
 }
 
@@ -171,9 +171,9 @@ pub(super) async fn rebuild(bus: &Bus, projection: &str, asked: Asked, outlet: &
     if asked.allow_dead_letters {
         rebuild = rebuild.allow_dead_letters();
     }
-    bus.rebuild(projection, rebuild).await.map_err(|error| Refusal::of(&error))?;
+    bus.rebuild(projection, rebuild).await.map_err(Failed)?;
     if asked.wait {
-        let outcome = bus.rebuilt(projection).await.map_err(|error| Refusal::of(&error))?;
+        let outcome = bus.rebuilt(projection).await.map_err(Failed)?;
         outlet.answer(Answer::Rebuilt(outcome)).await?;
     }
     Ok(())

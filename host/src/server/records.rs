@@ -1,6 +1,6 @@
 //! Reading a topic for a request: to what is durable when it is asked, or for ever.
 
-use super::execute::{Ended, Outlet};
+use super::execute::{Ended, Failed, Outlet};
 use super::{Answer, Refusal};
 use crate::bus::{Bus, Reader, Record};
 use crate::log::{BlobError, Position, ReadError};
@@ -19,8 +19,7 @@ pub(super) struct Read {
 /// Answers with the events one by one.
 pub(super) async fn read(bus: &Bus, asked: Read, outlet: &Outlet) -> Result<(), Ended> {
     let ends = Ends::of(bus, &asked.topic);
-    let mut reader =
-        bus.read(&asked.topic, asked.partition, asked.from).map_err(|error| Refusal::of(&error))?;
+    let mut reader = bus.read(&asked.topic, asked.partition, asked.from).map_err(Failed)?;
     let mut left = asked.limit.unwrap_or(u64::MAX);
     while left > 0 {
         let record = if asked.follow { next(&mut reader).await } else { reader.try_next() };

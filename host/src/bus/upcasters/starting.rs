@@ -8,7 +8,7 @@ use crate::bus::Bus;
 use crate::bus::components::read_bounded;
 use crate::bus::status::ReloadOutcome;
 use crate::config::UpcasterConfig;
-use crate::plugin::{LoadError, UpcasterOptions, component_hash};
+use crate::plugin::{UpcasterOptions, component_hash};
 use crate::upcast::Upcaster;
 
 /// An upcaster that could run, with its component.
@@ -141,14 +141,7 @@ impl Bus {
             log: config.log,
             settings: config.settings.as_str().into(),
         };
-        // Loading needs the bus's own runtime, wherever this is called.
-        let loaded = match self.inner.plugins.clone() {
-            Some(plugins) => {
-                let load = async move { plugins.load_upcaster(bytes, options).await };
-                self.inner.handle.spawn(load).await.unwrap_or(Err(LoadError::ShuttingDown))
-            }
-            None => Err(LoadError::ShuttingDown),
-        };
+        let loaded = self.loading(|plugins| async move { plugins.load_upcaster(bytes, options).await }).await;
         let loaded = loaded.map_err(|source| UpcasterError::Load {
             upcaster: name.to_owned(),
             path: config.component.clone(),
