@@ -439,7 +439,8 @@ pub const QUESTION_PARAMETERS_BYTES_MAX: usize = EVENT_BYTES_MAX;
 pub const ANSWER_BYTES_MAX: usize = 4 << 20;
 /// The answers of all lanes to a question, before they are made one: the guest has all of them in its memory.
 pub const ANSWERS_BYTES_MAX: usize = 16 << 20;
-/// Questions that a projection works on at one time: each has an instance of its own. Others wait.
+/// Questions that a projection works on at one time: each has an instance of its own. Others wait. So many may also ask what the
+/// aggregates of a consumer were, and have events lifted that they have read.
 pub const QUESTIONS_AT_ONCE: usize = 8;
 /// Places that a question asks to be reflected: one for each partition of a topic.
 pub const QUESTION_PLACES_MAX: usize = PARTITIONS_MAX as usize;

@@ -1,7 +1,10 @@
 //! Projections: what they answer, which position that reflects, and how they are made anew.
 
 use std::collections::BTreeMap;
+use std::future::{Future as _, poll_fn};
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::Poll;
 use std::thread;
 use std::time::Duration;
 
@@ -342,6 +345,39 @@ fn a_rebuild_that_is_called_off_leaves_the_old_model_and_nothing_of_the_new_one(
     bus.unsubscribe("model").unwrap();
     bus.forget("model").unwrap();
     assert!(bus.bus().consumers().unwrap().is_empty());
+}
+
+#[test]
+fn a_rebuild_that_is_cut_off_wherever_it_waits_can_be_begun_again() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let mut was_cut_off = 0;
+    for polls in 1.. {
+        let house = House::new();
+        let file = PluginFile::of("model");
+        let bus = model(&house, 1, &file);
+        publish(&bus, 0);
+        caught_up(&bus);
+        let is_begun = runtime.block_on(async {
+            let mut rebuild = pin!(bus.bus().rebuild("model", Rebuild::new()));
+            let mut left = polls;
+            poll_fn(|context| {
+                left -= 1;
+                match rebuild.as_mut().poll(context) {
+                    Poll::Pending if left > 0 => Poll::Pending,
+                    outcome => Poll::Ready(outcome.is_ready()),
+                }
+            })
+            .await
+        });
+        if is_begun {
+            break;
+        }
+        was_cut_off += 1;
+        bus.rebuild("model", Rebuild::new()).unwrap();
+        assert_eq!(bus.rebuilt("model").unwrap(), RebuildOutcome::Switched { generation: 1 });
+        bus.shutdown(SHUTDOWN);
+    }
+    assert!(was_cut_off > 0, "it never waits");
 }
 
 #[test]

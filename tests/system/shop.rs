@@ -8,13 +8,14 @@ use serde_json::Value;
 use crate::cli_process::{Outcome, example};
 
 /// What may go wrong, as the auditor counts it.
-const DAMAGE: [&str; 9] = [
+const DAMAGE: [&str; 10] = [
     "parcels_twice",
     "charged_twice",
     "shipped_unpaid",
     "paid_unshipped",
     "shipped_cancelled",
     "stock_wrong",
+    "cents_wrong",
     "lost",
     "turned_down",
     "window_wrong",
@@ -42,7 +43,7 @@ fn duplicates_disorder_lost_answers_a_poisoned_order_a_crash_and_a_new_version_c
     assert_eq!(count("tidegate", "put_right"), 1, "{told}");
 
     // The faults are real: whoever isn't protected from them suffers.
-    for what in ["parcels_twice", "charged_twice", "lost"] {
+    for what in ["parcels_twice", "charged_twice", "cents_wrong", "lost"] {
         assert!(count("naive", what) > 0, "{what}: {told}");
     }
 }

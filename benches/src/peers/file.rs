@@ -1,4 +1,4 @@
-//! A plain file: the limit of anything durable on this disk.
+//! Plain files: the limit of anything durable on this disk.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -24,5 +24,26 @@ impl PlainFile {
     pub fn append(&mut self, bytes: &[u8]) -> Result<()> {
         self.file.write_all(bytes)?;
         Ok(self.file.sync_data()?)
+    }
+}
+
+/// A folder of plain files.
+pub struct PlainFiles {
+    folder: TempDir,
+}
+
+impl PlainFiles {
+    pub fn new() -> Result<Self> {
+        Ok(Self { folder: TempDir::new_in(target()?)? })
+    }
+
+    /// Writes a file that is whole under its name, and has the disk keep both: two syncs.
+    pub fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        let unnamed = self.folder.path().join("unnamed");
+        let mut file = File::create(&unnamed)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        std::fs::rename(unnamed, self.folder.path().join(name))?;
+        Ok(File::open(self.folder.path())?.sync_all()?)
     }
 }

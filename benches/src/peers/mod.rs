@@ -7,5 +7,5 @@ mod nats;
 mod nats_process;
 
 pub use bare::Bare;
-pub use file::PlainFile;
+pub use file::{PlainFile, PlainFiles};
 pub use nats::{Nats, Syncing};

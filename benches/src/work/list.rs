@@ -3,7 +3,8 @@
 use anyhow::Result;
 
 use super::{
-    aggregates, consume, flow, grow, hostile, lifts, publish, queries, rates, sagas, schemas, timers, waits,
+    aggregates, blobs, consume, flow, grow, hostile, lifts, publish, queries, rates, sagas, schemas, timers,
+    waits,
 };
 use crate::row::Row;
 use crate::scale::Scale;
@@ -18,7 +19,7 @@ pub struct Bench {
 }
 
 /// All benchmarks, in the order in which they run.
-pub const BENCHES: [Bench; 28] = [
+pub const BENCHES: [Bench; 29] = [
     // First, while no memory is there that others have freed.
     Bench {
         id: "grow-window",
@@ -112,6 +113,11 @@ pub const BENCHES: [Bench; 28] = [
         id: "lift-cost",
         about: "events that a function or a plugin lifts, beside those that nothing lifts",
         run: lifts::lift_cost,
+    },
+    Bench {
+        id: "claim-check",
+        about: "large events with a claim check, beside files and beside a log that has the data itself",
+        run: blobs::claim_check,
     },
     Bench { id: "query-cost", about: "what a question to a projection takes", run: queries::query_cost },
     Bench {

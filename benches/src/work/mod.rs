@@ -1,6 +1,7 @@
 //! The benchmarks.
 
 mod aggregates;
+mod blobs;
 mod bus;
 mod consume;
 mod flow;

@@ -24,6 +24,8 @@ pub struct Damage {
     pub shipped_cancelled: usize,
     /// Pieces by which the books differ from what is there: what was there at first, less all parcels.
     pub stock_wrong: u64,
+    /// Cents that customers paid too much or too little: for what was shipped, or for nothing.
+    pub cents_wrong: u64,
     /// Orders that came to no end.
     pub lost: usize,
     /// Orders that were turned down though nothing spoke against them.
@@ -76,6 +78,7 @@ impl Tally {
             paid_unshipped: count(&|_, is_shipped, balance| !is_shipped && balance > 0),
             shipped_cancelled: count(&|id, is_shipped, _| is_shipped && fate[id] == Fate::CancelledBefore),
             stock_wrong: stock_wrong(story, evidence),
+            cents_wrong: story.orders.iter().map(|planned| cents_wrong(planned, evidence)).sum(),
             // Nonsense is turned down, and nothing begins.
             lost: count(&|id, _, _| fate[id] != Fate::Nonsense && !report.ended.contains_key(id)),
             turned_down: story.orders.iter().filter(|planned| is_turned_down(planned, evidence)).count(),
@@ -118,8 +121,16 @@ fn stock_wrong(story: &Story, Evidence { report, .. }: &Evidence) -> u64 {
     right.iter().map(|(sku, left)| left.abs_diff(report.stock.get(*sku).copied().unwrap_or_default())).sum()
 }
 
+/// By how many cents an order's customer has paid something else than what was shipped costs.
+fn cents_wrong(planned: &Planned, Evidence { report, book, .. }: &Evidence) -> u64 {
+    let is_shipped = report.parcels.iter().any(|parcel| parcel.order == planned.id);
+    let right = if is_shipped { planned.order.total_cents() } else { 0 };
+    let paid = book.cents.get(&planned.id).copied().unwrap_or_default();
+    i64::try_from(right).unwrap_or(i64::MAX).abs_diff(paid)
+}
+
 impl Damage {
-    fn rows(&self) -> [(&'static str, u64); 9] {
+    fn rows(&self) -> [(&'static str, u64); 10] {
         let number = |count: usize| count as u64;
         [
             ("parcels sent twice", number(self.parcels_twice)),
@@ -128,6 +139,7 @@ impl Damage {
             ("orders paid, neither shipped nor paid back", number(self.paid_unshipped)),
             ("orders shipped, and cancelled before", number(self.shipped_cancelled)),
             ("pieces by which the stock is wrong", self.stock_wrong),
+            ("cents paid too much or too little", self.cents_wrong),
             ("orders that came to no end", number(self.lost)),
             ("orders turned down for no reason", number(self.turned_down)),
             ("wrong answers of the shop window", number(self.window_wrong)),

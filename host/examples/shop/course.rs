@@ -39,7 +39,7 @@ pub async fn play(side: Side, story: &Story, plugins: &Path) -> Result<Evidence,
     let (tell, address) = watch::channel(None);
 
     // The front ends send what they have, and the shop is killed while it waits for a payment.
-    let shop = Process::start(&start).await?;
+    let shop = within("the start of the shop", Process::start(&start)).await??;
     tell.send_replace(Some(shop.address));
     let mut front_ends = producers::send(&story.phases[0], &address);
     within("the crash", provider.crash()).await?;
@@ -47,7 +47,7 @@ pub async fn play(side: Side, story: &Story, plugins: &Path) -> Result<Evidence,
     shop.kill()?;
 
     // It is started again on what it has left, and the front ends repeat what they got no answer to.
-    let shop = Process::start(&start).await?;
+    let shop = within("the start of the shop", Process::start(&start)).await??;
     tell.send_replace(Some(shop.address));
     within("the end of the front ends", all(&mut front_ends)).await??;
 
@@ -62,7 +62,7 @@ pub async fn play(side: Side, story: &Story, plugins: &Path) -> Result<Evidence,
     shop.tell(&client, "/mend").await?;
     until_idle(&shop, &client).await?;
     let report = shop.ask(&client, "/report").await?;
-    shop.end().await?;
+    within("the end of the shop", shop.end()).await??;
     Ok(Evidence { put_aside: before.put_aside, report, book: provider.close() })
 }
 

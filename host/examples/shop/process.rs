@@ -5,6 +5,7 @@ use std::io::{self, BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use clap::ValueEnum;
 use serde::de::DeserializeOwned;
@@ -12,6 +13,9 @@ use serde::de::DeserializeOwned;
 use crate::client::{Answer, Client};
 use crate::error::ShopError;
 use crate::story::Story;
+
+/// The pause between two looks at whether it has ended.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// What a shop is built on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -86,7 +90,11 @@ impl Process {
     /// Has it end in good order.
     pub async fn end(mut self) -> Result<(), ShopError> {
         drop(self.child.0.stdin.take());
-        tokio::task::spawn_blocking(move || self.child.0.wait()).await??;
+        let mut pause = tokio::time::interval(PAUSE);
+        // Not on a thread that nobody could call back: who stops waiting ends the process.
+        while self.child.0.try_wait()?.is_none() {
+            pause.tick().await;
+        }
         Ok(())
     }
 

@@ -41,6 +41,8 @@ pub struct Book {
     pub charges: BTreeMap<String, usize>,
     /// How often each order's payment was given back.
     pub refunds: BTreeMap<String, usize>,
+    /// What each order's customer has paid and not got back, in cents.
+    pub cents: BTreeMap<String, i64>,
     attempts: HashMap<String, u32>,
     answered: HashSet<String>,
 }
@@ -57,6 +59,7 @@ struct Desk {
 #[derive(Deserialize)]
 struct Asked {
     order: String,
+    cents: i64,
 }
 
 impl Provider {
@@ -98,21 +101,23 @@ impl Desk {
 
 impl Book {
     /// Notes a charge, unless it was asked for with this key before. Returns how many there are, where it is new.
-    fn charge(&mut self, order: &str, key: Option<String>) -> Option<usize> {
+    fn charge(&mut self, Asked { order, cents }: Asked, key: Option<String>) -> Option<usize> {
         if let Some(key) = key
             && !self.answered.insert(key)
         {
             return None;
         }
-        *self.charges.entry(order.to_owned()).or_default() += 1;
+        *self.cents.entry(order.clone()).or_default() += cents;
+        *self.charges.entry(order).or_default() += 1;
         Some(self.charges.values().sum())
     }
 
     /// Gives back what was paid for an order once, unless it was asked for with this key before.
-    fn refund(&mut self, order: &str, key: Option<String>) {
+    fn refund(&mut self, Asked { order, cents }: Asked, key: Option<String>) {
         let is_known = key.is_some_and(|key| !self.answered.insert(key));
-        if !is_known && self.balance(order) > 0 {
-            *self.refunds.entry(order.to_owned()).or_default() += 1;
+        if !is_known && self.balance(&order) > 0 {
+            *self.cents.entry(order.clone()).or_default() -= cents;
+            *self.refunds.entry(order).or_default() += 1;
         }
     }
 
@@ -123,21 +128,17 @@ impl Book {
     }
 }
 
-async fn charge(
-    State(desk): State<Arc<Desk>>,
-    headers: HeaderMap,
-    Json(Asked { order }): Json<Asked>,
-) -> Response {
-    let payment = desk.payments.get(&order).copied().unwrap_or(Payment::Taken);
+async fn charge(State(desk): State<Arc<Desk>>, headers: HeaderMap, Json(asked): Json<Asked>) -> Response {
+    let payment = desk.payments.get(&asked.order).copied().unwrap_or(Payment::Taken);
     let (attempt, charged) = {
         let mut book = desk.book();
-        let attempt = book.attempts.entry(order.clone()).or_default();
+        let attempt = book.attempts.entry(asked.order.clone()).or_default();
         *attempt += 1;
         let attempt = *attempt;
         match payment {
             Payment::Declined => return answer(StatusCode::PAYMENT_REQUIRED),
             Payment::Unavailable if attempt <= 2 => return answer(StatusCode::SERVICE_UNAVAILABLE),
-            _ => (attempt, book.charge(&order, key(&headers))),
+            _ => (attempt, book.charge(asked, key(&headers))),
         }
     };
     if charged == Some(desk.crash_at) {
@@ -154,12 +155,8 @@ async fn charge(
     }
 }
 
-async fn refund(
-    State(desk): State<Arc<Desk>>,
-    headers: HeaderMap,
-    Json(Asked { order }): Json<Asked>,
-) -> Response {
-    desk.book().refund(&order, key(&headers));
+async fn refund(State(desk): State<Arc<Desk>>, headers: HeaderMap, Json(asked): Json<Asked>) -> Response {
+    desk.book().refund(asked, key(&headers));
     answer(StatusCode::OK)
 }
 

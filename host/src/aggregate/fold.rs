@@ -123,7 +123,11 @@ impl Fold<'_> {
                 let (appended, event) = match entry.event {
                     Ok(event) => event,
                     Err(Unreadable::Removed) => return Err(self.gap(expected, expected)),
-                    Err(Unreadable::Damaged(reason)) => return Err(self.damaged(expected, &reason)),
+                    Err(Unreadable::Damaged { appended: Some(at), .. }) if at > until.time => {
+                        is_over = true;
+                        break;
+                    }
+                    Err(Unreadable::Damaged { reason, .. }) => return Err(self.damaged(expected, &reason)),
                 };
                 if appended > until.time {
                     is_over = true;

@@ -30,6 +30,11 @@ pub(crate) struct StreamEntry {
 pub(crate) enum Unreadable {
     /// Retention has removed it, and those before it.
     Removed,
-    /// It is damaged, in this way.
-    Damaged(String),
+    /// It is damaged.
+    Damaged {
+        /// When the log accepted it, where that is known.
+        appended: Option<Timestamp>,
+        /// In which way.
+        reason: String,
+    },
 }

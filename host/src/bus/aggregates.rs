@@ -5,7 +5,9 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+use tokio::sync::Semaphore;
 
+use super::roster::Running;
 use super::{Bus, ConsumerError};
 use crate::aggregate::{
     Aggregate, AggregateProgram, Models, NativeModels, STATE_VERSION, Streams, Until, snapshot_key,
@@ -244,6 +246,8 @@ pub(super) struct RunningAggregate {
     pub stream: String,
     pub partition: u32,
     pub lane: LaneView,
+    /// Places for those who ask what an aggregate was.
+    pub questions: Arc<Semaphore>,
 }
 
 impl Bus {
@@ -386,7 +390,10 @@ impl Bus {
         let folded = match &self.inner.stepper {
             Some(_) => rebuild.await,
             // A plugin's time is the bus's own threads', not the caller's.
-            None => self.inner.handle.spawn(rebuild).await.unwrap_or_else(|ended| Err(cut_off(&ended))),
+            None => {
+                let _place = running.questions.acquire().await.ok();
+                self.run_paced(rebuild).await.unwrap_or_else(|ended| Err(cut_off(&ended)))
+            }
         };
         let Some(folded) = folded.map_err(failed)? else { return Ok(None) };
         let Some(state) = folded.state else { return Ok(None) };
@@ -414,9 +421,8 @@ impl Bus {
     }
 
     fn aggregate_status(&self, name: &str) -> Option<AggregateStatus> {
-        let running = |running: &mut super::roster::Running| {
-            (running.consumer.program(), running.config.topics.first().cloned())
-        };
+        let running =
+            |running: &mut Running| (running.consumer.program(), running.config.topics.first().cloned());
         let (program, commands) = self.inner.roster.with(name, running)?;
         let program = program.aggregate()?;
         let (rebuilt, folded, snapshots) = program.counts().read();
@@ -437,8 +443,8 @@ impl Bus {
         let not_running = || AggregateError::NotRunning(name.to_owned());
         let not_aggregate = || AggregateError::NotAggregate(name.to_owned());
         let (_, row) = log.consumer(name).ok_or_else(not_running)?;
-        let program = self.inner.roster.with(name, |running| running.consumer.program());
-        let program = program.ok_or_else(not_running)?;
+        let look = |running: &mut Running| (running.consumer.program(), Arc::clone(&running.questions));
+        let (program, questions) = self.inner.roster.with(name, look).ok_or_else(not_running)?;
         let stream = program.aggregate().ok_or_else(not_aggregate)?.config().stream.clone();
         let partition = log.partition_of(&stream, id)?;
         let lane = self.inner.roster.with(name, |running| running.consumer.lane(partition));
@@ -451,6 +457,7 @@ impl Bus {
             stream,
             partition,
             lane: lane.ok_or_else(not_running)?,
+            questions,
         })
     }
 
@@ -594,9 +601,7 @@ fn has_retention(topic: &TopicConfig) -> bool {
 
 /// When the log accepted the event of a number; `None` where it can't be read.
 fn accepted(log: &Log, stream: &str, id: &str, version: u64) -> Option<Timestamp> {
-    let events = log.events(stream, id, version.checked_sub(1)?).ok()?;
-    let event = events.into_iter().next().filter(|event| event.number == version)?;
-    Some(event.event.ok()?.0)
+    log.accepted(stream, id, version).ok().flatten()
 }
 
 /// The bus ended, or its own fault.

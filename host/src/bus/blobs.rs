@@ -141,8 +141,20 @@ impl Bus {
     ///
     /// As [`blobs`](Self::blobs).
     pub fn verify_blobs(&self, after: Option<&str>, limit: usize) -> Result<Vec<BlobStatus>, ReadError> {
-        let listed = self.listed_blobs(after, limit)?.into_iter();
-        Ok(listed.map(|blob| BlobStatus::of(blob, self.inner.log.verify_blob(blob))).collect())
+        let mut after = after.map(str::to_owned);
+        loop {
+            let listed = self.listed_blobs(after.as_deref(), limit)?;
+            let Some(last) = listed.last() else { return Ok(Vec::new()) };
+            after = Some(last.digest.to_string());
+            let mut verified = Vec::with_capacity(listed.len());
+            for blob in listed {
+                verified.extend(self.inner.log.verify_blob(blob)?.map(|found| BlobStatus::of(blob, found)));
+            }
+            // An empty answer is the end of the list, so those that were removed meanwhile don't make one.
+            if !verified.is_empty() {
+                return Ok(verified);
+            }
+        }
     }
 
     fn listed_blobs(&self, after: Option<&str>, limit: usize) -> Result<Vec<ListedBlob>, ReadError> {

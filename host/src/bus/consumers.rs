@@ -188,7 +188,8 @@ impl Bus {
     ///
     /// # Errors
     ///
-    /// See [`ConsumerError`]. The consumer goes on as before then.
+    /// See [`ConsumerError`]. The consumer goes on as before then; where the storage fails between the end of its lanes and their
+    /// new begin, it has ended, and [`subscribe_plugin`](Self::subscribe_plugin) starts it.
     pub async fn reconfigure_plugin(
         &self,
         name: &str,
@@ -220,11 +221,11 @@ impl Bus {
         self.inner.log.check_registration(name, &config.topics)?;
         self.accept(name, &candidate).await?;
         self.call_off(name, cancelled("the projection got another configuration")).await?;
-        if let Some(running) = self.inner.roster.take(name) {
-            self.stop(running).await;
-        }
         if running_config.is_some_and(|before| before.paused) && !config.paused {
             self.inner.log.set_paused(name, false).await?;
+        }
+        if let Some(running) = self.inner.roster.take(name) {
+            self.stop(running).await;
         }
         let Candidate { program: running, authority, .. } = candidate;
         self.start(name, config, Some(program), running, authority).await
@@ -451,8 +452,12 @@ impl Bus {
     /// The log can't be read.
     pub fn consumers(&self) -> Result<Vec<ConsumerStatus>, ReadError> {
         let rows = self.inner.log.consumers();
-        let mut consumers =
-            rows.into_iter().map(|(id, row)| self.status(id, row)).collect::<Result<Vec<_>, _>>()?;
+        let status = |(id, row)| match self.status(id, row) {
+            // It was forgotten since.
+            Err(ReadError::UnknownConsumer(_)) => None,
+            status => Some(status),
+        };
+        let mut consumers = rows.into_iter().filter_map(status).collect::<Result<Vec<_>, _>>()?;
         consumers.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(consumers)
     }

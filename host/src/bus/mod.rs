@@ -29,6 +29,7 @@ mod schemas;
 mod snapshot;
 mod state;
 mod status;
+mod tasks;
 mod timers;
 mod trace;
 mod transactions;

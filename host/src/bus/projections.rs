@@ -132,8 +132,15 @@ impl Bus {
             }
             let (name, generation) = (row.name.to_string(), row.generation);
             let rebuilt = log.consumer(&rebuilt_name(&name));
-            let rebuild = rebuilt.map(|(id, row)| self.model(id, row)).transpose()?;
-            let (model, status) = self.model(id, row)?;
+            let rebuild = match rebuilt.map(|(id, row)| self.model(id, row)) {
+                // It has ended since, or has the name by now.
+                None | Some(Err(ReadError::UnknownConsumer(_))) => None,
+                Some(rebuild) => Some(rebuild?),
+            };
+            let (model, status) = match self.model(id, row) {
+                Err(ReadError::UnknownConsumer(_)) => continue,
+                model => model?,
+            };
             projections.push(ProjectionStatus {
                 generation,
                 topics: status.topics,

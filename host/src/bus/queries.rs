@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
-use tokio::task::JoinHandle;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::Bus;
 use super::query::{EventPlace, LanePosition, Query, QueryAnswer, QueryError};
+use super::tasks::Task;
 use crate::clock::Timestamp;
 use crate::delivery::Changes;
 use crate::event::Data;
@@ -62,15 +62,6 @@ impl From<Failure> for Unanswered {
 impl From<ReadError> for Unanswered {
     fn from(error: ReadError) -> Self {
         Self::Read(error)
-    }
-}
-
-/// A task that ends with whoever waits for it.
-struct Task(JoinHandle<()>);
-
-impl Drop for Task {
-    fn drop(&mut self) {
-        self.0.abort();
     }
 }
 
@@ -134,9 +125,14 @@ impl Bus {
             }
             let program = self.inner.roster.with_id(moment.id, |running| running.consumer.program());
             let Some(program) = program else {
-                // It is just being given another configuration, or has ended, which the next look says.
+                // It is just being given another configuration, or has ended.
+                let id = moment.id;
                 drop((moment, place));
                 drop(self.inner.roster.change().await);
+                let is_it = self.inner.log.consumer(projection).is_some_and(|(now, _)| now == id);
+                if is_it && self.inner.roster.with_id(id, |_| ()).is_none() {
+                    return Err(QueryError::NotRunning(projection.to_owned()));
+                }
                 continue;
             };
             return self.ask(projection, query, program, moment, place).await;
@@ -207,14 +203,13 @@ impl Bus {
         let (generation, version) = (moment.row.generation, program.version().clone());
         let name = query.question.name.clone();
         let asked = Asked { program, moment, question: query.question, partition, now: self.clock().now() };
-        let (reply, answered) = oneshot::channel();
-        let _task = Task(self.inner.lanes.spawn_paced(async move {
+        let answer = self.run_paced(async move {
             let answer = asked.answer().await;
-            // The next one may begin, and nobody may listen any more.
+            // The next one may begin.
             drop(place);
-            drop(reply.send(answer));
-        }));
-        let answer = answered.await.map_err(|_| QueryError::Closed)?;
+            answer
+        });
+        let answer = answer.await.map_err(|_| QueryError::Closed)?;
         let data = answer.map_err(|unanswered| unanswered.into_error(projection, name))?;
         Ok(QueryAnswer { data, positions, generation, version })
     }

@@ -1,8 +1,8 @@
 //! Making a projection's state anew, beside the one that answers.
 //!
 //! The new generation is a consumer of its own, from the first event on. When it is done with all that is durable, the lanes of
-//! the one before stand still, the new one comes to where they are, and one commit gives it the name. What it replaces can't
-//! commit from then on, and is removed in steps. A crash leaves one of three: a generation that goes on, one that answers, or
+//! the one before stand still, the new one comes to where they are, and one commit gives it the name. The lanes of what it
+//! replaces end then, and it is removed in steps. A crash leaves one of three: a generation that goes on, one that answers, or
 //! one that is still to be removed.
 
 use std::collections::BTreeMap;
@@ -97,7 +97,10 @@ impl Bus {
     /// state that is there goes on and answers, until the new one is where it is; from then on the new one answers.
     /// [`rebuilt`](Self::rebuilt) waits for that.
     ///
-    /// A rebuild goes on after a restart. It is called off when the projection gets another configuration, or is unsubscribed.
+    /// A rebuild goes on after a restart, if the projection reads the same topics then and the version that makes the new state
+    /// is kept. It is called off when the projection gets another configuration while it runs, or is unsubscribed. A projection
+    /// that is paused is made anew as well: the new generation comes to the end of its topics, beyond where the one before stands
+    /// still, and is paused there.
     ///
     /// ```no_run
     /// # async fn example(bus: tidegate::Bus) -> Result<(), tidegate::ConsumerError> {
@@ -138,7 +141,15 @@ impl Bus {
             partial: rebuild.partial,
             allows_letters: rebuild.allows_letters,
         };
-        self.inner.log.begin_generation(name, &config.topics, rebuilding).await?;
+        let log = &self.inner.log;
+        let mut begun = log.begin_generation(name, &config.topics, rebuilding.clone()).await;
+        let is_running = self.inner.roster.with(&rebuilt_name(name), |_| ()).is_some();
+        if !is_running && matches!(begun, Err(AdminError::Rebuilding(_))) {
+            // Whoever began that one was cut off before its lanes were started, so it goes no further.
+            self.call_off(name, cancelled("another one was begun before its lanes were started")).await?;
+            begun = log.begin_generation(name, &config.topics, rebuilding).await;
+        }
+        begun?;
         self.start_generation(name, config, candidate).await
     }
 
@@ -242,19 +253,33 @@ impl Bus {
 
     /// Ends a rebuild, if there is one, and removes what there is of its generation.
     pub(super) async fn call_off(&self, name: &str, outcome: RebuildOutcome) -> Result<bool, ConsumerError> {
+        self.settle_switch(name).await;
         let generation = rebuilt_name(name);
-        let running = self.inner.roster.take(&generation);
-        if running.is_none() && self.inner.log.consumer(&generation).is_none() {
+        let is_running = self.inner.roster.with(&generation, |_| ()).is_some();
+        if !is_running && self.inner.log.consumer(&generation).is_none() {
             return Ok(false);
         }
-        // First: what is cut off after it leaves lanes that can't commit any more, and nothing that seems to be under way.
+        // First: where it fails or is cut off, the rebuild goes on; what is cut off after it leaves lanes that end by
+        // themselves, and nothing that seems to be under way.
         self.inner.log.give_up_generation(name).await?;
         self.inner.rebuilds.end(name, outcome);
-        if let Some(running) = running {
+        if let Some(running) = self.inner.roster.take(&generation) {
             self.stop(running).await;
         }
         self.sweep(name);
         Ok(true)
+    }
+
+    /// Has what runs follow a switch whose commit was in doubt, where it has taken place.
+    async fn settle_switch(&self, name: &str) {
+        let rebuilt = self.inner.roster.with(&rebuilt_name(name), |running| running.consumer.id());
+        let live = self.inner.log.consumer(name).filter(|(id, _)| Some(*id) == rebuilt);
+        if let Some((_, row)) = live {
+            if let Some(before) = self.take_over(name, &row).await {
+                before.stop(UNSUBSCRIBE_WAIT).await;
+            }
+            self.sweep(name);
+        }
     }
 
     /// Ends what there is of generations, as no plugin runs the consumer any more.
@@ -408,6 +433,23 @@ impl Bus {
         )))
     }
 
+    /// Ends the rebuild of a generation that stands still behind a dead letter. Whether it has ended.
+    async fn refuse_generation(&self, name: &str) -> Result<bool, ConsumerError> {
+        let _turn = self.turn().await?;
+        let log = &self.inner.log;
+        let (Some((live, _)), Some((id, row))) = (log.consumer(name), log.consumer(&rebuilt_name(name)))
+        else {
+            return Ok(true);
+        };
+        let reason = self.unfit(id, &row, live)?.unwrap_or_else(|| {
+            "the new generation stands still behind a dead letter, as its `order` and `on_dead_letter` say: mend the plugin and \
+             rebuild again"
+                .to_owned()
+        });
+        tracing::warn!(projection = name, reason, "the rebuild of a projection ends");
+        self.call_off(name, RebuildOutcome::Refused { reason }).await
+    }
+
     /// Tries to switch with each step of the new generation, for some time.
     async fn meet(&self, name: &str) -> Result<bool, ConsumerError> {
         let log = &self.inner.log;
@@ -435,16 +477,23 @@ impl Bus {
 async fn see_to(bus: Weak<Inner>, name: String) {
     let generation = rebuilt_name(&name);
     loop {
-        let caught_up = bus
-            .upgrade()
-            .and_then(|inner| inner.roster.with(&generation, |running| running.consumer.caught_up()));
-        let Some(caught_up) = caught_up else { return };
-        if !caught_up.await {
-            return;
-        }
+        let look = |running: &mut Running| (running.consumer.caught_up(), running.consumer.stands_still());
+        let ends = bus.upgrade().and_then(|inner| inner.roster.with(&generation, look));
+        let Some((caught_up, stands_still)) = ends else { return };
+        let comes_on = tokio::select! {
+            biased;
+            is_there = caught_up => match is_there {
+                true => true,
+                false => return,
+            },
+            () = stands_still => false,
+        };
         let Some(inner) = bus.upgrade() else { return };
         let clock = Arc::clone(inner.log.clock());
-        match (Bus { inner }).try_to_switch(&name).await {
+        let bus = Bus { inner };
+        let ended =
+            if comes_on { bus.try_to_switch(&name).await } else { bus.refuse_generation(&name).await };
+        match ended {
             Ok(true) => return,
             Ok(false) => {}
             Err(error) => {

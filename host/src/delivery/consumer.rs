@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use super::lane::{Control, LaneTask, Shared, topic_name};
 use super::pace::Paced;
 use super::status::{Board, LaneState, LaneStatus, Report, stored};
-use crate::config::ConsumerConfig;
+use crate::config::{ConsumerConfig, Order};
 use crate::effects::{Authority, ContextOwner};
 use crate::handler::{Program, ProgramVersion};
 use crate::ids::{ConsumerId, LaneId, TopicId};
@@ -229,6 +229,22 @@ impl Consumer {
             let was_stopped = |report: &Report| report.state == LaneState::Stopped;
             shared.board.all(|partition, report| is_done(partition, report) || was_stopped(report)).await;
             (0..).zip(shared.board.reports()).all(|(partition, report)| is_done(partition, &report))
+        }
+    }
+
+    /// Ends when a lane stands still until an operator has settled a dead letter: nothing else brings it on.
+    pub(crate) fn stands_still(&self) -> impl Future<Output = ()> + use<> {
+        let shared = Arc::clone(&self.shared);
+        async move {
+            let stands = |report: &Report| {
+                let takes_no_more = match report.state {
+                    LaneState::Stalled { .. } => true,
+                    LaneState::Parked => shared.config.order == Order::Partition,
+                    _ => false,
+                };
+                takes_no_more && report.parked > 0 && report.next_retry.is_none()
+            };
+            shared.board.any(stands).await;
         }
     }
 

@@ -404,8 +404,11 @@ impl Desk {
         if let (Some(UnderWay { subject, started, .. }), Some(context)) =
             (self.under_way.take(), &mut self.context)
         {
-            context.keep();
             self.machine.succeeded(subject.target);
+            if context.changes_timers() {
+                self.machine.withdraw_timers(subject.key, |timer| context.is_changing_timer(timer));
+            }
+            context.keep();
             self.last = Some((subject.target, started));
             if let Target::Held(_) = subject.target {
                 self.free(subject.key)?;
@@ -481,6 +484,17 @@ impl Desk {
             }
             Next::Read(..) | Next::Nothing => None,
         };
+        if self.timers.is_full(now, self.shared.config.held_max) {
+            // Which timer comes next isn't known, nor what comes after it.
+            return match self.machine.step(now, None) {
+                Step::DeliverHeld(id) => self.next_held(id, now),
+                _ => Ok(Task::Rest(
+                    Rest::Stalled,
+                    Wake { retry: self.machine.holds().next_due(), timer: None },
+                )),
+            };
+        }
+        let appended = event.map(|event| event.appended);
         let fresh = match (event, self.first_timer(now)) {
             // A timer comes after what the log had accepted before it was due.
             (Some(event), Some((place, _))) if place.due >= event.appended => Some((event.key, Fresh::Event)),
@@ -503,6 +517,7 @@ impl Desk {
         };
         match (self.machine.step(now, fresh.as_ref().map(|(key, _)| *key)), fresh) {
             (Step::DeliverHeld(id), _) => self.next_held(id, now),
+            (Step::Hold, Some((key, Fresh::Event))) if self.hold_timer(key, appended)? => Ok(Task::Settled),
             (step @ (Step::DeliverFresh | Step::Hold), Some((_, fresh))) => {
                 let subject = self.take_fresh(&fresh);
                 if step == Step::DeliverFresh {
@@ -571,6 +586,25 @@ impl Desk {
             }
         }
         Ok(())
+    }
+
+    /// Holds a timer that waits for this key, where it is due before the event that is to be held now. Whether there was one.
+    fn hold_timer(&mut self, key: u64, appended: Option<Timestamp>) -> Result<bool, Interruption> {
+        let place = appended.and_then(|appended| self.timers.overtaken(key, appended));
+        let Some(place) = place else { return Ok(false) };
+        let has_changed =
+            |name: &TimerName| self.context.as_ref().is_some_and(|context| context.has_changed_timer(name));
+        match self.shared.log.timer(self.lane, place)? {
+            Some(DueTimer { event: Ok(timer), .. }) if !has_changed(&timer.name) => {
+                self.came.insert(place, timer.name);
+                let subject = self.timer_subject(place, timer.key, timer.event);
+                self.machine.hold(&subject);
+            }
+            Some(damaged @ DueTimer { event: Err(_), .. }) => self.timers.add(damaged),
+            // It was cancelled or set anew meanwhile.
+            _ => {}
+        }
+        Ok(true)
     }
 
     /// The timer that comes first of those that are due, of the log's and of those that the batch has set.

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::clock::Timestamp;
 use crate::config::Order;
 use crate::log::{Held, REDRIVEN, Wait};
+use crate::timer::{TIMER_TOPIC_ID, TimerName};
 
 /// The held events, in queues: what shares a queue runs one after the other by its id, which is the order in which the
 /// log had the events. Redriven events have the highest ids, so they come last in their queue.
@@ -84,6 +85,18 @@ impl Holds {
                 self.front(self.queue_of(REDRIVEN, key)).is_some_and(|id| id < REDRIVEN)
             }
         }
+    }
+
+    /// Timers of this key that nobody has tried to deliver yet, of which this is so.
+    pub(super) fn waiting_timers(&self, key: u64, is_so: impl Fn(&TimerName) -> bool) -> Vec<u64> {
+        let Some(ids) = self.queues.get(&key).filter(|_| self.order == Order::Key) else { return Vec::new() };
+        let is_wanted = |id: &u64| {
+            let held =
+                self.rows.get(id).filter(|held| held.topic == TIMER_TOPIC_ID && held.attempts.is_empty());
+            let event = held.filter(|held| held.wait == Wait::Behind).and_then(|held| held.event.as_ref());
+            event.is_some_and(|event| is_so(&TimerName::of(event)))
+        };
+        ids.iter().copied().filter(is_wanted).collect()
     }
 
     /// Those that wait for an operator.

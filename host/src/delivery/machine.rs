@@ -17,7 +17,7 @@ use crate::handler::{Failure, FailureKind, ProgramVersion};
 use crate::ids::TopicId;
 use crate::limits::HELD_IN_A_ROW;
 use crate::log::{Attempt, DeadLetter, Held, LaneCounts, Marked, Progress, REDRIVEN, Target, Wait};
-use crate::timer::{TimerCounts, TimerPlace};
+use crate::timer::{TimerCounts, TimerName, TimerPlace};
 
 /// A lane's durable rows as they will be after the next commit, and what that commit has to write.
 #[derive(Clone, Debug, PartialEq)]
@@ -181,6 +181,13 @@ impl Machine {
             self.remove(id);
         }
         self.progress.counts.handled += 1;
+    }
+
+    /// Timers that wait behind what has succeeded, without an attempt, are gone where that has set them anew or cancelled them.
+    pub(super) fn withdraw_timers(&mut self, key: u64, is_changed: impl Fn(&TimerName) -> bool) {
+        for id in self.holds.waiting_timers(key, is_changed) {
+            self.remove(id);
+        }
     }
 
     /// The delivery, begun at `started`, failed: it is tried again or given up on.

@@ -249,10 +249,20 @@ impl Board {
 
     /// Waits until this is true of every lane.
     pub(super) async fn all(&self, is_so: impl Fn(u32, &Report) -> bool) {
+        self.until(|| (0..).zip(self.reports()).all(|(partition, report)| is_so(partition, &report))).await;
+    }
+
+    /// Waits until this is true of some lane.
+    pub(super) async fn any(&self, is_so: impl Fn(&Report) -> bool) {
+        self.until(|| self.reports().any(|report| is_so(&report))).await;
+    }
+
+    /// Looks whenever a lane has reported something, until it is so.
+    async fn until(&self, is_so: impl Fn() -> bool) {
         loop {
             let changed = self.changed.notified();
             // Made before the look, so that no change after it is missed.
-            if (0..).zip(self.reports()).all(|(partition, report)| is_so(partition, &report)) {
+            if is_so() {
                 return;
             }
             changed.await;

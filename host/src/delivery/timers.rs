@@ -1,7 +1,8 @@
 //! The timers of a lane that are due, as far as they were read ahead, and when there are more.
 //!
 //! One that is due stays in the log until it comes: while an event of its key is held it waits here, and what that event does
-//! when it is delivered at last may still cancel it.
+//! when it is delivered at last may still cancel it. Where a later event of the key is to be held as well, the timer is held
+//! before that, so that it keeps its place between the two.
 
 use std::collections::BTreeMap;
 use std::mem;
@@ -52,12 +53,7 @@ enum Next {
 impl Timers {
     /// Whether to read those that are due: there may be some, none are left here to come, and fewer wait than may.
     pub fn wants_more(&self, now: Timestamp, waiting_max: usize) -> bool {
-        let may_be_due = match self.next {
-            Next::Unknown => true,
-            Next::At(due) => due <= now,
-            Next::Never => false,
-        };
-        may_be_due && self.due.is_empty() && self.waiting_count < waiting_max
+        self.may_be_due(now) && self.due.is_empty() && self.waiting_count < waiting_max
     }
 
     /// The one behind which to read on.
@@ -101,6 +97,31 @@ impl Timers {
         let freed = self.waiting.remove(&key).unwrap_or_default();
         self.waiting_count -= freed.len();
         freed
+    }
+
+    /// The first of those that wait for this key, where it is due before this moment. It doesn't wait here any more.
+    pub fn overtaken(&mut self, key: u64, by: Timestamp) -> Option<TimerPlace> {
+        let waiting = self.waiting.get_mut(&key)?;
+        let (at, first) = waiting.iter().copied().enumerate().min_by_key(|(_, place)| *place)?;
+        if first.due >= by {
+            return None;
+        }
+        waiting.swap_remove(at);
+        self.waiting_count -= 1;
+        Some(first)
+    }
+
+    /// Whether nobody knows which timer comes next, since as many wait for their keys as may: what comes after it has to wait.
+    pub fn is_full(&self, now: Timestamp, waiting_max: usize) -> bool {
+        self.may_be_due(now) && self.due.is_empty() && self.waiting_count >= waiting_max
+    }
+
+    fn may_be_due(&self, now: Timestamp) -> bool {
+        match self.next {
+            Next::Unknown => true,
+            Next::At(due) => due <= now,
+            Next::Never => false,
+        }
     }
 
     /// What changes will come to, for what is known here.
@@ -186,6 +207,22 @@ mod tests {
     }
 
     #[test]
+    fn those_that_are_due_before_a_later_event_of_their_key_are_overtaken_in_their_order() {
+        let mut timers = Timers::default();
+        timers.fill(found(&[10, 20, 30], None));
+        for _ in 0..3 {
+            timers.wait();
+        }
+        let mut overtaken = |by| timers.overtaken(1, Timestamp(by));
+        assert_eq!(
+            [overtaken(10), overtaken(25), overtaken(25), overtaken(25)],
+            [None, Some(place(10)), Some(place(20)), None]
+        );
+        assert_eq!(timers.overtaken(2, NOW), None, "of another key");
+        assert_eq!(timers.free(1), [place(30)]);
+    }
+
+    #[test]
     fn nothing_wakes_the_lane_for_more_while_as_many_wait_for_their_key_as_may() {
         let mut timers = Timers::default();
         timers.fill(found(&[10, 20], Some(30)));
@@ -193,6 +230,7 @@ mod tests {
         assert_eq!(timers.next_due(2), Some(Timestamp(30)));
         timers.wait();
         assert_eq!((timers.next_due(2), timers.wants_more(NOW, 2)), (None, false));
+        assert!(timers.is_full(NOW, 2) && !timers.is_full(Timestamp(29), 2));
         assert_eq!(timers.free(1), [place(10), place(20)]);
         assert_eq!((timers.next_due(2), timers.wants_more(NOW, 2)), (Some(Timestamp(30)), true));
     }

@@ -12,7 +12,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 use super::error::{BlobError, PublishError};
 use super::medium::Medium;
@@ -24,6 +24,8 @@ use crate::limits::BLOBS_COLLECTED_MAX;
 /// See the module.
 pub(super) struct BlobStore {
     bytes_max: u64,
+    /// Whether the directory is this bus's. Who changes something there looks at it for as long as that takes.
+    is_open: RwLock<bool>,
     state: Mutex<State>,
 }
 
@@ -36,8 +38,6 @@ struct State {
     /// Those among them that are being looked at. Who keeps one takes it out.
     condemned: BTreeSet<BlobDigest>,
     usage: Usage,
-    /// Whether the directory may be somebody else's by now.
-    is_closed: bool,
 }
 
 /// What is in the store.
@@ -95,6 +95,8 @@ pub(super) enum PutError {
         free: u64,
         min: u64,
     },
+    /// The directory may be another bus's.
+    Closed,
     Io(io::Error),
 }
 
@@ -117,7 +119,7 @@ impl BlobStore {
                 }
             }
         }
-        Ok(Arc::new(Self { bytes_max, state: Mutex::new(state) }))
+        Ok(Arc::new(Self { bytes_max, is_open: RwLock::new(true), state: Mutex::new(state) }))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -129,9 +131,13 @@ impl BlobStore {
         self.state().usage
     }
 
-    /// Removes nothing any more when it returns: from here on, another bus may have the directory.
+    /// Neither writes nor removes any more when it returns: from here on, another bus may have the directory.
     pub fn close(&self) {
-        self.state().is_closed = true;
+        *self.is_open.write().unwrap_or_else(PoisonError::into_inner) = false;
+    }
+
+    fn is_open(&self) -> RwLockReadGuard<'_, bool> {
+        self.is_open.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Has all that are there looked at: what was let go of by commits of which nobody knows whether they came to be, is unknown.
@@ -191,6 +197,10 @@ impl BlobStore {
         blob: BlobRef,
         data: &[u8],
     ) -> Result<(), PutError> {
+        let is_open = self.is_open();
+        if !*is_open {
+            return Err(PutError::Closed);
+        }
         let name = blob.digest.to_string();
         // What can't be read is written anew, as what is damaged.
         let found = medium.read_blob(&name).unwrap_or_else(|error| {
@@ -264,8 +274,8 @@ impl BlobStore {
         let mut removed = Removed::default();
         for digest in unclaimed {
             // Held while it is removed: who keeps it next finds that it isn't there. For each anew, so that nobody waits for many.
-            let mut state = self.state();
-            if state.is_closed || !state.condemned.remove(digest) {
+            let (is_open, mut state) = (self.is_open(), self.state());
+            if !*is_open || !state.condemned.remove(digest) {
                 continue;
             }
             match medium.remove_blob(&digest.to_string()) {
@@ -314,6 +324,7 @@ pub(super) fn check_in(
     let kept = put(shared, blob, &data).map_err(|error| match error {
         PutError::Full { bytes, max } => PublishError::BlobsFull { id, bytes, max },
         PutError::DiskFull { free, min } => PublishError::DiskFull { free, min },
+        PutError::Closed => PublishError::Closed,
         PutError::Io(source) => PublishError::Blob { id, source: Arc::new(source) },
     })?;
     Ok((event, Some(kept)))

@@ -2,6 +2,7 @@
 
 use super::admission::block_on;
 use super::blobs::{BlobStore, PutError, Removed};
+use super::error::BlobError;
 use super::medium::Medium as _;
 use super::memory_medium::MemoryMedium;
 use super::read::Entry;
@@ -230,7 +231,7 @@ fn a_disk_that_fails_costs_the_event_and_no_other() {
 }
 
 #[test]
-fn who_has_closed_the_log_removes_nothing_that_another_one_has_by_now() {
+fn who_has_closed_the_log_changes_nothing_that_another_one_has_by_now() {
     let disk = MemoryMedium::new();
     let store = BlobStore::open(&disk, u64::MAX).unwrap();
     let data = Data::Text("x".repeat(LARGE));
@@ -242,6 +243,23 @@ fn who_has_closed_the_log_removes_nothing_that_another_one_has_by_now() {
     let _kept = next.put(&disk, 0, blob, data.as_bytes()).ok().unwrap();
     assert_eq!(store.remove(&disk, &condemned), Removed::default());
     assert!(disk.read_blob(&blob.digest.to_string()).unwrap().is_some());
+    let other = Data::Text("y".repeat(LARGE));
+    assert!(matches!(store.put(&disk, 0, BlobRef::to(&other), other.as_bytes()), Err(PutError::Closed)));
+    assert_eq!(on_disk(&disk), [blob.digest.to_string()]);
+}
+
+#[test]
+fn who_verifies_blobs_says_nothing_of_one_that_is_removed_meanwhile() {
+    let disk = MemoryMedium::new();
+    let log = open(&disk);
+    topic(&log, "t", checked().retention(Retention::keep_bytes(1)));
+    assert!(publish(&log, large("a", 'a')) && publish(&log, large("b", 'b')));
+    let [first, second] = log.blobs(None, 10).unwrap()[..] else { panic!("two are there") };
+    disk.remove_blob(&first.digest.to_string()).unwrap();
+    assert!(matches!(log.verify_blob(first), Ok(Some(Err(BlobError::Missing { .. })))), "it is named");
+    block_on(log.trim()).unwrap();
+    collect(&log);
+    assert!(matches!(log.verify_blob(second), Ok(None)), "nobody names it any more");
 }
 
 #[test]

@@ -161,6 +161,12 @@ pub(super) fn unclaimed(txn: &Txn<'_>, blobs: Vec<BlobDigest>) -> Result<Vec<Blo
     Ok(unclaimed)
 }
 
+/// Whether somebody has this blob.
+pub(super) fn is_claimed(shared: &Shared, digest: BlobDigest) -> Result<bool, ReadError> {
+    let table = shared.begin_read()?.open_table(BLOBS)?;
+    Ok(table.range(holders(digest_key(digest)))?.next().transpose()?.is_some())
+}
+
 /// The blobs behind this one that somebody has, at most so many.
 pub(super) fn list(
     shared: &Shared,

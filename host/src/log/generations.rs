@@ -25,6 +25,8 @@ use crate::limits::GENERATION_ROWS_MAX;
 
 /// What the names of consumers can't hold.
 const MARK: char = '$';
+/// What follows it in the name of one that is to be removed, before its number.
+const REPLACED: &str = "replaced-";
 
 /// The generation that is to have a consumer's name.
 pub(crate) fn rebuilt_name(consumer: &str) -> String {
@@ -32,7 +34,7 @@ pub(crate) fn rebuilt_name(consumer: &str) -> String {
 }
 
 fn replaced_name(consumer: &str, id: ConsumerId) -> String {
-    format!("{consumer}{MARK}replaced-{id}")
+    format!("{consumer}{MARK}{REPLACED}{id}")
 }
 
 /// Whether a row's name is of a generation that doesn't have its consumer's name: nobody outside is to see it.
@@ -42,8 +44,12 @@ pub(crate) fn is_generation(name: &str) -> bool {
 
 /// Whether it is one of this consumer that is to be removed.
 fn is_replaced(name: &str, consumer: &str) -> bool {
-    let of_it = name.strip_prefix(consumer).and_then(|rest| rest.strip_prefix(MARK));
-    of_it.is_some_and(|rest| rest.starts_with("replaced-"))
+    is_to_be_removed(name) && name.strip_prefix(consumer).is_some_and(|rest| rest.starts_with(MARK))
+}
+
+/// Whether it is one that is to be removed: its lanes end.
+pub(super) fn is_to_be_removed(name: &str) -> bool {
+    name.split_once(MARK).is_some_and(|(_, rest)| rest.starts_with(REPLACED))
 }
 
 /// A generation that is to be made.
@@ -140,9 +146,7 @@ pub(super) fn switch(txn: &mut Txn<'_>, consumer: &str) -> AdminResult<bool> {
         txn.wrote_nothing();
         return Ok(Ok(false));
     }
-    for partition in 0..live.partitions {
-        txn.change_lane(LaneId { consumer: before, partition });
-    }
+    let partitions = live.partitions;
     let row = ConsumerRow {
         name: Arc::clone(&live.name),
         registered: live.registered,
@@ -153,7 +157,15 @@ pub(super) fn switch(txn: &mut Txn<'_>, consumer: &str) -> AdminResult<bool> {
         ..rebuilt
     };
     put(txn, [(before, replaced(before, consumer, live)), (id, row)])?;
+    end_lanes(txn, before, partitions);
     Ok(Ok(true))
+}
+
+/// Has the lanes of a consumer read themselves back, after its row has changed: then they find that they are to end.
+fn end_lanes(txn: &mut Txn<'_>, consumer: ConsumerId, partitions: u32) {
+    for partition in 0..partitions {
+        txn.change_lane(LaneId { consumer, partition });
+    }
 }
 
 /// How many dead letters a consumer has.
@@ -176,10 +188,9 @@ fn waits(txn: &Txn<'_>, consumer: ConsumerId) -> Result<bool, StorageFault> {
 /// Gives a generation up that is being made: it is to be removed.
 pub(super) fn give_up(txn: &mut Txn<'_>, consumer: &str) -> AdminResult<()> {
     if let Some((id, row)) = registry::known(txn, &rebuilt_name(consumer))? {
-        for partition in 0..row.partitions {
-            txn.change_lane(LaneId { consumer: id, partition });
-        }
+        let partitions = row.partitions;
         put(txn, [(id, replaced(id, consumer, row))])?;
+        end_lanes(txn, id, partitions);
     } else {
         txn.wrote_nothing();
     }
@@ -201,9 +212,11 @@ fn put<const N: usize>(txn: &mut Txn<'_>, rows: [(ConsumerId, ConsumerRow); N]) 
 
 /// Removes some of what a consumer's replaced generations have. Whether there is more.
 pub(super) fn sweep(txn: &mut Txn<'_>, consumer: &str) -> AdminResult<bool> {
-    let replaced =
-        txn.shared.consumers().iter().find(|(_, row)| is_replaced(&row.name, consumer)).map(|(id, _)| *id);
-    let Some(id) = replaced else {
+    let is_wanted = |(id, row): (&ConsumerId, &ConsumerRow)| {
+        is_replaced(&row.name, consumer).then_some((*id, row.partitions))
+    };
+    let replaced = txn.shared.consumers().iter().find_map(is_wanted);
+    let Some((id, partitions)) = replaced else {
         txn.wrote_nothing();
         return Ok(Ok(false));
     };
@@ -220,6 +233,8 @@ pub(super) fn sweep(txn: &mut Txn<'_>, consumer: &str) -> AdminResult<bool> {
         // Its progress last: without it, what is held would have no lane.
         txn.tables.lanes.remove_in((id.0, 0)..=(id.0, u32::MAX))?;
         txn.tables.consumers.remove(id.0)?;
+        // A commit of its own that comes after this would write its lane anew.
+        end_lanes(txn, id, partitions);
         txn.after(move |shared| drop(shared.consumers_mut().remove(&id)));
     }
     Ok(Ok(true))

@@ -8,6 +8,7 @@ use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, StorageError};
 
 use super::batch::{Batch, BatchError, BatchKey};
 use super::error::{ReadError, StorageFault};
+use super::generations;
 use super::guard::{misplaced, reading};
 use super::hash::{self, key_hash};
 use super::keys;
@@ -391,6 +392,9 @@ pub(super) fn stored_sequence(
 pub(super) fn lane(shared: &Shared, lane: LaneId) -> Result<Lane, ReadError> {
     // The epoch first: if the rows change while they are read, the lane's next commit is refused.
     let epoch = shared.lane_epoch(lane);
+    if shared.consumers().get(&lane.consumer).is_some_and(|row| generations::is_to_be_removed(&row.name)) {
+        return Err(ReadError::UnknownConsumer(lane.consumer.to_string()));
+    }
     let read = shared.begin_read()?;
     let key = (lane.consumer.0, lane.partition);
     let what = || schema::lane_row(lane);

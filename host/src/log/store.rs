@@ -363,7 +363,12 @@ impl Log {
             // Topics are never removed while a bus is open, so what was there when the plugin asked still is.
             if let Some(topic) = self.shared.topic(topic) {
                 let (event, blob) = blobs::check_in(&self.shared, &topic, event)?;
+                let was_written = blob.is_some();
                 events.push(self.shared.hash_key, topic, &event, blob);
+                if was_written {
+                    // After two syncs, others have the thread for once.
+                    tokio::task::yield_now().await;
+                }
             }
         }
         let (came, effects) = (std::mem::take(&mut commit.came), &mut commit.effects);
@@ -551,13 +556,17 @@ impl Log {
         reading(|| claims::list(&self.shared, after, limit))
     }
 
-    /// Reads a blob, and finds out whether it is as it was written.
+    /// Reads a blob, and finds out whether it is as it was written. `None` where nobody names it any more, so that it has been
+    /// removed since it was listed.
     ///
     /// # Errors
     ///
-    /// See [`BlobError`].
-    pub fn verify_blob(&self, blob: ListedBlob) -> Result<(), BlobError> {
-        blobs::read(&*self.shared.medium, blob.digest, blob.bytes).map(drop)
+    /// See [`ReadError`].
+    pub fn verify_blob(&self, blob: ListedBlob) -> Result<Option<Result<(), BlobError>>, ReadError> {
+        let found = blobs::read(&*self.shared.medium, blob.digest, blob.bytes).map(drop);
+        let is_gone = matches!(found, Err(BlobError::Missing { .. }))
+            && !reading(|| claims::is_claimed(&self.shared, blob.digest))?;
+        Ok((!is_gone).then_some(found))
     }
 
     /// A lane's state as it is now.

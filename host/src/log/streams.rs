@@ -8,8 +8,26 @@ use super::guard::reading;
 use super::read::{self, Entry};
 use super::store::Log;
 use crate::aggregate::{StreamEntry, Streams, Unreadable};
+use crate::clock::Timestamp;
 use crate::effects::StateUnavailable;
 use crate::limits::READ_BYTES_MAX;
+
+impl Log {
+    /// When an event of a key was accepted, by its number; `None` where it isn't there, or damaged. Its data may be anywhere.
+    ///
+    /// # Errors
+    ///
+    /// See [`ReadError`].
+    pub fn accepted(&self, stream: &str, key: &str, number: u64) -> Result<Option<Timestamp>, ReadError> {
+        let Some(before) = number.checked_sub(1) else { return Ok(None) };
+        let topic = self.shared.sequenced(stream)?;
+        let next = reading(|| read::key_events(&self.shared, &topic, key, before))?.into_iter().next();
+        Ok(match next {
+            Some((found, Entry::Event(stored))) if found == number => Some(stored.appended),
+            _ => None,
+        })
+    }
+}
 
 impl Streams for Log {
     fn version(&self, stream: &str, key: &str) -> Result<u64, StateUnavailable> {
@@ -41,11 +59,15 @@ impl Streams for Log {
                 Entry::Event(stored) => match blobs::check_out(&self.shared, &stored.event) {
                     Ok(None) => Ok((stored.appended, stored.event)),
                     Ok(Some(event)) => Ok((stored.appended, Arc::new(event))),
-                    // It may be readable at the next attempt.
+                    // It may be readable at the next attempt, and nobody may ask for it.
+                    Err(BlobError::Io { .. }) if !entries.is_empty() => break,
                     Err(error @ BlobError::Io { .. }) => return Err(StateUnavailable(error.to_string())),
-                    Err(error) => Err(Unreadable::Damaged(error.to_string())),
+                    Err(error) => Err(Unreadable::Damaged {
+                        appended: Some(stored.appended),
+                        reason: error.to_string(),
+                    }),
                 },
-                Entry::Damaged { reason, .. } => Err(Unreadable::Damaged(reason)),
+                Entry::Damaged { reason, .. } => Err(Unreadable::Damaged { appended: None, reason }),
             };
             bytes += event.as_ref().map_or(0, |(_, event)| event.size());
             entries.push(StreamEntry { number, event });

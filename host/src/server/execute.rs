@@ -102,8 +102,7 @@ async fn carry_out(bus: &Bus, request: Request, outlet: &Outlet) -> Result<(), E
             state(bus, &consumer, partition, prefix.as_bytes(), outlet).await
         }
         Request::Timers { consumer, partition, key, limit } => {
-            let timers = bus.timers(&consumer, partition, key.as_deref(), limit).map_err(Failed)?;
-            outlet.answer(Answer::Timers(timers)).await
+            timers(bus, consumer, partition, key, limit, outlet).await
         }
         Request::SetTimer { consumer, key, name, due, wait, data } => {
             let due = due.unwrap_or_else(|| bus.clock().now().after(wait));
@@ -199,6 +198,23 @@ async fn publish(
     };
     let published = published.map_err(|error| Refusal::of_publish(&error))?;
     outlet.answer(Answer::Published(published)).await
+}
+
+async fn timers(
+    bus: &Bus,
+    consumer: String,
+    partition: Option<u32>,
+    key: Option<String>,
+    limit: usize,
+    outlet: &Outlet,
+) -> Result<(), Ended> {
+    let bus = bus.clone();
+    let found = move || bus.timers(&consumer, partition, key.as_deref(), limit);
+    // For one key, it may pass over a million others.
+    let found = tokio::task::spawn_blocking(found)
+        .await
+        .map_err(|_| Refusal::new("the bus is shut down".to_owned()))?;
+    outlet.answer(Answer::Timers(found.map_err(Failed)?)).await
 }
 
 async fn trace(bus: &Bus, id: &str, options: TraceOptions, outlet: &Outlet) -> Result<(), Ended> {

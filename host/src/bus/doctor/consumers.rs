@@ -303,7 +303,8 @@ pub(super) fn timers_near_bound(evidence: &Evidence, findings: &mut Vec<Finding>
     }
 }
 
-fn is_nearly(count: u64, max: u64) -> bool {
+/// Whether a bound is nearly reached.
+pub(super) fn is_nearly(count: u64, max: u64) -> bool {
     u128::from(count) * u128::from(DOCTOR_FULL_PART.1) >= u128::from(max) * u128::from(DOCTOR_FULL_PART.0)
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::finding::DoctorOptions;
 use crate::aggregate::STATE_VERSION;
-use crate::bus::{Bus, ConsumerStatus, SagaState, SagaStatus, TopicStatus};
+use crate::bus::{BlobUsage, Bus, ConsumerStatus, SagaState, SagaStatus, TopicStatus};
 use crate::clock::Timestamp;
 use crate::config::ConsumerConfig;
 use crate::event::Event;
@@ -30,6 +30,7 @@ pub(super) struct Evidence {
     pub lifted: BTreeSet<String>,
     pub free_bytes: Option<u64>,
     pub free_bytes_min: u64,
+    pub blobs: Option<BlobUsage>,
     pub is_slewing: bool,
     #[cfg(any(feature = "outbox-sqlite", feature = "outbox-postgres"))]
     pub outboxes: Vec<OutboxStatus>,
@@ -115,6 +116,7 @@ pub(super) async fn collect(bus: &Bus, mut options: DoctorOptions) -> Result<Evi
         lifted: lifted(bus),
         free_bytes: log.free_bytes(),
         free_bytes_min: bus.config().free_bytes_min,
+        blobs: Some(bus.blob_usage()),
         is_slewing: log.clock().is_slewing(),
         #[cfg(any(feature = "outbox-sqlite", feature = "outbox-postgres"))]
         outboxes: bus.outboxes().await,

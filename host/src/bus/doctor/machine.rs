@@ -1,5 +1,6 @@
 //! Checks of what the bus stands on: the disk, the clock, and the databases of outboxes.
 
+use super::consumers::is_nearly;
 use super::evidence::Evidence;
 #[cfg(any(feature = "outbox-sqlite", feature = "outbox-postgres"))]
 use super::finding::shown;
@@ -31,6 +32,29 @@ pub(super) fn disk_nearly_full(evidence: &Evidence, findings: &mut Vec<Finding>)
         finding
             .seen(format!("it has {} free, and publishing leaves {}", size(free), size(min)))
             .remedy("free some space, or shorten a topic's retention: the database uses what it frees again"),
+    );
+}
+
+/// A blob store in which large data soon finds no room.
+pub(super) fn blobs_nearly_full(evidence: &Evidence, findings: &mut Vec<Finding>) {
+    let Some(blobs) = evidence.blobs.filter(|blobs| is_nearly(blobs.bytes, blobs.bytes_max)) else { return };
+    // A store that may have nothing is full of it.
+    if blobs.bytes == 0 {
+        return;
+    }
+    findings.push(
+        Finding::warning("blobs-nearly-full", "the blob store".to_owned())
+            .seen(format!(
+                "it has {} in {} blobs, of the {} that it may have",
+                size(blobs.bytes),
+                blobs.blobs,
+                size(blobs.bytes_max)
+            ))
+            .why("at the bound, events with large data are refused, and lanes that publish one wait")
+            .remedy(
+                "shorten the retention by age of topics with a claim check, discard dead letters that nobody needs, or raise \
+                 `blobs_bytes_max`; `tidegate blobs` lists what there is",
+            ),
     );
 }
 

@@ -23,7 +23,7 @@ use evidence::Evidence;
 type Check = fn(&Evidence, &mut Vec<Finding>);
 
 /// All of them.
-const CHECKS: [Check; 22] = [
+const CHECKS: [Check; 23] = [
     topics::unversioned_types,
     topics::large_events,
     topics::hot_partition,
@@ -44,6 +44,7 @@ const CHECKS: [Check; 22] = [
     retries::retention_before_retries,
     retries::nothing_to_park,
     machine::disk_nearly_full,
+    machine::blobs_nearly_full,
     machine::clock_slewing,
     machine::outboxes,
 ];

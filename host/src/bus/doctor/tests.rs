@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::evidence::{ConsumerEvidence, Evidence, Lag, Sagas, Sample, TopicEvidence, Traffic};
 use super::{Finding, Severity, examine};
-use crate::bus::{ConsumerKind, ConsumerStatus, PartitionStatus, TopicStatus};
+use crate::bus::{BlobUsage, ConsumerKind, ConsumerStatus, PartitionStatus, TopicStatus};
 use crate::clock::Timestamp;
 use crate::config::{
     ConsumerConfig, Dedup, OnDeadLetter, Order, Retention, RetryPolicy, SchemaPolicy, TopicConfig,
@@ -420,6 +420,18 @@ fn a_disk_is_nearly_full_before_publishing_ends() {
     assert_eq!(found(free(31 << 20))[0].severity, Severity::Problem);
     assert_eq!(names(free(128 << 20)), none());
     assert_eq!(names(|evidence| evidence.free_bytes = None), none(), "a medium need not know");
+}
+
+#[test]
+fn a_blob_store_is_nearly_full_before_large_events_are_refused() {
+    let blobs = |bytes: u64, bytes_max: u64| {
+        move |evidence: &mut Evidence| {
+            evidence.blobs = Some(BlobUsage { blobs: 3, bytes, bytes_max });
+        }
+    };
+    assert_eq!(names(blobs(80, 100)), ["blobs-nearly-full"]);
+    assert_eq!(names(blobs(79, 100)), none());
+    assert_eq!(names(blobs(0, 0)), none(), "who may have none has none");
 }
 
 #[test]

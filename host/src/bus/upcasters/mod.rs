@@ -256,7 +256,10 @@ impl Bus {
         // A plugin's instance needs the bus's own threads, wherever this is called.
         let lifted = match self.inner.stepper {
             Some(_) => lifting.await,
-            None => self.inner.handle.spawn(lifting).await.unwrap_or_default(),
+            None => {
+                let _place = self.inner.upcasters.places().acquire().await.ok();
+                self.run_paced(lifting).await.unwrap_or_default()
+            }
         };
         let shutting_down = || Err(Failure::transient("shutdown", "the bus is shutting down"));
         let mut lifted = lifted.into_iter();

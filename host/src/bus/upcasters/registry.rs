@@ -3,18 +3,28 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::Semaphore;
+
 use super::{UpcasterError, UpcasterStatus, check_name};
 use crate::bus::status::ReloadOutcome;
 use crate::config::UpcasterConfig;
 use crate::handler::ProgramVersion;
-use crate::limits::UPCASTERS_MAX;
+use crate::limits::{QUESTIONS_AT_ONCE, UPCASTERS_MAX};
 use crate::upcast::{CurrentLifts, Lifts, Upcaster};
 
 /// See the module. Who changes something holds the turn of the roster.
-#[derive(Default)]
 pub(in crate::bus) struct Upcasters {
     inner: Mutex<Inner>,
     lifts: Arc<CurrentLifts>,
+    /// Places for those who have events lifted that they have read.
+    places: Semaphore,
+}
+
+impl Default for Upcasters {
+    fn default() -> Self {
+        let places = Semaphore::new(QUESTIONS_AT_ONCE);
+        Self { inner: Mutex::default(), lifts: Arc::default(), places }
+    }
 }
 
 #[derive(Default)]
@@ -56,6 +66,11 @@ impl Upcasters {
     /// The same, as it will be whenever it is asked.
     pub(in crate::bus) fn current(&self) -> Arc<CurrentLifts> {
         Arc::clone(&self.lifts)
+    }
+
+    /// Places for those who have events lifted that they have read.
+    pub(super) fn places(&self) -> &Semaphore {
+        &self.places
     }
 
     /// Checks that there can be another one of this name.

@@ -406,6 +406,94 @@ async fn a_timer_that_is_due_while_its_key_is_held_can_still_be_cancelled_and_re
     assert_eq!(lines.all().last().unwrap(), "a/y");
 }
 
+/// A consumer whose `slow` fails at its first attempt, for five minutes.
+async fn start_slow(rig: &Rig, lines: &Lines) -> Running {
+    start(rig, lines, |delivery, context| {
+        obey(delivery, context)?;
+        if delivery.event.id() == "slow" && delivery.attempt == 1 {
+            return Err(Failure::transient("busy", "try later").with_retry_after(MINUTE * 5));
+        }
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_timer_that_waits_for_its_key_comes_before_what_was_accepted_after_it_was_due() {
+    let rig = Rig::new();
+    rig.topic("t").await;
+    let lines = Lines::default();
+    let running = start_slow(&rig, &lines).await;
+    rig.publish("t", &[("a", "set x 1"), ("a", "set y 3"), ("a", "slow")]).await;
+    running.reaches(|report| report.held == 1).await;
+    for (count, later) in [(3, "later"), (5, "last")] {
+        rig.clock.advance(MINUTE * 2);
+        rig.publish("t", &[("a", later)]).await;
+        // With the timer that was due before it.
+        running.reaches(|report| report.held == count).await;
+    }
+    running.settles(5).await;
+    rests(&running, 0).await;
+    assert_eq!(lines.all(), ["set x 1", "set y 3", "slow", "slow", "a/x", "later", "a/y", "last"]);
+}
+
+#[tokio::test]
+async fn a_timer_that_is_held_before_a_later_event_can_still_be_cancelled_and_replaced() {
+    let rig = Rig::new();
+    rig.topic("t").await;
+    let lines = Lines::default();
+    let running = start_slow(&rig, &lines).await;
+    rig.publish("t", &[("a", "set x 1"), ("a", "set y 1"), ("a", "set z 1"), ("a", "slow")]).await;
+    rig.publish("t", &[("a", "cancel x"), ("a", "set y 30")]).await;
+    running.reaches(|report| report.held == 3).await;
+    rig.clock.advance(MINUTE * 2);
+    rig.publish("t", &[("a", "later"), ("a", "cancel z")]).await;
+    running.reaches(|report| report.held == 8 && report.timers == 0).await;
+    // What is held is read back from the log.
+    drop(running);
+    let running = start_slow(&rig, &lines).await;
+    running.settles(8).await;
+    rests(&running, 1).await;
+    let after = &lines.all()[4..];
+    assert_eq!(after, ["slow", "cancel x", "set y 30", "a/z", "later", "cancel z"], "each once");
+    rig.clock.advance(MINUTE * 30);
+    rests(&running, 0).await;
+    assert_eq!(lines.all().last().unwrap(), "a/y");
+}
+
+#[tokio::test]
+async fn nothing_passes_a_timer_that_could_not_be_looked_at_as_too_many_wait() {
+    let count = LANE_BATCH_DELIVERIES;
+    let rig = Rig::new();
+    rig.topic("t").await;
+    let lines = Lines::default();
+    let noted = lines.clone();
+    let program = rig.program(&Journal::default(), move |delivery, context| {
+        noted.0.lock().unwrap().push(line(delivery));
+        obey(delivery, context)?;
+        if delivery.event.id() == "slow" && delivery.attempt == 1 {
+            return Err(Failure::transient("busy", "try later").with_retry_after(MINUTE * 5));
+        }
+        Ok(())
+    });
+    let running = rig.start(config(&["t"]).held_max(count), program).await;
+    // As many as one read of timers finds, and another one.
+    let ids: Vec<_> = (0..count).map(|at| format!("set n{at:05} 1")).collect();
+    let events: Vec<_> = ids.iter().map(|id| ("a", id.as_str())).collect();
+    rig.publish("t", &events).await;
+    rig.publish("t", &[("b", "set z 2 b"), ("a", "slow")]).await;
+    running.reaches(|report| report.held == 1).await;
+    rig.clock.advance(MINUTE * 3);
+    rig.publish("t", &[("b", "later")]).await;
+    running.reaches(|report| matches!(report.state, LaneState::Stalled { .. })).await;
+    assert_eq!(lines.all().len(), count + 2);
+    rig.clock.advance(MINUTE * 5);
+    rests(&running, 0).await;
+    running.reaches(|report| report.counts.handled == 2 * count as u64 + 4).await;
+    let after = lines.all().split_off(count + 2);
+    assert_eq!((&*after[0], &after[count + 1..]), ("slow", &["b/z".to_owned(), "later".to_owned()][..]));
+}
+
 #[tokio::test]
 async fn timers_that_wait_for_a_key_that_is_given_up_on_come_then() {
     let rig = Rig::new();
