@@ -27,8 +27,8 @@ pub fn lift_cost(scale: &Scale) -> Result<Vec<Row>> {
     }
     let beside = "the same without an upcaster";
     Ok(vec![
-        function.row("lift-cost-function", "events/s", beside, Goal::AtLeast(0.4)),
-        plugin.row("lift-cost-plugin", "events/s", beside, Goal::AtLeast(0.2)),
+        function.row("lift-cost-function", "events/s", beside, Goal::AtLeast(0.3)),
+        plugin.row("lift-cost-plugin", "events/s", beside, Goal::AtLeast(0.15)),
     ])
 }
 

@@ -92,8 +92,8 @@ impl Holds {
         let Some(ids) = self.queues.get(&key).filter(|_| self.order == Order::Key) else { return Vec::new() };
         let is_wanted = |id: &u64| {
             let held =
-                self.rows.get(id).filter(|held| held.topic == TIMER_TOPIC_ID && held.attempts.is_empty());
-            let event = held.filter(|held| held.wait == Wait::Behind).and_then(|held| held.event.as_ref());
+                self.rows.get(id).filter(|held| held.topic == TIMER_TOPIC_ID && held.wait == Wait::Behind);
+            let event = held.and_then(|held| held.event.as_ref());
             event.is_some_and(|event| is_so(&TimerName::of(event)))
         };
         ids.iter().copied().filter(is_wanted).collect()
