@@ -1,5 +1,7 @@
 //! What a lane works on between two durable states: its rows, what it has read ahead, and the effects of its batch.
 
+mod timers;
+
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -32,6 +34,8 @@ pub(super) struct Desk {
     epoch: u64,
     merge: Merge,
     timers: Timers,
+    /// When the topics were read to their end for the sake of a timer.
+    read_at: Timestamp,
     /// What those are known by that the batch has taken of them.
     came: BTreeMap<TimerPlace, TimerName>,
     lifting: Lifting,
@@ -149,6 +153,7 @@ impl Desk {
             epoch,
             merge,
             timers: Timers::default(),
+            read_at: Timestamp::default(),
             came: BTreeMap::new(),
             lifting: Lifting::default(),
             context: None,
@@ -265,7 +270,7 @@ impl Desk {
             if is_full {
                 return Ok(Ahead::Bound);
             }
-            match self.next(now)? {
+            match self.next()? {
                 Task::Deliver(subject) => {
                     self.deliveries += 1;
                     let is_marked = self.marks_each || self.machine.crashes(subject.target) > 0;
@@ -468,9 +473,8 @@ impl Desk {
     }
 
     /// What to do next; what needs no delivery is done here.
-    fn next(&mut self, now: Timestamp) -> Result<Task, Interruption> {
-        self.read_ahead()?;
-        self.read_timers(now)?;
+    fn next(&mut self) -> Result<Task, Interruption> {
+        let now = self.look_ahead()?;
         // What the lane is told takes effect between two deliveries, after a commit. Looked at after reading, so that it is
         // told before it delivers what was published since.
         if self.control.has_changed().unwrap_or(true) {
@@ -495,7 +499,9 @@ impl Desk {
             };
         }
         let appended = event.map(|event| event.appended);
-        let fresh = match (event, self.first_timer(now)) {
+        let timer = self.first_timer(now);
+        let first = timer.as_ref().map(|(place, _)| *place);
+        let fresh = match (event, timer) {
             // A timer comes after what the log had accepted before it was due.
             (Some(event), Some((place, _))) if place.due >= event.appended => Some((event.key, Fresh::Event)),
             (_, Some((_, FirstTimer::Stored(None)))) => {
@@ -507,15 +513,26 @@ impl Desk {
                 return Ok(Task::Bound);
             }
             (_, Some((place, FirstTimer::New(key)))) => Some((key, Fresh::NewTimer(place))),
-            (_, Some((_, FirstTimer::Stored(Some(key))))) if self.machine.is_held(key) => {
-                self.timers.wait();
+            (_, Some((place, FirstTimer::Stored(Some(key))))) if self.machine.is_held(key) => {
+                if self.machine.is_before_held(key, place.due) {
+                    let timer = self.take_fresh(&Fresh::Timer);
+                    self.machine.hold_in_place(&timer);
+                } else {
+                    self.timers.wait();
+                }
                 return Ok(Task::Settled);
             }
             (_, Some((_, FirstTimer::Stored(Some(key))))) => Some((key, Fresh::Timer)),
             (Some(event), None) => Some((event.key, Fresh::Event)),
             (None, None) => None,
         };
-        match (self.machine.step(now, fresh.as_ref().map(|(key, _)| *key)), fresh) {
+        let step = match (&fresh, first) {
+            (Some((key, Fresh::Timer | Fresh::NewTimer(_))), Some(place)) => {
+                self.machine.step_with_timer(now, *key, place.due)
+            }
+            (fresh, _) => self.machine.step(now, fresh.as_ref().map(|(key, _)| *key)),
+        };
+        match (step, fresh) {
             (Step::DeliverHeld(id), _) => self.next_held(id, now),
             (Step::Hold, Some((key, Fresh::Event))) if self.hold_timer(key, appended)? => Ok(Task::Settled),
             (step @ (Step::DeliverFresh | Step::Hold), Some((_, fresh))) => {
@@ -558,23 +575,6 @@ impl Desk {
         taken.unwrap_or_else(|| unreachable!("the machine was shown it"))
     }
 
-    /// Reads until it is known which timer comes next, if one is due. What the batch has set or cancelled the log has as it was
-    /// before.
-    fn read_timers(&mut self, now: Timestamp) -> Result<(), Interruption> {
-        loop {
-            if self.timers.wants_more(now, self.shared.config.held_max) {
-                let (after, bounds) = (self.timers.read_to(), (LANE_BATCH_DELIVERIES, READ_BYTES_MAX));
-                self.timers.fill(self.shared.log.due_timers(self.lane, after, now, bounds)?);
-            }
-            match (self.timers.first(), &self.context) {
-                (Some((_, Ok(timer))), Some(context)) if context.has_changed_timer(&timer.name) => {
-                    self.timers.take();
-                }
-                _ => return Ok(()),
-            }
-        }
-    }
-
     /// An event of this key is not held any more: timers that have waited behind it may come, unless others are.
     fn free(&mut self, key: u64) -> Result<(), Interruption> {
         if self.machine.is_held(key) {
@@ -586,25 +586,6 @@ impl Desk {
             }
         }
         Ok(())
-    }
-
-    /// Holds a timer that waits for this key, where it is due before the event that is to be held now. Whether there was one.
-    fn hold_timer(&mut self, key: u64, appended: Option<Timestamp>) -> Result<bool, Interruption> {
-        let place = appended.and_then(|appended| self.timers.overtaken(key, appended));
-        let Some(place) = place else { return Ok(false) };
-        let has_changed =
-            |name: &TimerName| self.context.as_ref().is_some_and(|context| context.has_changed_timer(name));
-        match self.shared.log.timer(self.lane, place)? {
-            Some(DueTimer { event: Ok(timer), .. }) if !has_changed(&timer.name) => {
-                self.came.insert(place, timer.name);
-                let subject = self.timer_subject(place, timer.key, timer.event);
-                self.machine.hold(&subject);
-            }
-            Some(damaged @ DueTimer { event: Err(_), .. }) => self.timers.add(damaged),
-            // It was cancelled or set anew meanwhile.
-            _ => {}
-        }
-        Ok(true)
     }
 
     /// The timer that comes first of those that are due, of the log's and of those that the batch has set.

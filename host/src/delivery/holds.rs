@@ -99,6 +99,18 @@ impl Holds {
         ids.iter().copied().filter(is_wanted).collect()
     }
 
+    /// Whether nobody has tried to deliver this event yet, and the log accepted it after this moment.
+    pub(super) fn is_untried_after(&self, id: u64, moment: Timestamp) -> bool {
+        let is_untried = |held: &Held| held.attempts.is_empty() && held.wait == Wait::Behind;
+        id < REDRIVEN && self.rows.get(&id).is_some_and(|held| is_untried(held) && held.appended > moment)
+    }
+
+    /// Those that wait behind others of this key and that the log accepted after this moment, in their order.
+    pub(super) fn untried_after(&self, key: u64, moment: Timestamp) -> Vec<u64> {
+        let Some(ids) = self.queues.get(&key).filter(|_| self.order == Order::Key) else { return Vec::new() };
+        ids.iter().copied().filter(|id| self.is_untried_after(*id, moment)).collect()
+    }
+
     /// Those that wait for an operator.
     pub(super) fn parked(&self) -> usize {
         self.parked

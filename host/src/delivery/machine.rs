@@ -128,6 +128,19 @@ impl Machine {
         }
     }
 
+    /// What to do next, where the next thing that is not held is a timer of this key, due at this moment. It goes before what
+    /// nobody has tried yet and the log accepted later.
+    pub(super) fn step_with_timer(&self, now: Timestamp, key: u64, due: Timestamp) -> Step {
+        match (self.step(now, Some(key)), self.fresh_step(key)) {
+            (Step::DeliverHeld(id), step @ (Step::DeliverFresh | Step::Hold))
+                if self.holds.is_untried_after(id, due) =>
+            {
+                step
+            }
+            (step, _) => step,
+        }
+    }
+
     fn fresh_step(&self, key: u64) -> Step {
         // Even the first attempt needs a place to be held at if it fails.
         if self.holds.len() >= self.config.held_max {
@@ -172,6 +185,25 @@ impl Machine {
         self.pass(fresh.target);
         let id = self.next_id();
         self.put(id, Held::waiting(fresh));
+    }
+
+    /// Whether a timer of this key that is due at this moment has its place before events that are held, and there is room for it.
+    pub(super) fn is_before_held(&self, key: u64, due: Timestamp) -> bool {
+        self.holds.len() < self.config.held_max && !self.holds.untried_after(key, due).is_empty()
+    }
+
+    /// Holds a timer in its place: before those of its key that nobody has tried and that the log accepted after it was due. They
+    /// go back by a place each.
+    pub(super) fn hold_in_place(&mut self, timer: &Subject) {
+        self.pass(timer.target);
+        let mut next = Held::waiting(timer);
+        for id in self.holds.untried_after(timer.key, timer.appended) {
+            if let Some(held) = self.holds.get(id).cloned() {
+                self.put(id, mem::replace(&mut next, held));
+            }
+        }
+        let id = self.next_id();
+        self.put(id, next);
     }
 
     /// The delivery succeeded.

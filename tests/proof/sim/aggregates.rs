@@ -14,6 +14,8 @@ pub const NAME: &str = "aggregate";
 /// The topics of its commands and of its events, each of two partitions.
 pub const COMMANDS: &str = "aggregate-commands";
 pub const STREAM: &str = "aggregate-events";
+/// The topic in which rejected commands are told of.
+pub const REJECTIONS: &str = "aggregate-rejections";
 pub const PARTITIONS: u32 = 2;
 /// How many aggregates there are.
 pub const KEYS: u64 = 4;
@@ -151,8 +153,10 @@ pub async fn subscribe(bus: &Bus, setup: Setup, version: u32) -> Result<(), Cons
     let retry =
         RetryPolicy::default().attempts(4).backoff(Duration::from_millis(100), Duration::from_secs(5));
     let commands = ConsumerConfig::new([COMMANDS]).retry(retry);
-    let aggregate =
-        AggregateConfig::new(STREAM).snapshot_every(setup.snapshot_every).cache_count(setup.cache_count);
+    let aggregate = AggregateConfig::new(STREAM)
+        .rejections(REJECTIONS)
+        .snapshot_every(setup.snapshot_every)
+        .cache_count(setup.cache_count);
     if version.is_multiple_of(2) {
         bus.subscribe_aggregate(NAME, commands, aggregate, Folder::<2>).await
     } else {

@@ -144,6 +144,7 @@ impl Done {
                 PublishError::Reopening
                 | PublishError::DiskFull { .. }
                 | PublishError::Closed
+                | PublishError::Blob { .. }
                 | PublishError::VersionConflict { .. } => ids,
                 other => return Err(other.to_string()),
             },
@@ -151,7 +152,12 @@ impl Done {
                 TransactionError::Reopening
                 | TransactionError::DiskFull { .. }
                 | TransactionError::Closed
-                | TransactionError::Refused(PublishError::Storage(_) | PublishError::DiskFull { .. }) => ids,
+                | TransactionError::Refused(
+                    PublishError::Storage(_)
+                    | PublishError::DiskFull { .. }
+                    | PublishError::Closed
+                    | PublishError::Blob { .. },
+                ) => ids,
                 other => return Err(other.to_string()),
             },
             Self::Refused(outcome) => {
@@ -447,6 +453,9 @@ pub fn tell_saga(world: &mut World, bus: &Bus) -> Option<Call> {
     let (id, retries, bus) = (any_saga(world), world.draw(2) == 0, bus.clone());
     world.counts.add("words to sagas", 1);
     let what = if retries { "retry" } else { "compensate" };
+    if retries {
+        world.model.words.retry(&id);
+    }
     Some(Call::new(format!("{what} {id}"), async move {
         let saga = sagas::SAGA.0;
         Done::Told(if retries {
@@ -455,6 +464,45 @@ pub fn tell_saga(world: &mut World, bus: &Bus) -> Option<Call> {
             bus.compensate_saga(saga, &id).await
         })
     }))
+}
+
+/// A pause of one of the sagas' consumers or its end, a new program of it, its end and beginning, or its dead letters put back to
+/// work.
+pub fn disturb_saga(world: &mut World, bus: &Bus) -> Option<Call> {
+    let (name, bus) = ([sagas::SAGA.0, sagas::PARTICIPANT.0][usize::from(world.draw(2) == 0)], bus.clone());
+    world.counts.add("disturbed consumers of sagas", 1);
+    let changes = Some(name);
+    match world.draw(4) {
+        0 => {
+            let ids: Vec<_> = some_letters(world, &bus, name)?.iter().map(|letter| letter.id).collect();
+            Some(administer(format!("redrive {ids:?} of {name}"), async move {
+                Ok(bus.redrive(name, ids).await?)
+            }))
+        }
+        1 => {
+            let call = administer(format!("reload {name}"), async move {
+                if name == sagas::SAGA.0 {
+                    bus.switch_handler(name, sagas::SagaHandler).await
+                } else {
+                    bus.switch_handler(name, sagas::ParticipantHandler).await
+                }
+            });
+            Some(Call { changes, ..call })
+        }
+        2 => {
+            let call = administer(format!("unsubscribe {name} and subscribe it again"), async move {
+                bus.unsubscribe(name).await?;
+                sagas::subscribe(&bus, name).await
+            });
+            Some(Call { changes, ..call })
+        }
+        _ => {
+            let pauses = world.draw(2) == 0;
+            Some(administer(format!("pause {name}: {pauses}"), async move {
+                if pauses { bus.pause(name).await } else { bus.resume(name).await }
+            }))
+        }
+    }
 }
 
 /// The id of a command to an aggregate: of a new one, or of one that was given before.

@@ -16,15 +16,19 @@ use super::lifts;
 use super::script::{ALL, Call, Fate, PLANS, Plan, key_list};
 
 pub mod aggregates;
+pub mod blobs;
 pub mod sagas;
 mod timers;
 
 use aggregates::Aggregates;
+use sagas::Words;
 
 /// The application's own table: a row for each event of a transaction.
 pub const ROWS: TableDefinition<&str, u64> = TableDefinition::new("rows");
 /// The topics, and how many partitions each has.
 pub const TOPICS: [(&str, u32); 4] = [("a", 2), ("b", 2), ("f", 1), ("out", 2)];
+/// From where on topic `b` has the data of its events in the blob store, in bytes.
+pub const CHECKED_OVER: usize = 16 << 10;
 /// How long topic `b` keeps its events, and longer while a consumer needs them.
 pub const KEPT: Duration = Duration::from_hours(1);
 /// How long topic `f` keeps its events, whoever needs them.
@@ -55,7 +59,9 @@ struct Spec {
 struct Known {
     commit: u64,
     appended: Timestamp,
+    /// As the log has it, and with its data.
     event: Arc<Event>,
+    whole: Arc<Event>,
     is_trimmed: bool,
 }
 
@@ -72,8 +78,12 @@ pub struct Model {
     discarded: BTreeSet<(&'static str, String)>,
     redriven: BTreeSet<(&'static str, String)>,
     pub aggregates: Aggregates,
+    /// What was said to sagas.
+    pub words: Words,
     /// How often the bus ended without a shutdown.
     pub crashes: u32,
+    /// Whether a lane can hold all that there is.
+    has_room: bool,
 }
 
 /// What is durable of a consumer.
@@ -87,6 +97,11 @@ struct Standing {
 }
 
 impl Model {
+    /// One of a bus of which nothing is known. `has_room` is whether a lane can hold all that there is.
+    pub fn new(has_room: bool) -> Self {
+        Self { has_room, ..Self::default() }
+    }
+
     /// A call that may make this event durable.
     pub fn submit(&mut self, topic: &'static str, event: &Event, has_row: bool) {
         let spec = self.specs.entry(event.id().to_owned()).or_insert_with(|| Spec {
@@ -176,10 +191,11 @@ impl Model {
         }
         let standings = PLANS.iter().map(|plan| standing(bus, plan)).collect::<Result<Vec<_>, _>>()?;
         for standing in standings.into_iter().flatten() {
+            blobs::check_letters(bus, &standing.letters)?;
             self.check_consumer(&standing).map_err(|broken| format!("{}: {broken}", standing.plan.name))?;
         }
         self.aggregates.check(bus, self.crashes)?;
-        sagas::check(bus).map(drop)
+        sagas::check(bus, &self.words).map(drop)
     }
 
     /// Looks at a log whose file had some bits flipped. What is read is what was handed in, and what isn't is told.
@@ -215,7 +231,7 @@ impl Model {
                 match reader.try_next() {
                     Ok(Some(record)) => {
                         let place = (record.partition, record.offset);
-                        self.check_same(topic, place, &record.event)?;
+                        self.check_same(topic, place, &*blobs::whole(bus, &record.event)?)?;
                         missing.remove(&place);
                     }
                     Ok(None) => break,
@@ -231,7 +247,7 @@ impl Model {
     }
 
     fn check_same(&self, topic: &str, place: Place, event: &Event) -> Result<(), String> {
-        let known = self.known.get(topic).and_then(|known| known.get(&place)).map(|known| &*known.event);
+        let known = self.known.get(topic).and_then(|known| known.get(&place)).map(|known| &*known.whole);
         let is_same = match (known, self.specs.get(event.id())) {
             (Some(known), _) => known == event,
             // The last commit before the end, which nobody has seen.
@@ -249,7 +265,7 @@ impl Model {
     ///
     /// It can't be read.
     pub fn is_through(&self, bus: &Bus, held_max: usize) -> Result<bool, String> {
-        if !aggregates::is_through(bus)? || !sagas::is_through(bus)? {
+        if !aggregates::is_through(bus)? || !sagas::is_through(bus, &self.words)? {
             return Ok(false);
         }
         for plan in &PLANS {
@@ -306,12 +322,16 @@ impl Model {
                 Some(known) if known.commit != record.commit || known.event != record.event => {
                     return Err(format!("{} was {known:?} and is {record:?}", what()));
                 }
-                Some(_) => {
+                Some(known) => {
+                    if blobs::is_checked(&known.event) && blobs::whole(bus, &record.event)? != known.whole {
+                        return Err(format!("{} has other data than it had", what()));
+                    }
                     missing.remove(&place);
                     continue;
                 }
                 None => {}
             }
+            let whole = blobs::whole(bus, &record.event)?;
             let id =
                 if topic == "out" { record.event.subject().unwrap_or_default() } else { record.event.id() };
             if let Some(before) = self.places.insert((topic, id.to_owned()), place) {
@@ -324,7 +344,7 @@ impl Model {
             if topic != "out" {
                 let spec = self.specs.get(id).filter(|spec| spec.possible > 0 && spec.topic == topic);
                 let spec = spec.ok_or_else(|| format!("nobody published {}, or it was refused", what()))?;
-                let (was, is) = (&spec.event, &record.event);
+                let (was, is) = (&spec.event, &whole);
                 if (was.key(), was.data(), was.kind()) != (is.key(), is.data(), is.kind()) {
                     return Err(format!("{} is {is:?} and was {was:?}", what()));
                 }
@@ -336,6 +356,7 @@ impl Model {
                 commit: record.commit,
                 appended: record.appended,
                 event: record.event,
+                whole,
                 is_trimmed: false,
             };
             known.insert(place, new);
@@ -440,14 +461,14 @@ impl Model {
         let place = (call.partition, call.offset);
         let known = self.known.get(call.topic.as_str()).and_then(|known| known.get(&place));
         match known {
-            Some(known) if *known.event == lifts::published(&call.event)? => Ok(()),
+            Some(known) if *known.whole == lifts::published(&call.event)? => Ok(()),
             known => Err(format!("{} was handed {call:?}, and the log has {known:?}", call.consumer)),
         }
     }
 
     fn check_consumer(&self, standing: &Standing) -> Result<(), String> {
         let is_timer = |(plan, id): &(&str, String)| *plan == standing.plan.name && id.contains("/timers/");
-        timers::check(standing, self.redriven.iter().any(is_timer))?;
+        timers::check(standing, self.redriven.iter().any(is_timer), self.has_room)?;
         let mut letters: BTreeMap<(&str, u32, u64), &DeadLetter> = BTreeMap::new();
         let mut gaps = Vec::new();
         for letter in standing.letters.iter().filter(|letter| letter.topic != TIMER_TOPIC) {

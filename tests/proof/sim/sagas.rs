@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tidegate::config::{ConsumerConfig, RetryPolicy};
-use tidegate::{Attribute, Context, Delivery, Event, Failure, Handler, Outgoing, TIMER_NAME, TIMER_TOPIC};
+use tidegate::{
+    Attribute, Bus, ConsumerError, Context, Delivery, Event, Failure, Handler, Outgoing, TIMER_NAME,
+    TIMER_TOPIC,
+};
 use tidegate_plugin as sdk;
 use tidegate_plugin::{Command, Consumer as _, Saga, SagaConsumer, Step};
 
@@ -31,14 +34,27 @@ const TIMEOUT: Duration = Duration::from_mins(1);
 /// When a participant answers that is late.
 const LATE: Duration = Duration::from_secs(75);
 /// How often a compensation is asked for.
-const ATTEMPTS: u32 = 3;
+pub const ATTEMPTS: u32 = 3;
 
 /// How a saga's consumers are set up. What a crash cuts off is an attempt, and none is to be the last one: the steps have their own
 /// ends.
-pub fn config(topics: &[&str]) -> ConsumerConfig {
+fn config(topics: &[&str]) -> ConsumerConfig {
     let backoff = (Duration::from_millis(100), Duration::from_secs(5));
     let retry = RetryPolicy::default().attempts(100).backoff(backoff.0, backoff.1);
     ConsumerConfig::new(topics.iter().copied()).retry(retry)
+}
+
+/// Starts one of their consumers.
+///
+/// # Errors
+///
+/// It doesn't start.
+pub async fn subscribe(bus: &Bus, name: &str) -> Result<(), ConsumerError> {
+    if name == SAGA.0 {
+        bus.subscribe(name, config(SAGA.1), SagaHandler).await
+    } else {
+        bus.subscribe(name, config(PARTICIPANT.1), ParticipantHandler).await
+    }
 }
 
 /// What begins the saga of this id, and what may begin it again.

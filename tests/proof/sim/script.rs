@@ -367,14 +367,17 @@ impl Script {
         Ok(())
     }
 
-    /// Sets or cancels timers of the key, and lists what it does and which have come.
+    /// Sets or cancels timers of the key, and lists what it does, which have come, and where among them each event came.
     fn change_timers(&self, delivery: &Delivery, context: &mut Context) -> Result<(), Failure> {
         let of_key = timer_list(delivery.event.key());
-        let line = if delivery.topic.as_ref() == TIMER_TOPIC {
+        let appended = delivery.appended.0;
+        let mut list = context.get(&of_key)?.unwrap_or_default();
+        let lines = if delivery.topic.as_ref() == TIMER_TOPIC {
             let name = delivery.event.extension(TIMER_NAME).and_then(Attribute::as_text).unwrap_or_default();
-            format!("came {name} {}\n", delivery.appended.0)
+            format!("came {name} {appended}\n")
         } else {
-            match self.plan.timer(delivery.event.id()) {
+            let place = if delivery.redriven { "redriven" } else { "saw" };
+            let change = match self.plan.timer(delivery.event.id()) {
                 Some((name, Some(wait))) => {
                     let due = context.now().after(wait);
                     context.set_timer(name, due, None)?;
@@ -384,11 +387,11 @@ impl Script {
                     context.cancel_timer(name)?;
                     format!("cancel {name} 0\n")
                 }
-                None => return Ok(()),
-            }
+                None => String::new(),
+            };
+            format!("{place} - {appended}\n{change}")
         };
-        let mut list = context.get(&of_key)?.unwrap_or_default();
-        list.extend_from_slice(line.as_bytes());
+        list.extend_from_slice(lines.as_bytes());
         Ok(context.set(&of_key, &list)?)
     }
 

@@ -1,6 +1,7 @@
 //! One simulated machine: a clock, a disk, chance, and the bus that lives on them, again and again.
 
 mod asking;
+mod ending;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,15 +15,13 @@ use std::time::Duration;
 
 use tidegate::config::{BusConfig, CommitMode, Dedup, Retention, TopicConfig};
 use tidegate::testing::{ManualClock, MemoryMedium, SeededRandom, Step, Stepper, probe};
-use tidegate::{
-    Bus, BusError, Clock, ConsumerStatus, Event, Options, Random, ReadError, StorageEnd, Timestamp,
-};
+use tidegate::{Bus, BusError, Clock, Event, Options, Random, ReadError, StorageEnd, Timestamp};
 use tokio::sync::Notify;
 
 use super::aggregates::{self, Setup};
 use super::call::{self, Begun, Call, Done};
 use super::lifts;
-use super::model::{self, KEPT, KEPT_AT_MOST, Model, TOPICS};
+use super::model::{self, CHECKED_OVER, KEPT, KEPT_AT_MOST, Model, TOPICS};
 use super::sagas;
 use super::script::{Calls, PLANS, Script};
 
@@ -32,6 +31,8 @@ const START: Timestamp = Timestamp(1_518_000_000_000_000);
 const DEEDS: u64 = 160;
 /// Turns that tasks and the committer get between two of them, at most.
 const TURNS: u64 = 16;
+/// What a lane may hold: more than there ever is, but for one seed in four.
+const HELD_MAX: usize = 1000;
 /// Calls that are under way at once.
 const CALLS_MAX: usize = 6;
 /// After so many deeds all that is durable is looked at.
@@ -46,6 +47,8 @@ const REFUSED: &str = "it can't be opened";
 /// Free space of a disk with enough of it, and of one that is nearly full, in bytes.
 const ROOM: u64 = 1 << 30;
 const NO_ROOM: u64 = 1 << 10;
+/// One of so many events has data for the claim check, where its topic has one.
+const LARGE_EVERY: u64 = 5;
 /// What the bus leaves free.
 const ROOM_MIN: u64 = 1 << 20;
 
@@ -149,7 +152,7 @@ pub struct Life<'w> {
 impl World {
     pub fn new(seed: u64, directory: &Path, verbose: bool) -> Self {
         let chance = Arc::new(SeededRandom::new(seed));
-        let held_max = if chance.next_u64().is_multiple_of(4) { 3 } else { 1000 };
+        let held_max = if chance.next_u64().is_multiple_of(4) { 3 } else { HELD_MAX };
         let commit =
             if chance.next_u64().is_multiple_of(4) { CommitMode::OnePhase } else { CommitMode::QuickRepair };
         let journal_bytes =
@@ -167,7 +170,7 @@ impl World {
             clock: Arc::new(ManualClock::new(START)),
             chance,
             calls: Arc::default(),
-            model: Model::default(),
+            model: Model::new(held_max >= HELD_MAX),
             counts: Counts::default(),
             trace: DefaultHasher::new(),
             next_id: 0,
@@ -212,7 +215,10 @@ impl World {
             life.come_to_the_end().await
         })?;
         // In good order, and nothing has changed.
-        self.live(async |life| life.check())?;
+        self.live(async |life| {
+            life.check()?;
+            model::blobs::check_store(&life.bus).map(drop)
+        })?;
         Ok(self.finish())
     }
 
@@ -406,7 +412,7 @@ impl Life<'_> {
             let config = TopicConfig::new(partitions).dedup(dedup);
             let config = match topic {
                 "a" => config.sequence(true),
-                "b" => config.retention(Retention::keep_for(KEPT)),
+                "b" => config.retention(Retention::keep_for(KEPT)).claim_check_over(CHECKED_OVER),
                 "f" => config.retention(Retention::keep_for(KEPT_AT_MOST).force(true)),
                 _ => config,
             };
@@ -414,7 +420,7 @@ impl Life<'_> {
             let made = async move { bus.create_topic(topic, config).await };
             self.drive(made).await?.map_err(|error| error.to_string())?;
         }
-        for topic in [aggregates::COMMANDS, aggregates::STREAM] {
+        for topic in [aggregates::COMMANDS, aggregates::STREAM, aggregates::REJECTIONS] {
             let dedup = Dedup::new(Duration::from_hours(24 * 30), Dedup::default().count);
             let config = TopicConfig::new(aggregates::PARTITIONS).dedup(dedup);
             let config = config.sequence(topic == aggregates::STREAM);
@@ -450,9 +456,8 @@ impl Life<'_> {
         subscribed.await?.map_err(|error| format!("the aggregate doesn't start: {error}"))?;
         let bus = self.bus.clone();
         let subscribed = self.drive(async move {
-            bus.subscribe(sagas::SAGA.0, sagas::config(sagas::SAGA.1), sagas::SagaHandler).await?;
-            let (name, topics) = sagas::PARTICIPANT;
-            bus.subscribe(name, sagas::config(topics), sagas::ParticipantHandler).await
+            sagas::subscribe(&bus, sagas::SAGA.0).await?;
+            sagas::subscribe(&bus, sagas::PARTICIPANT.0).await
         });
         subscribed.await?.map_err(|error| format!("the sagas don't start: {error}"))
     }
@@ -535,7 +540,7 @@ impl Life<'_> {
                 self.world.note(format_args!("{hours} seconds pass"));
             }
             78..82 => self.call(call::begin_saga),
-            82 => self.call(call::tell_saga),
+            82 => self.call([call::tell_saga, call::disturb_saga][usize::from(self.world.draw(2) == 0)]),
             83..86 => self.call(call::append),
             86..88 => self.call(call::redrive_commands),
             88 => self.call(call::rewind_commands),
@@ -641,91 +646,6 @@ impl Life<'_> {
         Err("a call never ends".to_owned())
     }
 
-    /// Heals what was broken, and has every consumer come to the end of what there is.
-    async fn come_to_the_end(&mut self) -> Result<(), String> {
-        self.finish_calls().await?;
-        for plan in &PLANS {
-            let bus = self.bus.clone();
-            // One that was paused before stays paused over restarts.
-            let resumed = self.drive(async move { bus.resume(plan.name).await }).await?;
-            resumed.map_err(|error| error.to_string())?;
-            self.world.version += 1;
-            let (bus, script) = (self.bus.clone(), self.world.script(plan));
-            let reloaded = self.drive(async move { bus.switch_handler(plan.name, script).await }).await?;
-            reloaded.map_err(|error| error.to_string())?;
-        }
-        self.come_through().await?;
-        self.check()?;
-        // Every letter that has an event goes back to work, until there is none.
-        for _ in 0..DEEDS {
-            let mut is_done = true;
-            let others = [sagas::SAGA.0, sagas::PARTICIPANT.0, aggregates::NAME];
-            for name in PLANS.iter().map(|plan| plan.name).chain(others) {
-                let letters = self.bus.dead_letters(name, 0, 100).map_err(|error| error.to_string())?;
-                let letters: Vec<_> = letters.into_iter().filter(|letter| letter.event.is_some()).collect();
-                if letters.is_empty() {
-                    continue;
-                }
-                is_done = false;
-                self.world.model.redrive(name, &letters);
-                if name == aggregates::NAME {
-                    let events = letters.iter().filter_map(|letter| letter.event.as_ref());
-                    self.world.model.aggregates.redrive(events);
-                }
-                let ids = letters.iter().map(|letter| letter.id).collect();
-                let bus = self.bus.clone();
-                let redriven = self.drive(async move { bus.redrive(name, ids).await }).await?;
-                redriven.map_err(|error| error.to_string())?;
-            }
-            if is_done {
-                for (state, count) in model::sagas::check(&self.bus)? {
-                    self.world.counts.add(&format!("sagas {state}"), count);
-                }
-                self.go_over().await?;
-                self.ask_again().await?;
-                self.check_aggregates().await?;
-                return self.check();
-            }
-            self.come_through().await?;
-            self.check()?;
-        }
-        Err("dead letters that were redriven come back".to_owned())
-    }
-
-    /// Every lane goes over to the version that was accepted last, after the delivery that it is at.
-    async fn go_over(&mut self) -> Result<(), String> {
-        for _ in 0..PATIENCE / 10 {
-            self.idle().await;
-            if self.stepper.go_on() || self.step()? == Step::Worked {
-                continue;
-            }
-            let consumers = self.bus.consumers().map_err(|error| error.to_string())?;
-            let late = |consumer: &&ConsumerStatus| {
-                consumer.lanes.iter().any(|lane| lane.version != consumer.version)
-            };
-            if !consumers.iter().any(|consumer| late(&consumer)) {
-                return Ok(());
-            }
-            self.world.clock.advance(Duration::from_secs(10));
-        }
-        Err(format!("lanes don't go over to the accepted version: {:#?}", self.bus.consumers()))
-    }
-
-    async fn come_through(&mut self) -> Result<(), String> {
-        for _ in 0..PATIENCE {
-            self.idle().await;
-            if self.stepper.go_on() || self.step()? == Step::Worked {
-                continue;
-            }
-            self.check()?;
-            if self.world.model.is_through(&self.bus, self.world.held_max)? {
-                return Ok(());
-            }
-            self.world.clock.advance(Duration::from_secs(1 + self.world.draw(60)));
-        }
-        Err(format!("the consumers don't come to their end: {:#?}", self.bus.consumers()))
-    }
-
     async fn finish_calls(&mut self) -> Result<(), String> {
         for call in std::mem::take(&mut self.calls) {
             let what = call.what.clone();
@@ -769,11 +689,17 @@ fn unless_unreadable(outcome: Result<(), String>) -> Result<bool, String> {
 }
 
 impl World {
-    /// A new event for this topic.
+    /// A new event for this topic. Where there is a claim check, some have data for it, and some of those the same.
     pub fn new_event(&mut self, topic: &str) -> Event {
         self.next_id += 1;
-        let len = if self.draw(10) == 0 { 5000 } else { self.draw(120) };
-        let data = (0..len).map(|_| self.chance.next_u64().to_le_bytes()[0]).collect::<Vec<_>>();
+        let data = if topic == "b" && self.draw(LARGE_EVERY) == 0 {
+            self.counts.add("events with a claim check", 1);
+            let content = self.draw(5).to_le_bytes()[0];
+            vec![content; CHECKED_OVER + 1 + usize::from(content)]
+        } else {
+            let len = if self.draw(10) == 0 { 5000 } else { self.draw(120) };
+            (0..len).map(|_| self.chance.next_u64().to_le_bytes()[0]).collect::<Vec<_>>()
+        };
         let key = format!("k{}", self.draw(5));
         let event = Event::new(format!("{topic}{}", self.next_id), "/sim", lifts::PUBLISHED);
         let event = event.subject(key).binary("application/octet-stream", data).build();

@@ -438,6 +438,24 @@ async fn a_timer_that_waits_for_its_key_comes_before_what_was_accepted_after_it_
 }
 
 #[tokio::test]
+async fn a_timer_that_is_set_while_later_events_of_its_key_wait_comes_before_them() {
+    let rig = Rig::new();
+    rig.topic("t").await;
+    let lines = Lines::default();
+    let running = start_slow(&rig, &lines).await;
+    rig.publish("t", &[("a", "slow"), ("a", "set x 1"), ("a", "set y 3"), ("a", "set z 3")]).await;
+    for (count, later) in [(5, "later"), (6, "last")] {
+        running.reaches(|report| report.held == count - 1).await;
+        rig.clock.advance(MINUTE * 2);
+        rig.publish("t", &[("a", later)]).await;
+    }
+    running.settles(9).await;
+    rests(&running, 0).await;
+    let after = &lines.all()[2..];
+    assert_eq!(after, ["set x 1", "set y 3", "set z 3", "a/x", "later", "a/y", "a/z", "last"]);
+}
+
+#[tokio::test]
 async fn a_timer_that_is_held_before_a_later_event_can_still_be_cancelled_and_replaced() {
     let rig = Rig::new();
     rig.topic("t").await;

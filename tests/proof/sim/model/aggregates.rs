@@ -1,16 +1,19 @@
 //! What has to be true of aggregates: each command is decided once, on the state that its aggregate had then, and has one answer;
-//! streams have no gap; and what an aggregate is at any version or time is what its events come to.
+//! each that is rejected is told of once; streams have no gap; and what an aggregate is at any version or time is what its events come to.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use serde::Deserialize;
+use serde_json::Value;
 use tidegate::{
-    AggregateError, AggregateState, At, Bus, Event, FailureKind, Outcome, Position, ReadError, Record,
-    Rejection,
+    AggregateError, AggregateState, At, Attribute, Bus, Event, FailureKind, Outcome, Position, REJECTED,
+    ReadError, Record, Rejection,
 };
 
 use super::super::aggregates::{
-    COMMANDS, Decided, IMPOSSIBLE, KEYS, NAME, NO, PARTITIONS, STREAM, Seen, Verdict, fold, key_of, verdict,
+    COMMANDS, Decided, IMPOSSIBLE, KEYS, NAME, NO, PARTITIONS, REJECTIONS, STREAM, Seen, Verdict, fold,
+    key_of, verdict,
 };
 use super::{LETTERS, Place, text};
 
@@ -32,6 +35,14 @@ pub struct Aggregates {
 struct Stream {
     events: Vec<Record>,
     folds: Vec<u64>,
+}
+
+/// What is told of a rejection.
+#[derive(Deserialize)]
+struct Told {
+    version: u64,
+    code: String,
+    data: Value,
 }
 
 /// The durable commands by their ids, with their places.
@@ -105,7 +116,79 @@ impl Aggregates {
             self.check_answer(id, outcome, made.get(id).copied(), stream)
                 .map_err(|broken| format!("command {id}: {broken}: {outcome:?}"))?;
         }
+        let told = self.check_told(bus, &commands, &streams)?;
+        self.check_rejections(bus, &commands, &told)?;
         self.check_letters(bus, crashes, &made)
+    }
+
+    /// Looks at what is told of rejections: each of a command that is rejected, once, on the state that its aggregate had at that
+    /// version, and as whoever asked was told. Returns of which commands.
+    fn check_told(
+        &self,
+        bus: &Bus,
+        commands: &Commands,
+        streams: &BTreeMap<String, Stream>,
+    ) -> Result<BTreeSet<String>, String> {
+        let mut told = BTreeSet::new();
+        let mut reader = bus.read(REJECTIONS, None, Position::Earliest).map_err(text)?;
+        while let Some(record) = reader.try_next().map_err(text)? {
+            let event = &record.event;
+            let id = event.extension("causationid").and_then(Attribute::as_text).unwrap_or_default();
+            let Told { version, code, data } = event.data_as().map_err(text)?;
+            let folds = streams.get(event.key()).map(|stream| &*stream.folds).unwrap_or_default();
+            let saw = usize::try_from(version).ok().and_then(|version| folds.get(version)).copied();
+            let answer = self.answers.get(id);
+            let was_answered = match answer {
+                Some(Outcome::Rejected(rejection)) => rejection.data == Some(data.clone()),
+                Some(_) => false,
+                None => true,
+            };
+            let is_right = event.kind() == REJECTED
+                && verdict(id) == Verdict::Rejects
+                && commands.contains_key(id)
+                && event.key() == key_of(id)
+                && code == NO
+                && data["saw"].as_u64() == saw
+                && was_answered;
+            if !is_right {
+                return Err(format!("{event:?} tells of a rejection, and {id} was answered with {answer:?}"));
+            }
+            if !told.insert(id.to_owned()) {
+                return Err(format!("command {id} is told twice to be rejected"));
+            }
+        }
+        Ok(told)
+    }
+
+    /// Each command that is rejected is told of with the commit in which the consumer goes on behind it.
+    fn check_rejections(
+        &self,
+        bus: &Bus,
+        commands: &Commands,
+        told: &BTreeSet<String>,
+    ) -> Result<(), String> {
+        if !is_registered(bus)? {
+            return Ok(());
+        }
+        let letters = bus.dead_letters(NAME, 0, LETTERS).map_err(text)?;
+        let mut open: BTreeSet<Place> =
+            letters.iter().map(|letter| (letter.partition, letter.offset)).collect();
+        let mut next = Vec::new();
+        for partition in 0..PARTITIONS {
+            let lane = bus.durable_lane(NAME, partition).map_err(text)?;
+            open.extend(lane.held.keys().map(|(_, offset)| (partition, *offset)));
+            next.push(lane.next.get(COMMANDS).copied().unwrap_or(0));
+        }
+        for (id, place) in commands.iter().filter(|(id, _)| verdict(id) == Verdict::Rejects) {
+            let is_done = next[place.0 as usize] > place.1 && !open.contains(place);
+            let is_told = told.contains(id);
+            if is_done != is_told && !(is_told && self.was_moved) {
+                return Err(format!(
+                    "command {id} is done: {is_done}, and is told to be rejected: {is_told}"
+                ));
+            }
+        }
+        Ok(())
     }
 
     fn check_stream(

@@ -1,34 +1,60 @@
 //! What has to be true of sagas: each that was begun is there, ends with all steps done or all undone, or is stuck; its record, the
-//! commands in the log and what the participant has done say the same.
+//! commands in the log and what the participant has done say the same; and the log alone says that steps are taken in their order,
+//! undone in the reverse one, and asked for no more often than that.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use tidegate::{Attribute, Bus, DeadLetter, FailureKind, Position, Saga, SagaError, SagaState};
 
 use super::super::sagas::{
-    COMMANDS, Deed, ORDERS, PARTICIPANT, PARTITIONS, SAGA, STEPS, Undoing, effect_key, fate,
+    ATTEMPTS, COMMANDS, Deed, ORDERS, PARTICIPANT, PARTITIONS, SAGA, STEPS, Undoing, effect_key, fate,
 };
 use super::{LETTERS, text};
+
+/// What operators have said to sagas.
+#[derive(Default)]
+pub struct Words {
+    /// How often each was told to ask again, by its id.
+    retries: BTreeMap<String, u32>,
+}
+
+impl Words {
+    /// A saga is told to ask again.
+    pub fn retry(&mut self, id: &str) {
+        *self.retries.entry(id.to_owned()).or_default() += 1;
+    }
+}
 
 /// What there is to be said of a saga at one moment.
 struct Standing {
     saga: Saga,
-    /// For each step, how many commands and compensations the log has.
-    published: BTreeMap<String, (u32, u32)>,
+    /// What the log has of each step.
+    published: BTreeMap<String, Asked>,
+    /// How often an operator may have had it ask again.
+    retries: u32,
     /// Steps that the participant has done, and those that it has undone.
     done: BTreeSet<&'static str>,
     undone: BTreeSet<&'static str>,
 }
 
-/// For each step how many commands and compensations there are, by the ids of their sagas.
-type Published = BTreeMap<String, BTreeMap<String, (u32, u32)>>;
+/// What the log has of a step: how many commands and compensations, and the commits of the first ones.
+#[derive(Debug, Default)]
+struct Asked {
+    commands: u32,
+    compensations: u32,
+    first_command: Option<u64>,
+    first_compensation: Option<u64>,
+}
+
+/// What the log has of each step, by the ids of their sagas.
+type Published = BTreeMap<String, BTreeMap<String, Asked>>;
 
 /// Looks at all sagas. Returns how many are in which state.
 ///
 /// # Errors
 ///
 /// The first promise that is broken.
-pub fn check(bus: &Bus) -> Result<BTreeMap<SagaState, u64>, String> {
+pub fn check(bus: &Bus, words: &Words) -> Result<BTreeMap<SagaState, u64>, String> {
     let mut states = BTreeMap::new();
     if !bus.consumers().map_err(text)?.iter().any(|consumer| consumer.name == SAGA.0) {
         return Ok(states);
@@ -54,7 +80,8 @@ pub fn check(bus: &Bus) -> Result<BTreeMap<SagaState, u64>, String> {
             }
         }
         let published = published.remove(&id).unwrap_or_default();
-        let standing = Standing { saga, published, done, undone };
+        let retries = words.retries.get(&id).copied().unwrap_or(0);
+        let standing = Standing { saga, published, retries, done, undone };
         standing.check().map_err(|broken| format!("saga {id}: {broken}: {:?}", standing.saga))?;
     }
     match published.first_key_value() {
@@ -68,7 +95,7 @@ pub fn check(bus: &Bus) -> Result<BTreeMap<SagaState, u64>, String> {
 /// # Errors
 ///
 /// It can't be read.
-pub fn is_through(bus: &Bus) -> Result<bool, String> {
+pub fn is_through(bus: &Bus, words: &Words) -> Result<bool, String> {
     let topics = bus.topics();
     for (consumer, of_consumer) in [SAGA, PARTICIPANT] {
         for partition in 0..PARTITIONS {
@@ -84,7 +111,7 @@ pub fn is_through(bus: &Bus) -> Result<bool, String> {
         }
     }
     // One whose time-out, or answer, is a dead letter waits for an operator as well.
-    let states = check(bus)?;
+    let states = check(bus, words)?;
     Ok(!letters(bus)?.is_empty() || states.keys().all(|state| state.is_ended() || *state == SagaState::Stuck))
 }
 
@@ -124,12 +151,15 @@ fn commands(bus: &Bus) -> Result<Published, String> {
     while let Some(record) = reader.try_next().map_err(text)? {
         let id = record.event.extension("correlationid").and_then(Attribute::as_text).unwrap_or_default();
         let (kind, step) = record.event.kind().split_once('/').unwrap_or_default();
-        let counts = found.entry(id.to_owned()).or_default().entry(step.to_owned()).or_default();
-        if kind == "Do" {
-            counts.0 += 1;
+        let asked = found.entry(id.to_owned()).or_default().entry(step.to_owned()).or_default();
+        let (count, first) = if kind == "Do" {
+            (&mut asked.commands, &mut asked.first_command)
         } else {
-            counts.1 += 1;
-        }
+            (&mut asked.compensations, &mut asked.first_compensation)
+        };
+        *count += 1;
+        // They are in several partitions.
+        *first = Some(first.map_or(record.commit, |first| first.min(record.commit)));
     }
     Ok(found)
 }
@@ -149,12 +179,15 @@ impl Standing {
     fn check(&self) -> Result<(), String> {
         let Self { saga, published, .. } = self;
         let id = &saga.status.id;
+        self.check_log()?;
         let taken: BTreeMap<_, _> =
-            saga.steps.iter().map(|step| (step.name.clone(), (step.commands, step.compensations))).collect();
-        if taken != *published {
+            saga.steps.iter().map(|step| (&step.name, (step.commands, step.compensations))).collect();
+        let asked = published.iter().map(|(step, asked)| (step, (asked.commands, asked.compensations)));
+        if taken != asked.collect() {
             return Err(format!("the log has the commands {published:?}"));
         }
-        if let Some(step) = self.done.iter().chain(&self.undone).find(|step| !taken.contains_key(**step)) {
+        if let Some(step) = self.done.iter().chain(&self.undone).find(|step| !published.contains_key(**step))
+        {
             return Err(format!("the participant has done step {step}, and nobody asked for it"));
         }
         let all: BTreeSet<_> = STEPS.into();
@@ -162,8 +195,10 @@ impl Standing {
             SagaState::Completed if self.done != all => {
                 Err(format!("it is completed, and done is {:?}", self.done))
             }
-            SagaState::Completed if STEPS.iter().any(|step| fate(id, step).0 == Deed::Refuses) => {
-                Err("it is completed, and a step of it was refused".to_owned())
+            SagaState::Completed
+                if STEPS.iter().any(|step| matches!(fate(id, step).0, Deed::Refuses | Deed::Silent)) =>
+            {
+                Err("it is completed, and a step of it was refused, or never heard of".to_owned())
             }
             SagaState::Compensated if !self.done.is_empty() => {
                 Err(format!("it is compensated, and done is {:?}", self.done))
@@ -180,11 +215,43 @@ impl Standing {
         }
     }
 
+    /// What the log alone has of it: each step was asked for after the one before it, and undone before it; once, or as often as its
+    /// compensation is repeated, and again for each word of an operator.
+    fn check_log(&self) -> Result<(), String> {
+        let of = |step: &str| self.published.get(step);
+        for step in STEPS {
+            let Some(asked) = of(step) else { continue };
+            let times = 1 + self.retries;
+            if asked.commands > times || asked.compensations > ATTEMPTS * times {
+                return Err(format!("step {step} was asked for too often: {asked:?}"));
+            }
+            if asked.first_command.is_none() {
+                return Err(format!("step {step} is to be undone, and was never asked for"));
+            }
+        }
+        for (at, later) in STEPS.iter().enumerate() {
+            for earlier in &STEPS[..at] {
+                let Some(asked) = of(later) else { continue };
+                let before = of(earlier);
+                if before.and_then(|before| before.first_command) >= asked.first_command || before.is_none() {
+                    return Err(format!("step {later} was asked for before step {earlier}"));
+                }
+                let undone = (before.and_then(|before| before.first_compensation), asked.first_compensation);
+                if let (Some(before), Some(after)) = undone
+                    && before <= after
+                {
+                    return Err(format!("step {earlier} was to be undone before step {later}"));
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// A participant that undoes what it is told to may have been away for longer than it was waited for.
     fn check_overtaken(&self, step: &str) -> Result<(), String> {
         let asked =
             self.saga.steps.iter().find(|taken| taken.name == step).map_or(0, |taken| taken.compensations);
-        if asked >= 3 { Ok(()) } else { Err(format!("it is stuck after {asked} attempts")) }
+        if asked >= ATTEMPTS { Ok(()) } else { Err(format!("it is stuck after {asked} attempts")) }
     }
 
     /// What is undone was asked to be, the last step first.
