@@ -123,9 +123,15 @@ impl Fold<'_> {
                 let (appended, event) = match entry.event {
                     Ok(event) => event,
                     Err(Unreadable::Removed) => return Err(self.gap(expected, expected)),
-                    Err(Unreadable::Damaged { appended: Some(at), .. }) if at > until.time => {
+                    Err(
+                        Unreadable::Damaged { appended: Some(at), .. }
+                        | Unreadable::Unavailable { appended: at, .. },
+                    ) if at > until.time => {
                         is_over = true;
                         break;
+                    }
+                    Err(Unreadable::Unavailable { reason, .. }) => {
+                        return Err(unavailable(StateUnavailable(reason)));
                     }
                     Err(Unreadable::Damaged { reason, .. }) => return Err(self.damaged(expected, &reason)),
                 };

@@ -30,6 +30,13 @@ pub(crate) struct StreamEntry {
 pub(crate) enum Unreadable {
     /// Retention has removed it, and those before it.
     Removed,
+    /// It can't be read now.
+    Unavailable {
+        /// When the log accepted it.
+        appended: Timestamp,
+        /// Why.
+        reason: String,
+    },
     /// It is damaged.
     Damaged {
         /// When the log accepted it, where that is known.

@@ -391,7 +391,12 @@ impl Bus {
             Some(_) => rebuild.await,
             // A plugin's time is the bus's own threads', not the caller's.
             None => {
-                let _place = running.questions.acquire().await.ok();
+                let place = running.questions.acquire_owned().await;
+                let rebuild = async move {
+                    let rebuilt = rebuild.await;
+                    drop(place);
+                    rebuilt
+                };
                 self.run_paced(rebuild).await.unwrap_or_else(|ended| Err(cut_off(&ended)))
             }
         };

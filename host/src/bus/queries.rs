@@ -128,7 +128,7 @@ impl Bus {
                 // It is just being given another configuration, or has ended.
                 let id = moment.id;
                 drop((moment, place));
-                drop(self.inner.roster.change().await);
+                let _turn = self.inner.roster.change().await;
                 let is_it = self.inner.log.consumer(projection).is_some_and(|(now, _)| now == id);
                 if is_it && self.inner.roster.with_id(id, |_| ()).is_none() {
                     return Err(QueryError::NotRunning(projection.to_owned()));

@@ -118,6 +118,7 @@ impl Bus {
     /// See [`ConsumerError`]. Nothing was begun then.
     pub async fn rebuild(&self, name: &str, rebuild: Rebuild) -> Result<(), ConsumerError> {
         let _turn = self.turn().await?;
+        self.settle_switch(name).await;
         let program = self.running_program(name)?;
         let not_projection = || ConsumerError::NotProjection(name.to_owned());
         let plugin = program.plugin().ok_or_else(not_projection)?;
@@ -433,14 +434,31 @@ impl Bus {
         )))
     }
 
+    /// Notes the end of a generation whose lanes have ended by themselves, as a commit that was in doubt has given it up.
+    async fn clear_generation(&self, name: &str, id: ConsumerId) -> Result<bool, ConsumerError> {
+        let _turn = self.turn().await?;
+        let rebuilt = rebuilt_name(name);
+        // Whoever stops the lanes has taken it out before.
+        let runs = self.inner.roster.with(&rebuilt, |running| running.consumer.id()) == Some(id);
+        let has = |name: &str| self.inner.log.consumer(name).is_some_and(|(found, _)| found == id);
+        if runs && !has(&rebuilt) && !has(name) {
+            self.call_off(name, cancelled("it was called off while the storage failed")).await?;
+        }
+        Ok(true)
+    }
+
     /// Ends the rebuild of a generation that stands still behind a dead letter. Whether it has ended.
-    async fn refuse_generation(&self, name: &str) -> Result<bool, ConsumerError> {
+    async fn refuse_generation(&self, name: &str, looked_at: ConsumerId) -> Result<bool, ConsumerError> {
         let _turn = self.turn().await?;
         let log = &self.inner.log;
         let (Some((live, _)), Some((id, row))) = (log.consumer(name), log.consumer(&rebuilt_name(name)))
         else {
             return Ok(true);
         };
+        // Another one may have been begun meanwhile, which somebody else sees to.
+        if id != looked_at {
+            return Ok(true);
+        }
         let reason = self.unfit(id, &row, live)?.unwrap_or_else(|| {
             "the new generation stands still behind a dead letter, as its `order` and `on_dead_letter` say: mend the plugin and \
              rebuild again"
@@ -472,27 +490,40 @@ impl Bus {
     }
 }
 
+/// How far the lanes of a generation have come.
+enum Standing {
+    /// To the end.
+    CaughtUp,
+    /// They stand still behind a dead letter.
+    Still,
+    /// They have ended.
+    Ended,
+}
+
 /// Waits until the new generation of a projection has caught up, and has it take over; again, where it can't yet. It ends with
 /// the lanes of the generation, and keeps no bus open.
 async fn see_to(bus: Weak<Inner>, name: String) {
     let generation = rebuilt_name(&name);
     loop {
-        let look = |running: &mut Running| (running.consumer.caught_up(), running.consumer.stands_still());
+        let look = |running: &mut Running| {
+            let Running { consumer, .. } = running;
+            (consumer.id(), consumer.caught_up(), consumer.stands_still())
+        };
         let ends = bus.upgrade().and_then(|inner| inner.roster.with(&generation, look));
-        let Some((caught_up, stands_still)) = ends else { return };
-        let comes_on = tokio::select! {
+        let Some((id, caught_up, stands_still)) = ends else { return };
+        let standing = tokio::select! {
             biased;
-            is_there = caught_up => match is_there {
-                true => true,
-                false => return,
-            },
-            () = stands_still => false,
+            is_there = caught_up => if is_there { Standing::CaughtUp } else { Standing::Ended },
+            () = stands_still => Standing::Still,
         };
         let Some(inner) = bus.upgrade() else { return };
         let clock = Arc::clone(inner.log.clock());
         let bus = Bus { inner };
-        let ended =
-            if comes_on { bus.try_to_switch(&name).await } else { bus.refuse_generation(&name).await };
+        let ended = match standing {
+            Standing::CaughtUp => bus.try_to_switch(&name).await,
+            Standing::Still => bus.refuse_generation(&name, id).await,
+            Standing::Ended => bus.clear_generation(&name, id).await,
+        };
         match ended {
             Ok(true) => return,
             Ok(false) => {}

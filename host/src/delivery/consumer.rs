@@ -236,10 +236,16 @@ impl Consumer {
     pub(crate) fn stands_still(&self) -> impl Future<Output = ()> + use<> {
         let shared = Arc::clone(&self.shared);
         async move {
-            let stands = |report: &Report| {
+            let has_more = |partition: u32, report: &Report| {
+                report.next.iter().any(|(topic, next)| *next < shared.log.next_offset(*topic, partition))
+            };
+            let stands = |partition: u32, report: &Report| {
                 let takes_no_more = match report.state {
                     LaneState::Stalled { .. } => true,
-                    LaneState::Parked => shared.config.order == Order::Partition,
+                    // At the end of its topics it is done.
+                    LaneState::Parked => {
+                        shared.config.order == Order::Partition && has_more(partition, report)
+                    }
                     _ => false,
                 };
                 takes_no_more && report.parked > 0 && report.next_retry.is_none()

@@ -409,11 +409,8 @@ impl Desk {
         if let (Some(UnderWay { subject, started, .. }), Some(context)) =
             (self.under_way.take(), &mut self.context)
         {
-            self.machine.succeeded(subject.target);
-            if context.changes_timers() {
-                self.machine.withdraw_timers(subject.key, |timer| context.is_changing_timer(timer));
-            }
             context.keep();
+            self.machine.succeeded(subject.target);
             self.last = Some((subject.target, started));
             if let Target::Held(_) = subject.target {
                 self.free(subject.key)?;
@@ -498,7 +495,6 @@ impl Desk {
                 )),
             };
         }
-        let appended = event.map(|event| event.appended);
         let timer = self.first_timer(now);
         let first = timer.as_ref().map(|(place, _)| *place);
         let fresh = match (event, timer) {
@@ -513,13 +509,8 @@ impl Desk {
                 return Ok(Task::Bound);
             }
             (_, Some((place, FirstTimer::New(key)))) => Some((key, Fresh::NewTimer(place))),
-            (_, Some((place, FirstTimer::Stored(Some(key))))) if self.machine.is_held(key) => {
-                if self.machine.is_before_held(key, place.due) {
-                    let timer = self.take_fresh(&Fresh::Timer);
-                    self.machine.hold_in_place(&timer);
-                } else {
-                    self.timers.wait();
-                }
+            (_, Some((place, FirstTimer::Stored(Some(key))))) if self.machine.holds_timer(key, place.due) => {
+                self.timers.wait();
                 return Ok(Task::Settled);
             }
             (_, Some((_, FirstTimer::Stored(Some(key))))) => Some((key, Fresh::Timer)),
@@ -534,7 +525,6 @@ impl Desk {
         };
         match (step, fresh) {
             (Step::DeliverHeld(id), _) => self.next_held(id, now),
-            (Step::Hold, Some((key, Fresh::Event))) if self.hold_timer(key, appended)? => Ok(Task::Settled),
             (step @ (Step::DeliverFresh | Step::Hold), Some((_, fresh))) => {
                 let subject = self.take_fresh(&fresh);
                 if step == Step::DeliverFresh {
@@ -573,19 +563,6 @@ impl Desk {
             }
         };
         taken.unwrap_or_else(|| unreachable!("the machine was shown it"))
-    }
-
-    /// An event of this key is not held any more: timers that have waited behind it may come, unless others are.
-    fn free(&mut self, key: u64) -> Result<(), Interruption> {
-        if self.machine.is_held(key) {
-            return Ok(());
-        }
-        for place in self.timers.free(key) {
-            if let Some(timer) = self.shared.log.timer(self.lane, place)? {
-                self.timers.add(timer);
-            }
-        }
-        Ok(())
     }
 
     /// The timer that comes first of those that are due, of the log's and of those that the batch has set.

@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::clock::Timestamp;
 use crate::config::Order;
 use crate::log::{Held, REDRIVEN, Wait};
-use crate::timer::{TIMER_TOPIC_ID, TimerName};
 
 /// The held events, in queues: what shares a queue runs one after the other by its id, which is the order in which the
 /// log had the events. Redriven events have the highest ids, so they come last in their queue.
@@ -87,28 +86,17 @@ impl Holds {
         }
     }
 
-    /// Timers of this key that nobody has tried to deliver yet, of which this is so.
-    pub(super) fn waiting_timers(&self, key: u64, is_so: impl Fn(&TimerName) -> bool) -> Vec<u64> {
-        let Some(ids) = self.queues.get(&key).filter(|_| self.order == Order::Key) else { return Vec::new() };
-        let is_wanted = |id: &u64| {
-            let held =
-                self.rows.get(id).filter(|held| held.topic == TIMER_TOPIC_ID && held.wait == Wait::Behind);
-            let event = held.and_then(|held| held.event.as_ref());
-            event.is_some_and(|event| is_so(&TimerName::of(event)))
-        };
-        ids.iter().copied().filter(is_wanted).collect()
-    }
-
-    /// Whether nobody has tried to deliver this event yet, and the log accepted it after this moment.
-    pub(super) fn is_untried_after(&self, id: u64, moment: Timestamp) -> bool {
-        let is_untried = |held: &Held| held.attempts.is_empty() && held.wait == Wait::Behind;
-        id < REDRIVEN && self.rows.get(&id).is_some_and(|held| is_untried(held) && held.appended > moment)
+    /// When the log accepted what a new event of this key would wait for, where nobody has tried to deliver that yet.
+    pub(super) fn untried(&self, key: u64) -> Option<Timestamp> {
+        let id = self.front(self.queue_of(REDRIVEN, key))?;
+        self.rows.get(&id).filter(|held| id < REDRIVEN && held.wait == Wait::Behind).map(|held| held.appended)
     }
 
     /// Those that wait behind others of this key and that the log accepted after this moment, in their order.
     pub(super) fn untried_after(&self, key: u64, moment: Timestamp) -> Vec<u64> {
-        let Some(ids) = self.queues.get(&key).filter(|_| self.order == Order::Key) else { return Vec::new() };
-        ids.iter().copied().filter(|id| self.is_untried_after(*id, moment)).collect()
+        let Some(ids) = self.queues.get(&self.queue_of(REDRIVEN, key)) else { return Vec::new() };
+        let is_later = |held: &Held| held.wait == Wait::Behind && held.appended > moment;
+        ids.range(..REDRIVEN).copied().filter(|id| self.rows.get(id).is_some_and(is_later)).collect()
     }
 
     /// Those that wait for an operator.

@@ -17,7 +17,7 @@ use crate::handler::{Failure, FailureKind, ProgramVersion};
 use crate::ids::TopicId;
 use crate::limits::HELD_IN_A_ROW;
 use crate::log::{Attempt, DeadLetter, Held, LaneCounts, Marked, Progress, REDRIVEN, Target, Wait};
-use crate::timer::{TimerCounts, TimerName, TimerPlace};
+use crate::timer::{TimerCounts, TimerPlace};
 
 /// A lane's durable rows as they will be after the next commit, and what that commit has to write.
 #[derive(Clone, Debug, PartialEq)]
@@ -120,25 +120,37 @@ impl Machine {
     /// What to do next, where `fresh` is the key of the next event that is not held.
     pub(super) fn step(&self, now: Timestamp, fresh: Option<u64>) -> Step {
         let fresh = fresh.map_or(Step::Rest(Rest::Empty, None), |key| self.fresh_step(key));
-        match (self.holds.ready(now), fresh) {
-            (Some(id), Step::Rest(..)) => Step::DeliverHeld(id),
-            (Some(id), _) if !self.is_turn_of_fresh() => Step::DeliverHeld(id),
+        self.choose(now, fresh, |_| false)
+    }
+
+    /// What to do next, where that is a timer of this key which is due at this moment and doesn't [wait](Self::holds_timer): its place
+    /// is before what nobody has tried and the log accepted later. Where that is of its own key it is delivered even if as many are held
+    /// as may be.
+    pub(super) fn step_with_timer(&self, now: Timestamp, key: u64, due: Timestamp) -> Step {
+        let timer = if self.is_held(key) { Step::DeliverFresh } else { self.fresh_step(key) };
+        self.choose(now, timer, |held| held.wait == Wait::Behind && held.appended > due)
+    }
+
+    /// What goes first: what is fresh, or the held event that may run, unless that gives way.
+    fn choose(&self, now: Timestamp, fresh: Step, gives_way: impl Fn(&Held) -> bool) -> Step {
+        let ready = self.holds.ready(now).and_then(|id| Some((id, self.holds.get(id)?)));
+        match (ready, fresh) {
+            (Some((id, _)), Step::Rest(..)) => Step::DeliverHeld(id),
+            (Some((id, held)), _) if !self.is_turn_of_fresh() && !gives_way(held) => Step::DeliverHeld(id),
             (_, Step::Rest(why, _)) => Step::Rest(why, self.holds.next_due()),
             (_, step) => step,
         }
     }
 
-    /// What to do next, where the next thing that is not held is a timer of this key, due at this moment. It goes before what
-    /// nobody has tried yet and the log accepted later.
-    pub(super) fn step_with_timer(&self, now: Timestamp, key: u64, due: Timestamp) -> Step {
-        match (self.step(now, Some(key)), self.fresh_step(key)) {
-            (Step::DeliverHeld(id), step @ (Step::DeliverFresh | Step::Hold))
-                if self.holds.is_untried_after(id, due) =>
-            {
-                step
-            }
-            (step, _) => step,
-        }
+    /// Whether a timer of this key that is due at this moment waits for what is held: for all that the log had accepted by then, and
+    /// for what has been tried.
+    pub(super) fn holds_timer(&self, key: u64, due: Timestamp) -> bool {
+        self.timers_until(key).is_none_or(|until| due >= until)
+    }
+
+    /// The moment before which a timer of this key is due that doesn't wait for what is held; `None` where all wait.
+    pub(super) fn timers_until(&self, key: u64) -> Option<Timestamp> {
+        if self.is_held(key) { self.holds.untried(key) } else { Some(Timestamp(i64::MAX)) }
     }
 
     fn fresh_step(&self, key: u64) -> Step {
@@ -187,25 +199,6 @@ impl Machine {
         self.put(id, Held::waiting(fresh));
     }
 
-    /// Whether a timer of this key that is due at this moment has its place before events that are held, and there is room for it.
-    pub(super) fn is_before_held(&self, key: u64, due: Timestamp) -> bool {
-        self.holds.len() < self.config.held_max && !self.holds.untried_after(key, due).is_empty()
-    }
-
-    /// Holds a timer in its place: before those of its key that nobody has tried and that the log accepted after it was due. They
-    /// go back by a place each.
-    pub(super) fn hold_in_place(&mut self, timer: &Subject) {
-        self.pass(timer.target);
-        let mut next = Held::waiting(timer);
-        for id in self.holds.untried_after(timer.key, timer.appended) {
-            if let Some(held) = self.holds.get(id).cloned() {
-                self.put(id, mem::replace(&mut next, held));
-            }
-        }
-        let id = self.next_id();
-        self.put(id, next);
-    }
-
     /// The delivery succeeded.
     pub(super) fn succeeded(&mut self, target: Target) {
         self.pass(target);
@@ -213,13 +206,6 @@ impl Machine {
             self.remove(id);
         }
         self.progress.counts.handled += 1;
-    }
-
-    /// Timers that wait behind what has succeeded, without an attempt, are gone where that has set them anew or cancelled them.
-    pub(super) fn withdraw_timers(&mut self, key: u64, is_changed: impl Fn(&TimerName) -> bool) {
-        for id in self.holds.waiting_timers(key, is_changed) {
-            self.remove(id);
-        }
     }
 
     /// The delivery, begun at `started`, failed: it is tried again or given up on.
@@ -246,9 +232,8 @@ impl Machine {
             None => self.bury(subject, held, failure, now),
             Some(due) => {
                 self.pass(subject.target);
-                let id = self.id_of(subject.target);
                 held.wait = Wait::Until(due);
-                self.put(id, held);
+                self.put_in_place(&subject, held);
                 self.progress.counts.retries += 1;
             }
         }
@@ -363,10 +348,12 @@ impl Machine {
     /// Gives up on an event.
     fn bury(&mut self, subject: Subject, held: Held, reason: Failure, now: Timestamp) {
         self.pass(subject.target);
-        let parked = self.parks(subject.target).then(|| self.id_of(subject.target));
-        if let Some(id) = parked {
+        let parked = self.parks(subject.target).then(|| {
             let place = Held { wait: Wait::Operator, attempts: Vec::new(), event: None, ..held.clone() };
-            self.put(id, place);
+            self.put_in_place(&subject, place)
+        });
+        if parked.is_some() {
+            // Its place is kept.
         } else if let Target::Held(id) = subject.target {
             self.remove(id);
         }
@@ -421,11 +408,30 @@ impl Machine {
         }
     }
 
-    fn id_of(&mut self, target: Target) -> u64 {
-        match target {
-            Target::Fresh(..) | Target::Timer(_) => self.next_id(),
+    /// Holds what was tried, in its place: a timer before those of its key that nobody has tried and that the log accepted after it was
+    /// due. These go back by a place each. Returns the number of its place.
+    fn put_in_place(&mut self, subject: &Subject, held: Held) -> u64 {
+        let place = match subject.target {
             Target::Held(id) => id,
-        }
+            Target::Fresh(..) => self.next_id(),
+            Target::Timer(_) => {
+                let behind = self.holds.untried_after(subject.key, subject.appended);
+                let mut before: Option<Held> = None;
+                for id in &behind {
+                    let held = self.holds.get(*id).cloned();
+                    if let Some(before) = mem::replace(&mut before, held) {
+                        self.put(*id, before);
+                    }
+                }
+                let last = self.next_id();
+                if let Some(before) = before {
+                    self.put(last, before);
+                }
+                behind.first().copied().unwrap_or(last)
+            }
+        };
+        self.put(place, held);
+        place
     }
 
     fn next_id(&mut self) -> u64 {

@@ -253,8 +253,8 @@ impl Board {
     }
 
     /// Waits until this is true of some lane.
-    pub(super) async fn any(&self, is_so: impl Fn(&Report) -> bool) {
-        self.until(|| self.reports().any(|report| is_so(&report))).await;
+    pub(super) async fn any(&self, is_so: impl Fn(u32, &Report) -> bool) {
+        self.until(|| (0..).zip(self.reports()).any(|(partition, report)| is_so(partition, &report))).await;
     }
 
     /// Looks whenever a lane has reported something, until it is so.

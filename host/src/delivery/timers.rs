@@ -1,10 +1,9 @@
 //! The timers of a lane that are due, as far as they were read ahead, and when there are more.
 //!
-//! One that is due stays in the log until it comes: while an event of its key is held it waits here, and what that event does
-//! when it is delivered at last may still cancel it. Where a later event of the key is to be held as well, the timer is held
-//! before that, so that it keeps its place between the two.
+//! One that is due stays in the log until it comes: while an event of its key is held that has its place before it, it waits here,
+//! and what that event does when it is delivered at last may still cancel it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
 use std::sync::Arc;
 
@@ -21,7 +20,7 @@ pub(super) struct Timers {
     /// In the order in which they come.
     due: BTreeMap<TimerPlace, Result<TimerEvent, String>>,
     /// Those that wait for their key, by its hash.
-    waiting: BTreeMap<u64, Vec<TimerPlace>>,
+    waiting: BTreeMap<u64, BTreeSet<TimerPlace>>,
     /// How many those are.
     waiting_count: usize,
     /// The last one that was read: those up to it are here, or have come.
@@ -86,29 +85,21 @@ impl Timers {
     /// Has it wait until its key is [free](Self::free).
     pub fn wait(&mut self) {
         if let Some(DueTimer { place, event: Ok(timer) }) = self.take() {
-            self.waiting.entry(timer.key).or_default().push(place);
+            self.waiting.entry(timer.key).or_default().insert(place);
             self.waiting_count += 1;
         }
     }
 
-    /// Those that wait for no other event of this key any more. They are to be read anew, and [added](Self::add): they may have
-    /// been cancelled meanwhile.
-    pub fn free(&mut self, key: u64) -> Vec<TimerPlace> {
-        let freed = self.waiting.remove(&key).unwrap_or_default();
-        self.waiting_count -= freed.len();
-        freed
-    }
-
-    /// The first of those that wait for this key, where it is due before this moment. It doesn't wait here any more.
-    pub fn overtaken(&mut self, key: u64, by: Timestamp) -> Option<TimerPlace> {
-        let waiting = self.waiting.get_mut(&key)?;
-        let (at, first) = waiting.iter().copied().enumerate().min_by_key(|(_, place)| *place)?;
-        if first.due >= by {
-            return None;
+    /// Those of this key that are due before this moment: they wait for no other event of it any more. They are to be read anew, and
+    /// [added](Self::add): they may have been cancelled meanwhile.
+    pub fn free(&mut self, key: u64, until: Timestamp) -> Vec<TimerPlace> {
+        let Some(mut freed) = self.waiting.remove(&key) else { return Vec::new() };
+        let rest = freed.split_off(&TimerPlace { due: until, number: 0 });
+        if !rest.is_empty() {
+            self.waiting.insert(key, rest);
         }
-        waiting.swap_remove(at);
-        self.waiting_count -= 1;
-        Some(first)
+        self.waiting_count -= freed.len();
+        freed.into_iter().collect()
     }
 
     /// Whether nobody knows which timer comes next, since as many wait for their keys as may: what comes after it has to wait.
@@ -207,19 +198,17 @@ mod tests {
     }
 
     #[test]
-    fn those_that_are_due_before_a_later_event_of_their_key_are_overtaken_in_their_order() {
+    fn those_that_are_due_before_a_later_event_of_their_key_are_free_before_it() {
         let mut timers = Timers::default();
         timers.fill(found(&[10, 20, 30], None));
         for _ in 0..3 {
             timers.wait();
         }
-        let mut overtaken = |by| timers.overtaken(1, Timestamp(by));
-        assert_eq!(
-            [overtaken(10), overtaken(25), overtaken(25), overtaken(25)],
-            [None, Some(place(10)), Some(place(20)), None]
-        );
-        assert_eq!(timers.overtaken(2, NOW), None, "of another key");
-        assert_eq!(timers.free(1), [place(30)]);
+        assert_eq!(timers.free(2, NOW), [], "of another key");
+        assert_eq!(timers.free(1, Timestamp(10)), []);
+        assert_eq!(timers.free(1, Timestamp(30)), [place(10), place(20)]);
+        assert_eq!(timers.waiting_count, 1);
+        assert_eq!((timers.free(1, Timestamp(31)), timers.waiting_count), (vec![place(30)], 0));
     }
 
     #[test]
@@ -231,7 +220,7 @@ mod tests {
         timers.wait();
         assert_eq!((timers.next_due(2), timers.wants_more(NOW, 2)), (None, false));
         assert!(timers.is_full(NOW, 2) && !timers.is_full(Timestamp(29), 2));
-        assert_eq!(timers.free(1), [place(10), place(20)]);
+        assert_eq!(timers.free(1, NOW), [place(10), place(20)]);
         assert_eq!((timers.next_due(2), timers.wants_more(NOW, 2)), (Some(Timestamp(30)), true));
     }
 }

@@ -61,16 +61,6 @@ impl Context {
         self.kept.timers.contains_key(name)
     }
 
-    /// Whether the delivery under way sets or cancels timers.
-    pub(crate) fn changes_timers(&self) -> bool {
-        !self.open.timers.is_empty()
-    }
-
-    /// Whether it does so with this one.
-    pub(crate) fn is_changing_timer(&self, name: &TimerName) -> bool {
-        self.open.timers.contains_key(name)
-    }
-
     /// The timer that comes first of those that the batch has set, where one is due.
     pub(crate) fn due_timer(&self, now: Timestamp) -> Option<(TimerPlace, &Event)> {
         self.timers_due.filter(|due| *due <= now)?;

@@ -60,8 +60,9 @@ impl Streams for Log {
                     Ok(None) => Ok((stored.appended, stored.event)),
                     Ok(Some(event)) => Ok((stored.appended, Arc::new(event))),
                     // It may be readable at the next attempt, and nobody may ask for it.
-                    Err(BlobError::Io { .. }) if !entries.is_empty() => break,
-                    Err(error @ BlobError::Io { .. }) => return Err(StateUnavailable(error.to_string())),
+                    Err(error @ BlobError::Io { .. }) => {
+                        Err(Unreadable::Unavailable { appended: stored.appended, reason: error.to_string() })
+                    }
                     Err(error) => Err(Unreadable::Damaged {
                         appended: Some(stored.appended),
                         reason: error.to_string(),

@@ -257,7 +257,12 @@ impl Bus {
         let lifted = match self.inner.stepper {
             Some(_) => lifting.await,
             None => {
-                let _place = self.inner.upcasters.places().acquire().await.ok();
+                let place = self.inner.upcasters.places().acquire_owned().await;
+                let lifting = async move {
+                    let lifted = lifting.await;
+                    drop(place);
+                    lifted
+                };
                 self.run_paced(lifting).await.unwrap_or_default()
             }
         };

@@ -17,12 +17,12 @@ pub(in crate::bus) struct Upcasters {
     inner: Mutex<Inner>,
     lifts: Arc<CurrentLifts>,
     /// Places for those who have events lifted that they have read.
-    places: Semaphore,
+    places: Arc<Semaphore>,
 }
 
 impl Default for Upcasters {
     fn default() -> Self {
-        let places = Semaphore::new(QUESTIONS_AT_ONCE);
+        let places = Arc::new(Semaphore::new(QUESTIONS_AT_ONCE));
         Self { inner: Mutex::default(), lifts: Arc::default(), places }
     }
 }
@@ -69,8 +69,8 @@ impl Upcasters {
     }
 
     /// Places for those who have events lifted that they have read.
-    pub(super) fn places(&self) -> &Semaphore {
-        &self.places
+    pub(super) fn places(&self) -> Arc<Semaphore> {
+        Arc::clone(&self.places)
     }
 
     /// Checks that there can be another one of this name.

@@ -5,8 +5,6 @@ use crate::clock::Timestamp;
 use crate::delivery::interruption::Interruption;
 use crate::delivery::merge::Next;
 use crate::limits::{LANE_BATCH_DELIVERIES, READ_BYTES_MAX};
-use crate::log::DueTimer;
-use crate::timer::TimerName;
 
 impl Desk {
     /// Reads until it is known which event and which timer come next. Returns the moment by which it is.
@@ -42,22 +40,15 @@ impl Desk {
         }
     }
 
-    /// Holds a timer that waits for this key, where it is due before the event that is to be held now. Whether there was one.
-    pub(super) fn hold_timer(&mut self, key: u64, appended: Option<Timestamp>) -> Result<bool, Interruption> {
-        let place = appended.and_then(|appended| self.timers.overtaken(key, appended));
-        let Some(place) = place else { return Ok(false) };
-        let has_changed =
-            |name: &TimerName| self.context.as_ref().is_some_and(|context| context.has_changed_timer(name));
-        match self.shared.log.timer(self.lane, place)? {
-            Some(DueTimer { event: Ok(timer), .. }) if !has_changed(&timer.name) => {
-                self.came.insert(place, timer.name);
-                let subject = self.timer_subject(place, timer.key, timer.event);
-                self.machine.hold(&subject);
+    /// Something of this key is done with, or held anew: timers that have waited behind it may come, where nothing else that is held
+    /// has its place before them.
+    pub(super) fn free(&mut self, key: u64) -> Result<(), Interruption> {
+        let Some(until) = self.machine.timers_until(key) else { return Ok(()) };
+        for place in self.timers.free(key, until) {
+            if let Some(timer) = self.shared.log.timer(self.lane, place)? {
+                self.timers.add(timer);
             }
-            Some(damaged @ DueTimer { event: Err(_), .. }) => self.timers.add(damaged),
-            // It was cancelled or set anew meanwhile.
-            _ => {}
         }
-        Ok(true)
+        Ok(())
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::rig::{Journal, Rig, Running, add_one, config};
 use crate::clock::Clock;
+use crate::config::OnDeadLetter;
 use crate::delivery::LaneState;
 use crate::delivery::status::Report;
 use crate::effects::Context;
@@ -426,10 +427,9 @@ async fn a_timer_that_waits_for_its_key_comes_before_what_was_accepted_after_it_
     let running = start_slow(&rig, &lines).await;
     rig.publish("t", &[("a", "set x 1"), ("a", "set y 3"), ("a", "slow")]).await;
     running.reaches(|report| report.held == 1).await;
-    for (count, later) in [(3, "later"), (5, "last")] {
+    for (count, later) in [(2, "later"), (3, "last")] {
         rig.clock.advance(MINUTE * 2);
         rig.publish("t", &[("a", later)]).await;
-        // With the timer that was due before it.
         running.reaches(|report| report.held == count).await;
     }
     running.settles(5).await;
@@ -449,14 +449,14 @@ async fn a_timer_that_is_set_while_later_events_of_its_key_wait_comes_before_the
         rig.clock.advance(MINUTE * 2);
         rig.publish("t", &[("a", later)]).await;
     }
-    running.settles(9).await;
+    running.settles(6).await;
     rests(&running, 0).await;
     let after = &lines.all()[2..];
     assert_eq!(after, ["set x 1", "set y 3", "set z 3", "a/x", "later", "a/y", "a/z", "last"]);
 }
 
 #[tokio::test]
-async fn a_timer_that_is_held_before_a_later_event_can_still_be_cancelled_and_replaced() {
+async fn a_timer_that_waits_before_a_later_event_can_still_be_cancelled_and_replaced() {
     let rig = Rig::new();
     rig.topic("t").await;
     let lines = Lines::default();
@@ -466,7 +466,7 @@ async fn a_timer_that_is_held_before_a_later_event_can_still_be_cancelled_and_re
     running.reaches(|report| report.held == 3).await;
     rig.clock.advance(MINUTE * 2);
     rig.publish("t", &[("a", "later"), ("a", "cancel z")]).await;
-    running.reaches(|report| report.held == 8 && report.timers == 0).await;
+    running.reaches(|report| report.held == 5 && report.timers == 3).await;
     // What is held is read back from the log.
     drop(running);
     let running = start_slow(&rig, &lines).await;
@@ -477,6 +477,49 @@ async fn a_timer_that_is_held_before_a_later_event_can_still_be_cancelled_and_re
     rig.clock.advance(MINUTE * 30);
     rests(&running, 0).await;
     assert_eq!(lines.all().last().unwrap(), "a/y");
+}
+
+#[tokio::test]
+async fn a_timer_that_fails_before_later_events_of_its_key_keeps_its_place_and_so_does_its_dead_letter() {
+    for on_dead_letter in [OnDeadLetter::Continue, OnDeadLetter::Park] {
+        let rig = Rig::new();
+        rig.topic("t").await;
+        let lines = Lines::default();
+        let noted = lines.clone();
+        let program = rig.program(&Journal::default(), move |delivery, context| {
+            noted.0.lock().unwrap().push(line(delivery));
+            obey(delivery, context)?;
+            match line(delivery).as_str() {
+                "slow" if delivery.attempt == 1 => {
+                    Err(Failure::transient("busy", "try later").with_retry_after(MINUTE * 5))
+                }
+                "a/x" if delivery.attempt == 1 => Err(Failure::transient("busy", "try later")),
+                "a/y" if !delivery.redriven => Err(Failure::permanent("no", "never")),
+                _ => Ok(()),
+            }
+        });
+        let running = rig.start(config(&["t"]).on_dead_letter(on_dead_letter), program).await;
+        rig.publish("t", &[("a", "set x 1"), ("a", "set y 1"), ("a", "slow")]).await;
+        running.reaches(|report| report.held == 1).await;
+        rig.clock.advance(MINUTE * 2);
+        rig.publish("t", &[("a", "later"), ("b", "other"), ("a", "last")]).await;
+        running.reaches(|report| report.held == 3).await;
+        running.settles(6).await;
+        rests(&running, 0).await;
+        let made =
+            [&["set x 1", "set y 1", "slow", "other", "slow", "a/x", "a/x", "a/y"][..], &["later", "last"]];
+        match on_dead_letter {
+            OnDeadLetter::Continue => assert_eq!(lines.all(), made.concat()),
+            OnDeadLetter::Park => {
+                assert_eq!(lines.all(), made[0]);
+                let letter = rig.log.dead_letters(running.id, 0, 1).unwrap().remove(0);
+                rig.log.redrive("c", vec![letter.id]).await.unwrap();
+                running.settles(6).await;
+                running.reaches(|report| report.held == 0).await;
+                assert_eq!(lines.all()[8..], ["a/y", "later", "last"]);
+            }
+        }
+    }
 }
 
 #[tokio::test]
