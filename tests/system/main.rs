@@ -8,6 +8,7 @@ mod aggregate_limits;
 mod aggregate_streams;
 mod aggregates;
 mod causation;
+mod chapters;
 mod claim_check;
 mod cli_aggregates;
 mod cli_bad_input;
