@@ -1,7 +1,8 @@
 //! The chapters of `docs/patterns`: the example of each runs as a reader would run it, and shows what the chapter says.
 //!
-//! What runs are the `sh` blocks under `## An example`. Where one ends with `tidegate run`, those behind it are for another
-//! terminal: they run once the bus has said that it is ready. `cargo xtask plugins` isn't run, as the tests need it anyway.
+//! What runs are the `sh` blocks under `## An example`. Where one ends with `tidegate run`, those behind it are for
+//! another terminal: they run once the bus has said that it is ready. `cargo xtask plugins` isn't run: the tests need it
+//! anyway.
 
 use std::fs::{self, File};
 use std::os::unix::fs::symlink;
@@ -100,8 +101,9 @@ fn each_chapter_names_tests_of_what_it_says_and_they_are_there() {
                 .unwrap_or_else(|error| panic!("{chapter}.md: {file}: {error}"));
             let names = rest.split(['[', '|']).next().unwrap().split('`').skip(1).step_by(2);
             for name in names {
-                let is_there =
-                    source.contains(&format!("fn {name}(")) || source.contains(&format!(" {name}: \""));
+                // As a function, or as one of those that a table makes.
+                let forms = [format!("fn {name}("), format!(" {name}: \"")];
+                let is_there = forms.iter().any(|form| source.contains(form));
                 assert!(is_there, "{chapter}.md: there is no test {name} in {file}");
             }
         }
@@ -117,7 +119,7 @@ struct Example {
 }
 
 /// A clone as its reader has it, with the components built, and the binary on the path.
-struct Clone {
+struct Checkout {
     folder: TempDir,
 }
 
@@ -128,11 +130,11 @@ struct Process(Child);
 fn play(chapter: &str, shown: &[&str]) {
     let text = fs::read_to_string(patterns().join(chapter).with_extension("md")).unwrap();
     let example = Example::of(&text);
-    let clone = Clone::new();
-    let mut output = clone.run(&example.before);
+    let checkout = Checkout::new();
+    let mut output = checkout.run(&example.before);
     if let Some(script) = &example.meanwhile {
-        let bus = clone.serve();
-        output += &clone.run(script);
+        let bus = checkout.serve();
+        output += &checkout.run(script);
         drop(bus);
     }
     for shown in shown {
@@ -206,7 +208,7 @@ impl Example {
     }
 }
 
-impl Clone {
+impl Checkout {
     fn new() -> Self {
         let folder = TempDir::new().unwrap();
         fs::create_dir(folder.path().join("target")).unwrap();
@@ -216,7 +218,7 @@ impl Clone {
         Self { folder }
     }
 
-    /// Starts a program, what it prints in a file: nobody has to read it, and nothing that it leaves behind holds it open.
+    /// Starts a program that prints into a file: nobody has to read that, and nothing that it leaves behind holds it open.
     fn start(&self, program: &str, arguments: &[&str], output: &str) -> Process {
         let path = std::env::var_os("PATH").unwrap();
         let path = std::iter::once(binary().parent().unwrap().to_owned()).chain(std::env::split_paths(&path));
@@ -248,11 +250,15 @@ impl Clone {
         printed
     }
 
-    /// Starts the bus, and waits until it says that it is ready.
+    /// Starts the bus, and waits until it says that it is ready, with all that the example has configured.
     fn serve(&self) -> Process {
         let bus = self.start("tidegate", &["run"], "log");
-        let is_ready = || self.printed("log").lines().any(|line| line.starts_with("ready: ")).then_some(());
-        until(is_ready).unwrap_or_else(|| panic!("the bus isn't ready:\n{}", self.printed("log")));
+        let ready = || {
+            let log = self.printed("log");
+            log.lines().find(|line| line.starts_with("ready: ") && log.ends_with('\n')).map(str::to_owned)
+        };
+        let ready = until(ready).unwrap_or_else(|| panic!("the bus isn't ready:\n{}", self.printed("log")));
+        assert!(!ready.contains("refused"), "{}", self.printed("log"));
         bus
     }
 }

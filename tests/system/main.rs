@@ -19,6 +19,7 @@ mod cli_publish;
 mod cli_run;
 mod cli_schema_files;
 mod cli_schemas;
+mod configuration;
 mod contract;
 mod crash;
 mod dead_letters;
