@@ -87,6 +87,24 @@ fn following_shows_what_is_published_later() {
 }
 
 #[test]
+fn following_is_refused_where_nothing_can_come_and_keeps_nobody_out() {
+    let directory = counter();
+    directory.publish("in", &[("a", "k")], "null");
+    for options in [&[][..], &["--lift"]] {
+        // It would end by itself at the event that is there, if it were to begin.
+        let outcome = directory.run(&[&["read", "in", "--follow", "--limit", "1"], options].concat());
+        assert!(outcome.code == 1 && outcome.out.is_empty(), "{outcome:?}");
+        assert!(outcome.err.contains("start `tidegate run`, then follow"), "{outcome:?}");
+    }
+    assert_eq!(directory.json(&["read", "in"]).len(), 1);
+    let running = directory.serve();
+    let mut follower = directory.start(&["read", "in", "--follow"]);
+    assert!(follower.line().contains("Test.v1"));
+    drop(follower);
+    assert_eq!(running.end().0, 0);
+}
+
+#[test]
 fn a_paused_consumer_stands_still_over_a_restart_and_goes_on_when_told() {
     let directory = counter();
     let running = directory.serve();

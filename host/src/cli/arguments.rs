@@ -197,10 +197,10 @@ pub struct Read {
     /// End after so many events
     #[arg(long, value_name = "NUMBER")]
     pub limit: Option<u64>,
-    /// Go on with what is published from now on
+    /// Go on with what is published from now on; while the bus runs
     #[arg(long)]
     pub follow: bool,
-    /// Events as consumers see them, lifted to the latest version of their type, and not as they were published
+    /// Events as consumers see them, lifted to the latest version, and not as they were published; while the bus runs
     #[arg(long)]
     pub lift: bool,
     /// Events with the data that a claim check has put into the blob store, and not with the reference to it

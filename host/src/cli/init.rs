@@ -39,6 +39,6 @@ pub fn init(global: &Global, init: &Init, output: &mut Output) -> Result<Exit, C
     output.line("  edit it: topics, and the consumers that plugins run")?;
     output.line(format_args!("  tidegate{option} run                     # in one terminal"))?;
     output.line(format_args!("  tidegate{option} publish events FILE     # in another"))?;
-    output.line(format_args!("  tidegate{option} read events --follow"))?;
+    output.line(format_args!("  tidegate{option} read events --follow    # in a third, while it runs"))?;
     Ok(Exit::Done)
 }

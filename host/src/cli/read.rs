@@ -18,6 +18,13 @@ const FAILURE_CHARS: usize = 1000;
 pub fn read(global: &Global, read: &Read, output: &mut Output) -> Result<Exit, CliError> {
     let mut access = Access::open(global)?;
     let mut exit = Exit::Done;
+    if read.follow && !access.is_remote() {
+        return Err(CliError::Failed(format!(
+            "nothing can come while this command has {} open, as nobody runs the bus: start `tidegate run`, then \
+             follow",
+            global.dir.display()
+        )));
+    }
     if read.lift && !access.is_remote() {
         return Err(CliError::Failed(format!(
             "there is nothing to lift events with, as nobody runs the bus on {}: upcasters are part of `tidegate run`",

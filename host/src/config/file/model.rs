@@ -111,7 +111,8 @@ impl Config {
         Ok(config)
     }
 
-    /// The commented file that `tidegate init` writes: one topic, and every setting with its default.
+    /// The commented file that `tidegate init` writes: one topic, and every setting with its default, or with an example
+    /// where there is none.
     pub fn template() -> &'static str {
         include_str!("template.toml")
     }
