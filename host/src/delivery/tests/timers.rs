@@ -449,7 +449,7 @@ async fn a_timer_that_is_set_while_later_events_of_its_key_wait_comes_before_the
         rig.clock.advance(MINUTE * 2);
         rig.publish("t", &[("a", later)]).await;
     }
-    running.settles(9).await;
+    running.settles(6).await;
     rests(&running, 0).await;
     let after = &lines.all()[2..];
     assert_eq!(after, ["set x 1", "set y 3", "set z 3", "a/x", "later", "a/y", "a/z", "last"]);
