@@ -244,6 +244,7 @@ impl World {
             self.note(format_args!("bit {bit} is flipped"));
         }
         self.rot_journal();
+        let damaged = self.rot_blob();
         let outcome = self.live(async |life| {
             life.is_rotten = true;
             life.death = Some(Death::Killed);
@@ -262,7 +263,7 @@ impl World {
             }
             // A flip may have made an attempt of a crash that never was; what was handed over still has to be the event.
             let calls = life.world.calls.take().or_else(|_| life.world.calls.take())?;
-            let told = life.world.model.check_rotten(&life.bus, &calls)?;
+            let told = life.world.model.check_rotten(&life.bus, &calls, damaged.as_deref())?;
             life.world.counts.add("reads told as damaged", told);
             Ok(())
         });
@@ -292,6 +293,17 @@ impl World {
                 self.note(format_args!("bit {bit} of the journal is flipped"));
             }
         }
+    }
+
+    /// Flips a bit of some blob, and returns which one it is.
+    fn rot_blob(&mut self) -> Option<String> {
+        let (name, mut bytes) = self.model.any_blob(self.draw(u64::MAX))?;
+        let at = usize::try_from(self.draw(bytes.len() as u64)).unwrap_or(0);
+        bytes[at] ^= 1 << self.draw(8);
+        self.disk.set_blob(&name, Some(&bytes));
+        self.counts.add("damaged blobs", 1);
+        self.note(format_args!("byte {at} of blob {name} is damaged"));
+        Some(name)
     }
 
     pub fn draw(&self, below: u64) -> u64 {
@@ -540,12 +552,13 @@ impl Life<'_> {
                 self.world.note(format_args!("{hours} seconds pass"));
             }
             78..82 => self.call(call::begin_saga),
-            82 => self.call([call::tell_saga, call::disturb_saga][usize::from(self.world.draw(2) == 0)]),
+            82 => self.call(call::tell_saga),
             83..86 => self.call(call::append),
             86..88 => self.call(call::redrive_commands),
             88 => self.call(call::rewind_commands),
             89 => self.call(call::replace_aggregate),
-            90..94 => self.world.clock.advance(Duration::from_millis(self.world.draw(500))),
+            90 => self.call(call::disturb_saga),
+            91..94 => self.world.clock.advance(Duration::from_millis(self.world.draw(500))),
             _ => {
                 for _ in 0..self.world.draw(20) {
                     self.turn().await?;

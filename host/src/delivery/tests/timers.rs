@@ -456,6 +456,29 @@ async fn a_timer_that_is_set_while_later_events_of_its_key_wait_comes_before_the
 }
 
 #[tokio::test]
+async fn a_timer_of_another_key_keeps_none_behind_what_was_accepted_after_it_was_due() {
+    let rig = Rig::new();
+    rig.topic("t").await;
+    let lines = Lines::default();
+    let running = start(&rig, &lines, |delivery, context| {
+        obey(delivery, context)?;
+        if delivery.event.id().starts_with("slow") && delivery.attempt == 1 {
+            return Err(Failure::transient("busy", "try later").with_retry_after(MINUTE * 5));
+        }
+        Ok(())
+    })
+    .await;
+    rig.publish("t", &[("b", "slow b"), ("b", "set z 1"), ("a", "slow a"), ("a", "set x 3")]).await;
+    running.reaches(|report| report.held == 4).await;
+    rig.clock.advance(MINUTE * 4);
+    rig.publish("t", &[("a", "later")]).await;
+    running.settles(5).await;
+    rests(&running, 0).await;
+    let after = &lines.all()[2..];
+    assert_eq!(after, ["slow b", "set z 1", "slow a", "set x 3", "b/z", "a/x", "later"]);
+}
+
+#[tokio::test]
 async fn a_timer_that_waits_before_a_later_event_can_still_be_cancelled_and_replaced() {
     let rig = Rig::new();
     rig.topic("t").await;
