@@ -2,7 +2,7 @@
 
 use super::admission::block_on;
 use super::blobs::{BlobStore, PutError, Removed};
-use super::error::BlobError;
+use super::error::{AdminError, BlobError};
 use super::medium::Medium as _;
 use super::memory_medium::MemoryMedium;
 use super::read::Entry;
@@ -116,6 +116,45 @@ fn wherever_the_power_goes_every_event_has_its_data_and_nothing_else_is_left() {
             assert_eq!(on_disk(&disk), named(&log), "operation {operation}");
         }
     }
+}
+
+#[test]
+fn a_blob_whose_name_was_not_durable_when_its_process_ended_is_durable_before_who_publishes_it_again_is_told()
+{
+    let disk = MemoryMedium::new();
+    let log = open(&disk);
+    let t = topic(&log, "t", checked());
+    // Frozen between the write that gives it its name and the sync.
+    disk.freeze_at(disk.operations() + 1);
+    assert!(!publish(&log, large("a", 'a')));
+    disk.end_process();
+    drop(log);
+    let log = open(&disk);
+    assert_eq!(on_disk(&disk).len(), 1, "the name is there, until the power goes");
+    assert!(publish(&log, large("a", 'a')));
+    disk.cut_power();
+    drop(log);
+    assert_eq!(events(&open(&disk), t), [(large("a", 'a'), true)]);
+}
+
+#[test]
+fn what_a_trim_in_doubt_has_let_go_of_is_removed_once_the_storage_is_opened_anew() {
+    let disk = MemoryMedium::new();
+    let log = open(&disk);
+    topic(&log, "t", checked().retention(Retention::keep_bytes(1)));
+    assert!(publish(&log, large("a", 'a')) && publish(&log, large("b", 'b')));
+    // With its events in the database, the trim is a record of the journal, which is written before the sync that fails.
+    log.close();
+    let log = open(&disk);
+    assert_eq!(collect(&log), 0, "both are named, and nobody looks at them from here on");
+    disk.fail_syncs(true);
+    let in_doubt = block_on(log.trim());
+    assert!(matches!(in_doubt, Err(AdminError::InDoubt(_))), "{in_doubt:?}");
+    disk.fail_syncs(false);
+    block_on(log.usable()).unwrap();
+    assert_eq!(named(&log).len(), 0, "it has come to be");
+    collect(&log);
+    assert_eq!(on_disk(&disk), named(&log));
 }
 
 #[test]
