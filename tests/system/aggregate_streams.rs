@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tidegate::config::{AggregateConfig, ConsumerConfig, Retention, RetryPolicy, TopicConfig};
+use tidegate::config::{AggregateConfig, ConsumerConfig, Retention, RetryPolicy, SchemaPolicy, TopicConfig};
+use tidegate::schema::Schema;
 use tidegate::{
     AdminError, Aggregate, AggregateError, AggregateProblem, At, Blocking, ConsumerError, Delivery, Event,
-    ExecuteError, Fact, Failure, Outcome, Position, Rejection, handler_fn,
+    ExecuteError, Fact, Failure, FailureKind, Outcome, Position, REJECTED, Rejection, handler_fn,
 };
 
 use crate::aggregates::{
@@ -296,6 +297,69 @@ fn a_rejection_that_nobody_could_read_is_a_failure() {
     for depth in [101, 500] {
         assert_eq!(given_up(&bus, nested(depth)).code, "rejection-data");
     }
+}
+
+#[test]
+fn a_rejection_that_its_topic_refuses_is_a_failure_and_told_once_it_is_accepted() {
+    let house = House::new();
+    let bus = house.open();
+    topics(&bus);
+    bus.create_topic("rejections", TopicConfig::new(1).schemas(SchemaPolicy::Required)).unwrap();
+    bus.subscribe_aggregate("accounts", commands(), stream().rejections("rejections"), Nesting).unwrap();
+    let rejected = command("1", "k", "Do.v1", &json!(1));
+    let failure = given_up(&bus, rejected.clone());
+    assert_eq!(failure.kind, FailureKind::Permanent, "{failure}");
+    assert!(failure.message.contains(REJECTED), "{failure}");
+    bus.register_schema(REJECTED, Schema::json("true").unwrap(), None).unwrap();
+    bus.redrive("accounts", vec![letters(&bus, "accounts")[0].id]).unwrap();
+    house.settles(|| letters(&bus, "accounts").is_empty() && all(&bus, "rejections").len() == 1);
+    assert!(matches!(execute(&bus, rejected), Outcome::Rejected(_)));
+}
+
+/// Two events of aggregate `k`, a minute apart, of which the second one's data is in the blob store; and the blob's name.
+fn with_large_event(house: &House, aggregate: AggregateConfig) -> (Blocking, String) {
+    let bus = house.open();
+    bus.create_topic("account-commands", TopicConfig::new(1)).unwrap();
+    bus.create_topic("accounts", TopicConfig::new(1).sequence(true).claim_check_over(16 << 10)).unwrap();
+    bus.subscribe_aggregate("accounts", commands(), aggregate, Sized).unwrap();
+    assert_eq!(accepted(&bus, command("1", "k", "Do.v1", &json!([1]))), 1);
+    house.clock.advance(Duration::from_mins(1));
+    assert_eq!(accepted(&bus, command("2", "k", "Do.v1", &json!([20_000]))), 2);
+    let digest = bus.bus().blobs(None, 9).unwrap().remove(0).digest;
+    (bus, digest)
+}
+
+#[test]
+fn what_an_aggregate_was_before_an_event_does_not_need_that_events_data() {
+    let house = House::new();
+    let (bus, digest) = with_large_event(&house, stream());
+    let state = |at| bus.aggregate_at("accounts", "k", at).map(|state| state.unwrap().version);
+    house.disk.fail_blob_reads(true);
+    assert_eq!(state(At::Version(1)).unwrap(), 1);
+    assert!(matches!(state(At::Latest), Err(AggregateError::Failed { .. })));
+    house.disk.fail_blob_reads(false);
+    assert_eq!(state(At::Latest).unwrap(), 2);
+    house.disk.set_blob(&digest, None);
+    for before in [At::Version(1), At::Time(START), At::Time(START.after(Duration::from_secs(59)))] {
+        assert_eq!(state(before).unwrap(), 1, "{before:?}");
+    }
+    for with_it in [At::Latest, At::Time(START.after(Duration::from_mins(2)))] {
+        let failed = state(with_it);
+        assert!(
+            matches!(&failed, Err(AggregateError::Failed { failure, .. }) if failure.code == "stream-damaged"),
+            "{failed:?}"
+        );
+    }
+}
+
+#[test]
+fn an_aggregate_with_a_snapshot_does_not_need_the_data_of_the_events_before_it() {
+    let house = House::new();
+    let (bus, digest) = with_large_event(&house, stream().snapshot_every(2));
+    let before = bus.aggregate("accounts", "k").unwrap().unwrap();
+    house.disk.set_blob(&digest, None);
+    assert_eq!(bus.aggregate("accounts", "k").unwrap().unwrap(), before);
+    assert_eq!((before.version, before.since), (2, START.after(Duration::from_mins(1))));
 }
 
 #[test]

@@ -3,16 +3,18 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tidegate::config::{ConsumerConfig, OnDeadLetter, Retention, RetryPolicy, SchemaPolicy, TopicConfig};
+use tidegate::config::{
+    BusConfig, ConsumerConfig, OnDeadLetter, Retention, RetryPolicy, SchemaPolicy, TopicConfig,
+};
 use tidegate::schema::Schema;
 use tidegate::upcast::Lifted;
 use tidegate::{
-    Attribute, BlobError, Blocking, Data, EmitError, Event, Failure, FailureKind, Outgoing, PublishError,
-    TransactionError, handler_fn,
+    Attribute, BlobError, Blocking, Data, EmitError, Event, Failure, FailureKind, LaneState, Outgoing,
+    PublishError, TransactionError, handler_fn,
 };
 
 use crate::cli_process::{Directory, line};
-use crate::house::{House, all, at_once, caught_up, consumer, event, ids, letters, open, topic};
+use crate::house::{House, all, at_once, caught_up, consumer, event, handled, ids, letters, open, topic};
 
 /// What a topic of these tests puts aside.
 const OVER: usize = 20_000;
@@ -241,6 +243,61 @@ fn a_letter_that_parks_its_key_is_redriven_and_discarded_with_its_data() {
     house.clock.advance(Duration::from_hours(48));
     bus.trim().unwrap();
     assert_eq!((ids(&bus, "in").len(), bus.bus().blob_usage().blobs), (0, 0));
+}
+
+#[test]
+fn a_redriven_event_that_is_done_with_lets_go_of_its_data() {
+    let house = House::new();
+    let bus = house.open();
+    let day = Retention::keep_for(Duration::from_hours(24));
+    bus.create_topic("in", TopicConfig::new(1).claim_check_over(OVER).retention(day)).unwrap();
+    let handler = handler_fn(|delivery, _| match delivery.redriven {
+        true => Ok(()),
+        false => Err(Failure::permanent("no", "not the first time")),
+    });
+    bus.subscribe("c", at_once(), handler).unwrap();
+    bus.publish("in", large("a", OVER + 1)).unwrap();
+    caught_up(&bus, "c");
+    house.clock.advance(Duration::from_hours(48));
+    bus.redrive("c", vec![letters(&bus, "c")[0].id]).unwrap();
+    caught_up(&bus, "c");
+    assert!(letters(&bus, "c").is_empty());
+    bus.trim().unwrap();
+    assert_eq!((ids(&bus, "in").len(), bus.bus().blob_usage().blobs), (0, 0));
+}
+
+#[test]
+fn a_full_blob_store_refuses_large_events_until_there_is_room() {
+    let house = House::new();
+    let mut config = BusConfig::default();
+    config.blobs_bytes_max = 2 * OVER as u64;
+    let bus = house.open_with(config).unwrap();
+    let day = Retention::keep_for(Duration::from_hours(24));
+    bus.create_topic("kept", TopicConfig::new(1).claim_check_over(OVER).retention(day)).unwrap();
+    checked(&bus, "out");
+    topic(&bus, "in");
+    bus.publish("kept", large("a", OVER + 1)).unwrap();
+    let refused = bus.publish("kept", large("b", OVER + 2));
+    assert!(
+        matches!(refused, Err(PublishError::BlobsFull { bytes, max, .. })
+            if (bytes, max) == (2 * OVER as u64 + 3, 2 * OVER as u64)),
+        "{refused:?}"
+    );
+    // So it is for a lane, which tries again.
+    let publishes = handler_fn(|_, context| {
+        let data = Some(Data::Json(json(OVER + 2)));
+        Ok(context.publish("out", Outgoing { kind: "Made.v1".into(), data, ..Outgoing::default() })?)
+    });
+    bus.subscribe("c", at_once(), publishes).unwrap();
+    bus.publish("in", event("small", "k")).unwrap();
+    let state = || consumer(&bus, "c").lanes[0].state.clone();
+    house.settles(
+        || matches!(state(), LaneState::Failing { reason } if reason.contains("blob store would have")),
+    );
+    house.clock.advance(Duration::from_hours(48));
+    bus.trim().unwrap();
+    house.until(|| handled(&bus, "c") == 1);
+    assert_eq!((all(&bus, "out").len(), letters(&bus, "c").len()), (1, 0));
 }
 
 #[test]

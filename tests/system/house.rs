@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tempfile::TempDir;
-use tidegate::config::{ConsumerConfig, Grants, PluginConfig, RetryPolicy, TopicConfig};
+use tidegate::config::{BusConfig, ConsumerConfig, Grants, PluginConfig, RetryPolicy, TopicConfig};
 use tidegate::testing::{ManualClock, MemoryMedium, SeededRandom};
 use tidegate::{
     Blocking, Bus, BusError, Clock, ConsumerStatus, DeadLetter, Event, Options, Position, Record, Timestamp,
@@ -64,7 +64,12 @@ impl House {
     }
 
     pub fn try_open(&self) -> Result<Blocking, BusError> {
+        self.open_with(BusConfig::default())
+    }
+
+    pub fn open_with(&self, config: BusConfig) -> Result<Blocking, BusError> {
         let options = Options::new(self.folder.path())
+            .config(config)
             .clock(Arc::clone(&self.clock) as Arc<_>)
             .random(Arc::new(SeededRandom::new(7)))
             .medium(self.disk.clone());

@@ -44,6 +44,7 @@ mod outbox_postgres;
 mod outbox_sqlite;
 mod postgres_server;
 mod projections;
+mod rebuilds;
 mod relay_http;
 mod relay_nats;
 mod reload;

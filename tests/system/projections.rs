@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::future::{Future as _, poll_fn};
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
 use std::task::Poll;
 use std::thread;
 use std::time::Duration;
@@ -21,7 +22,7 @@ use tidegate_guests::Counted;
 use crate::house::{House, PluginFile, SHUTDOWN, at_once, consumer, event, guest_file, handled, letters};
 
 /// A plugin of this file, with what a projection is granted.
-fn plugin(file: &PluginFile) -> PluginConfig {
+pub fn plugin(file: &PluginFile) -> PluginConfig {
     granted(PluginConfig::new(file.path()))
 }
 
@@ -30,7 +31,7 @@ fn granted(plugin: PluginConfig) -> PluginConfig {
 }
 
 /// A bus with a topic of some partitions, and a projection of it.
-fn model(house: &House, partitions: u32, file: &PluginFile) -> Blocking {
+pub fn model(house: &House, partitions: u32, file: &PluginFile) -> Blocking {
     let bus = house.open();
     bus.create_topic("in", TopicConfig::new(partitions)).unwrap();
     bus.subscribe_plugin("model", at_once(), plugin(file)).unwrap();
@@ -38,15 +39,15 @@ fn model(house: &House, partitions: u32, file: &PluginFile) -> Blocking {
 }
 
 /// An event of this type.
-fn typed(id: &str, kind: &str) -> Event {
+pub fn typed(id: &str, kind: &str) -> Event {
     Event::new(id, "/tests", kind).extension("partitionkey", "k").build().unwrap()
 }
 
-fn publish(bus: &Blocking, n: usize) -> Published {
+pub fn publish(bus: &Blocking, n: usize) -> Published {
     bus.publish("in", event(&format!("{n:06}"), &format!("key-{}", n % 7))).unwrap()
 }
 
-fn count(answer: &QueryAnswer) -> Counted {
+pub fn count(answer: &QueryAnswer) -> Counted {
     answer.data_as().unwrap()
 }
 
@@ -59,7 +60,7 @@ fn next(answer: &QueryAnswer) -> BTreeMap<u32, u64> {
     answer.positions.iter().map(|position| (position.partition, position.next["in"])).collect()
 }
 
-fn ask(bus: &Blocking, question: &str) -> Result<QueryAnswer, QueryError> {
+pub fn ask(bus: &Blocking, question: &str) -> Result<QueryAnswer, QueryError> {
     bus.query("model", Query::new(question))
 }
 
@@ -72,8 +73,20 @@ impl Drop for Lowered<'_> {
     }
 }
 
-fn caught_up(bus: &Blocking) {
+pub fn caught_up(bus: &Blocking) {
     crate::house::caught_up(bus, "model");
+}
+
+/// How the last rebuild of the model has ended.
+///
+/// # Panics
+///
+/// It doesn't end within a minute of real time.
+#[track_caller]
+pub fn rebuilt(bus: &Blocking) -> RebuildOutcome {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let rebuilt = async { tokio::time::timeout(Duration::from_mins(1), bus.bus().rebuilt("model")).await };
+    runtime.block_on(rebuilt).expect("the rebuild doesn't end within a minute").unwrap()
 }
 
 #[test]
@@ -82,19 +95,15 @@ fn an_answer_reflects_exactly_the_position_that_it_says() {
     let house = House::new();
     let bus = model(&house, 4, &PluginFile::of("model"));
     let goes_on = AtomicBool::new(true);
-    let asked = AtomicUsize::new(0);
+    let (is_asking, asking) = mpsc::channel();
     thread::scope(|scope| {
-        scope.spawn(|| {
-            let _end = Lowered(&goes_on);
-            for n in 0..EVENTS {
-                publish(&bus, n);
-            }
-        });
+        let (bus, goes_on) = (&bus, &goes_on);
         for key in [None, Some("key-3")] {
-            let (bus, goes_on, asked) = (&bus, &goes_on, &asked);
+            let mut is_asking = Some(is_asking.clone());
             scope.spawn(move || {
-                let mut before = 0;
-                while goes_on.load(Ordering::SeqCst) {
+                let (mut before, mut is_last) = (0, false);
+                while !is_last {
+                    is_last = !goes_on.load(Ordering::SeqCst);
                     let query = Query::new("count");
                     let query = key.into_iter().fold(query, Query::key);
                     let answer = bus.query("model", query).unwrap();
@@ -102,12 +111,22 @@ fn an_answer_reflects_exactly_the_position_that_it_says() {
                     assert_eq!(answer.positions.len(), if key.is_some() { 1 } else { 4 });
                     assert!(before <= position(&answer), "it never goes back");
                     before = position(&answer);
-                    asked.fetch_add(1, Ordering::SeqCst);
+                    is_asking.take().into_iter().for_each(|is_asking| is_asking.send(()).unwrap());
                 }
             });
         }
+        drop(is_asking);
+        scope.spawn(move || {
+            let _end = Lowered(goes_on);
+            // Each has its first answer before the first event, and its last one behind the last event.
+            for _ in 0..2 {
+                asking.recv().unwrap();
+            }
+            for n in 0..EVENTS {
+                publish(bus, n);
+            }
+        });
     });
-    assert!(asked.load(Ordering::SeqCst) > 10, "it was asked meanwhile");
     caught_up(&bus);
     let answer = ask(&bus, "count").unwrap();
     assert_eq!((count(&answer).count, position(&answer)), (EVENTS as u64, EVENTS as u64));
@@ -136,7 +155,7 @@ fn who_has_published_reads_it_from_the_model() {
 }
 
 /// Asks while the clock runs until the question has its answer.
-fn wait_for(house: &House, bus: &Blocking, query: Query) -> Result<QueryAnswer, QueryError> {
+pub fn wait_for(house: &House, bus: &Blocking, query: Query) -> Result<QueryAnswer, QueryError> {
     thread::scope(|scope| {
         let asking = scope.spawn(|| bus.query("model", query));
         house.until(|| asking.is_finished());
@@ -212,24 +231,26 @@ fn a_rebuild_switches_from_the_old_model_to_the_new_one_at_once_and_never_goes_b
     assert!(refused.to_string().contains("`tidegate projections rebuild model`"), "{refused}");
 
     let goes_on = AtomicBool::new(true);
-    let asked = AtomicUsize::new(0);
+    let (is_asking, asking) = mpsc::channel();
     thread::scope(|scope| {
-        let end = Lowered(&goes_on);
-        scope.spawn(|| {
+        let (bus, goes_on) = (&bus, &goes_on);
+        let end = Lowered(goes_on);
+        scope.spawn(move || {
             let mut n = BEFORE;
             while goes_on.load(Ordering::SeqCst) {
-                let published = publish(&bus, n);
+                let published = publish(bus, n);
                 let answer = bus.query("model", Query::new("count").at_least("in", &published)).unwrap();
                 assert!(next(&answer)[&published.partition] > published.offset, "{answer:?}");
                 n += 1;
             }
         });
-        let watch = scope.spawn(|| {
-            let mut before = ask(&bus, "count").unwrap();
+        let watch = scope.spawn(move || {
+            let mut before = ask(bus, "count").unwrap();
+            is_asking.send(()).unwrap();
             let mut is_last = false;
             while !is_last {
                 is_last = !goes_on.load(Ordering::SeqCst);
-                let answer = ask(&bus, "count").unwrap();
+                let answer = ask(bus, "count").unwrap();
                 let Counted { count, layout } = count(&answer);
                 assert_eq!(count, position(&answer), "it is one model's, whole: {answer:?}");
                 assert_eq!(u64::from(layout), answer.generation + 1, "{answer:?}");
@@ -237,17 +258,17 @@ fn a_rebuild_switches_from_the_old_model_to_the_new_one_at_once_and_never_goes_b
                 let (was, is) = (next(&before), next(&answer));
                 assert!(was.iter().all(|(partition, next)| is[partition] >= *next), "{before:?} {answer:?}");
                 before = answer;
-                asked.fetch_add(1, Ordering::SeqCst);
             }
             before
         });
+        // It has an answer from before, and one from after.
+        asking.recv().unwrap();
         bus.rebuild("model", Rebuild::new()).unwrap();
-        assert_eq!(bus.rebuilt("model").unwrap(), RebuildOutcome::Switched { generation: 1 });
-        assert_eq!(count(&ask(&bus, "count").unwrap()).layout, 2, "from then on the new one answers");
+        assert_eq!(rebuilt(bus), RebuildOutcome::Switched { generation: 1 });
+        assert_eq!(count(&ask(bus, "count").unwrap()).layout, 2, "from then on the new one answers");
         drop(end);
         assert_eq!(watch.join().unwrap().generation, 1);
     });
-    assert!(asked.load(Ordering::SeqCst) > 10, "it was asked meanwhile");
     let projection = bus.bus().projections().unwrap().remove(0);
     assert_eq!((projection.generation, projection.model.state_version), (1, 2));
     assert!(projection.rebuild.is_none());
@@ -277,7 +298,7 @@ fn a_model_is_made_of_lifted_events_the_first_time_and_anew() {
     assert_eq!(types(), ["type/Test.v2"]);
     file.becomes("model_v2");
     bus.rebuild("model", Rebuild::new()).unwrap();
-    assert_eq!(bus.rebuilt("model").unwrap(), RebuildOutcome::Switched { generation: 1 });
+    assert_eq!(rebuilt(&bus), RebuildOutcome::Switched { generation: 1 });
     assert_eq!((types(), count(&ask(&bus, "count").unwrap()).count), (vec!["type/Test.v2".to_owned()], 2));
     bus.publish("in", typed("c", "Test.v1")).unwrap();
     caught_up(&bus);
@@ -285,7 +306,7 @@ fn a_model_is_made_of_lifted_events_the_first_time_and_anew() {
 }
 
 /// A rebuild that can't end while the clock stands still: an event waits for its retry.
-fn stuck(house: &House, file: &PluginFile) -> Blocking {
+pub fn stuck(house: &House, file: &PluginFile) -> Blocking {
     let bus = house.open();
     bus.create_topic("in", TopicConfig::new(2)).unwrap();
     bus.subscribe_plugin("model", in_a_minute(), plugin(file)).unwrap();
@@ -302,7 +323,7 @@ fn stuck(house: &House, file: &PluginFile) -> Blocking {
     bus
 }
 
-fn in_a_minute() -> ConsumerConfig {
+pub fn in_a_minute() -> ConsumerConfig {
     let minute = Duration::from_mins(1);
     ConsumerConfig::new(["in"]).retry(RetryPolicy::default().backoff(minute, minute))
 }
@@ -317,7 +338,7 @@ fn a_rebuild_goes_on_after_a_crash_and_the_old_model_answers_until_it_is_done() 
     assert_eq!(count(&ask(&bus, "count").unwrap()), Counted { count: 101, layout: 1 });
     assert!(bus.bus().projections().unwrap()[0].rebuild.is_some());
     house.until(|| bus.bus().projections().unwrap()[0].last_rebuild.is_some());
-    assert_eq!(bus.rebuilt("model").unwrap(), RebuildOutcome::Switched { generation: 1 });
+    assert_eq!(rebuilt(&bus), RebuildOutcome::Switched { generation: 1 });
     assert_eq!(count(&ask(&bus, "count").unwrap()), Counted { count: 101, layout: 2 });
 }
 
@@ -331,7 +352,7 @@ fn a_rebuild_that_is_called_off_leaves_the_old_model_and_nothing_of_the_new_one(
         Err(ConsumerError::Admin(tidegate::AdminError::Rebuilding(name))) if name == "model"
     ));
     bus.cancel_rebuild("model").unwrap();
-    assert!(matches!(bus.rebuilt("model").unwrap(), RebuildOutcome::Cancelled { .. }));
+    assert!(matches!(rebuilt(&bus), RebuildOutcome::Cancelled { .. }));
     assert!(bus.bus().projections().unwrap()[0].rebuild.is_none());
     assert!(matches!(bus.cancel_rebuild("model"), Err(ConsumerError::NotRebuilding(_))));
     publish(&bus, 100);
@@ -340,7 +361,7 @@ fn a_rebuild_that_is_called_off_leaves_the_old_model_and_nothing_of_the_new_one(
     // Another one begins from nothing.
     file.becomes("model");
     bus.rebuild("model", Rebuild::new()).unwrap();
-    assert_eq!(bus.rebuilt("model").unwrap(), RebuildOutcome::Switched { generation: 1 });
+    assert_eq!(rebuilt(&bus), RebuildOutcome::Switched { generation: 1 });
     assert_eq!(count(&ask(&bus, "count").unwrap()), Counted { count: 102, layout: 1 });
     bus.unsubscribe("model").unwrap();
     bus.forget("model").unwrap();
@@ -374,7 +395,7 @@ fn a_rebuild_that_is_cut_off_wherever_it_waits_can_be_begun_again() {
         }
         was_cut_off += 1;
         bus.rebuild("model", Rebuild::new()).unwrap();
-        assert_eq!(bus.rebuilt("model").unwrap(), RebuildOutcome::Switched { generation: 1 });
+        assert_eq!(rebuilt(&bus), RebuildOutcome::Switched { generation: 1 });
         bus.shutdown(SHUTDOWN);
     }
     assert!(was_cut_off > 0, "it never waits");
@@ -395,7 +416,7 @@ fn another_configuration_calls_a_rebuild_off() {
     let bus = stuck(&house, &file);
     file.becomes("model");
     bus.reconfigure_plugin("model", at_once(), plugin(&file)).unwrap();
-    let outcome = bus.rebuilt("model").unwrap();
+    let outcome = rebuilt(&bus);
     assert!(
         matches!(&outcome, RebuildOutcome::Cancelled { reason } if reason.contains("another configuration")),
         "{outcome:?}"
@@ -413,7 +434,7 @@ fn a_model_with_more_dead_letters_than_before_does_not_take_over() {
     caught_up(&bus);
     file.becomes("model_v2");
     bus.rebuild("model", Rebuild::new()).unwrap();
-    let outcome = bus.rebuilt("model").unwrap();
+    let outcome = rebuilt(&bus);
     let RebuildOutcome::Refused { reason } = &outcome else { panic!("{outcome:?}") };
     for words in
         ["has 2 dead letters", "answers 1", "offset 0 of partition 0", "this layout has no place for it"]
@@ -423,7 +444,7 @@ fn a_model_with_more_dead_letters_than_before_does_not_take_over() {
     let answer = ask(&bus, "count").unwrap();
     assert_eq!((count(&answer).layout, answer.generation), (1, 0));
     bus.rebuild("model", Rebuild::new().allow_dead_letters()).unwrap();
-    assert_eq!(bus.rebuilt("model").unwrap(), RebuildOutcome::Switched { generation: 1 });
+    assert_eq!(rebuilt(&bus), RebuildOutcome::Switched { generation: 1 });
     assert_eq!(count(&ask(&bus, "count").unwrap()), Counted { count: 0, layout: 2 });
     assert_eq!(letters(&bus, "model").len(), 2);
 }
@@ -452,7 +473,7 @@ fn a_model_is_not_made_of_what_retention_has_left_unless_that_is_asked_for() {
     }
     assert!(bus.bus().projections().unwrap()[0].rebuild.is_none());
     bus.rebuild("model", Rebuild::new().partial()).unwrap();
-    assert_eq!(bus.rebuilt("model").unwrap(), RebuildOutcome::Switched { generation: 1 });
+    assert_eq!(rebuilt(&bus), RebuildOutcome::Switched { generation: 1 });
     let answer = ask(&bus, "count").unwrap();
     assert_eq!((count(&answer).count, position(&answer)), (1, 2));
     // With a dead letter, whose event may be gone, that would lose it.
@@ -471,7 +492,7 @@ fn a_paused_projection_answers_and_stays_paused_over_a_rebuild() {
     caught_up(&bus);
     bus.pause("model").unwrap();
     bus.rebuild("model", Rebuild::new()).unwrap();
-    assert_eq!(bus.rebuilt("model").unwrap(), RebuildOutcome::Switched { generation: 1 });
+    assert_eq!(rebuilt(&bus), RebuildOutcome::Switched { generation: 1 });
     let handled_before = handled(&bus, "model");
     publish(&bus, 1);
     assert!(consumer(&bus, "model").paused);

@@ -14,7 +14,7 @@ use tidegate::{
 };
 
 use crate::cli_process::Directory;
-use crate::house::{House, all, caught_up, letters};
+use crate::house::{House, all, caught_up, letters, publish};
 
 const MINUTE: Duration = Duration::from_mins(1);
 /// The consumer that runs the sagas.
@@ -244,14 +244,14 @@ fn every_saga_ends_done_or_undone_or_waits_for_an_operator_in_spite_of_power_cut
     for saga in stuck {
         assert!(saga.why.unwrap().contains("was not compensated after 3 attempts"));
         bus.retry_saga(SAGA, &saga.id).unwrap();
-        house.settles(|| state(&bus, &saga.id) == "compensated");
+        house.until(|| state(&bus, &saga.id) == "compensated");
         assert_eq!(effects(&bus, &saga.id), Vec::<&str>::new());
     }
 
     // All are forgotten after a week, and their timers with them.
     house.clock.advance(Duration::from_hours(24 * 8));
-    house.settles(|| bus.sagas(SagaQuery::default()).unwrap().is_empty());
-    house.settles(|| bus.bus().timers(SAGA, None, None, 9).unwrap().is_empty());
+    house.until(|| bus.sagas(SagaQuery::default()).unwrap().is_empty());
+    house.until(|| bus.bus().timers(SAGA, None, None, 9).unwrap().is_empty());
 }
 
 #[test]
@@ -563,6 +563,69 @@ fn a_list_has_first_what_needs_looking_at_and_is_bounded() {
     assert!(!list(of_all.clone().waiting_for(waiting + MINUTE)).contains(&"new".to_owned()));
     assert!(!list(of_all.clone().waiting_for(Duration::ZERO)).contains(&"done".to_owned()));
     assert!(bus.sagas(of_all.consumer("nobody")).is_err());
+}
+
+/// Starts a consumer `native` of topic `in` whose handler writes records as a saga's, which `records` makes of the event's id.
+fn write_records(bus: &Blocking, records: impl Fn(&str) -> Vec<(String, Value)> + Send + Sync + 'static) {
+    bus.create_topic("in", TopicConfig::new(1)).unwrap();
+    let handler = handler_fn(move |delivery, context| {
+        for (id, record) in records(delivery.event.id()) {
+            context.set(format!("saga/{id}").as_bytes(), record.to_string().as_bytes())?;
+        }
+        Ok(())
+    });
+    bus.subscribe("native", ConsumerConfig::new(["in"]), handler).unwrap();
+}
+
+#[test]
+fn a_list_finds_what_lies_behind_thousands_of_others() {
+    const SAGAS: usize = 2500;
+    const EACH: usize = 500;
+    let house = House::new();
+    let bus = house.open();
+    write_records(&bus, |delivery| {
+        let first: usize = delivery.parse().unwrap();
+        let record = |at| {
+            let state = if at == SAGAS - 1 { "stuck" } else { "running" };
+            let record = json!({ "version": 1, "state": state, "step": "pay", "began": 0, "since": 0 });
+            (format!("{at:05}"), record)
+        };
+        (first..first + EACH).map(record).collect()
+    });
+    for first in (0..SAGAS).step_by(EACH) {
+        publish(&bus, "in", &first.to_string(), "k");
+    }
+    caught_up(&bus, "native");
+    let list = |query: SagaQuery| -> Vec<String> {
+        bus.sagas(query).unwrap().into_iter().map(|saga| saga.id).collect()
+    };
+    assert_eq!(list(SagaQuery::default().state(SagaState::Stuck)), ["02499"]);
+    let first = list(SagaQuery::default().limit(9));
+    assert_eq!((first.len(), &*first[0]), (9, "02499"));
+}
+
+#[test]
+fn a_saga_that_is_stuck_at_a_step_it_has_asked_for_can_be_compensated_and_one_that_is_undoing_it_not() {
+    let house = House::new();
+    let bus = house.open();
+    write_records(&bus, |_| {
+        let record = |status: &str| {
+            let step = json!({ "name": "pay", "status": status, "commands": 1, "compensations": 0 });
+            json!({
+                "version": 1, "saga": "orders", "state": "stuck", "step": "pay", "began": 0, "since": 0, "attempt": 1,
+                "steps": [step], "data": {}, "history": [], "history_dropped": 0,
+            })
+        };
+        ["asked", "compensating"].map(|status| (status.to_owned(), record(status))).into()
+    });
+    publish(&bus, "in", "1", "k");
+    caught_up(&bus, "native");
+    bus.compensate_saga("native", "asked").unwrap();
+    let refused = bus.compensate_saga("native", "compensating");
+    assert!(
+        matches!(refused, Err(SagaError::CompensatedAlready { state: SagaState::Stuck, .. })),
+        "{refused:?}"
+    );
 }
 
 #[test]

@@ -42,8 +42,7 @@ fn duplicates_disorder_lost_answers_a_poisoned_order_a_crash_and_a_new_version_c
     assert!(count("tidegate", "shipped") > 20, "{told}");
     assert_eq!(count("tidegate", "put_right"), 1, "{told}");
 
-    // The faults are real: whoever isn't protected from them suffers.
-    for what in ["parcels_twice", "charged_twice", "cents_wrong", "lost"] {
-        assert!(count("naive", what) > 0, "{what}: {told}");
-    }
+    // The faults are real: whoever isn't protected from them suffers. How depends on when its threads come to run.
+    let suffered: u64 = DAMAGE.iter().map(|what| count("naive", what)).sum();
+    assert!(suffered > 0, "{told}");
 }

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use serde_json::json;
 use tidegate::config::{ConsumerConfig, Grants, PluginConfig, TopicConfig};
-use tidegate::{Attribute, Blocking, Clock, Event, Failure, TIMER_TYPE, TimerError, handler_fn};
+use tidegate::{Attribute, Blocking, Clock, Event, Failure, FailureKind, TIMER_TYPE, TimerError, handler_fn};
 
 use crate::cli_process::Directory;
-use crate::house::{House, all, at_once, caught_up, consumer, handled, letters, publish, topic};
+use crate::house::{House, SHUTDOWN, all, at_once, caught_up, consumer, handled, letters, publish, topic};
 
 const HOUR: Duration = Duration::from_hours(1);
 
@@ -165,6 +165,44 @@ fn timers_of_a_consumer_that_is_gone_for_a_while_come_when_it_is_back() {
     bus.subscribe("c", at_once(), handler()).unwrap();
     house.settles(|| handled(&bus, "c") == 2);
     assert!(bus.bus().timers("c", None, None, 10).unwrap().is_empty());
+}
+
+#[test]
+fn a_timer_that_is_damaged_is_a_dead_letter_and_the_others_come() {
+    let house = House::new();
+    let bus = house.open();
+    topic(&bus, "in");
+    let handler = || handler_fn(|_, _| Ok(()));
+    bus.subscribe("c", at_once(), handler()).unwrap();
+    let marker = "the-timer-that-is-damaged";
+    for (name, data) in [("a", "fine"), ("b", marker), ("c", "fine")] {
+        let data = tidegate::Data::Json(json!(data).to_string());
+        bus.set_timer("c", "k", name, house.clock.now().after(HOUR), Some(data)).unwrap();
+    }
+    bus.shutdown(SHUTDOWN);
+    drop(bus);
+    let mut image = house.disk.image();
+    let places: Vec<_> = image
+        .windows(marker.len())
+        .enumerate()
+        .filter(|(_, bytes)| *bytes == marker.as_bytes())
+        .map(|(at, _)| at)
+        .collect();
+    assert!(!places.is_empty());
+    for at in places {
+        image[at] ^= 1;
+    }
+    house.disk.set_image(image);
+
+    let bus = house.open();
+    house.clock.advance(HOUR);
+    bus.subscribe("c", at_once(), handler()).unwrap();
+    house.settles(|| handled(&bus, "c") == 2);
+    let found = letters(&bus, "c");
+    let [letter] = &found[..] else { panic!("{found:?}") };
+    assert_eq!((letter.reason.kind, &*letter.reason.code), (FailureKind::Damaged, "damaged"));
+    assert!(letter.event.is_none());
+    house.settles(|| consumer(&bus, "c").lanes[0].timers == 0);
 }
 
 #[test]

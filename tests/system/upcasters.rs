@@ -180,7 +180,7 @@ fn a_lift_that_goes_wrong_costs_its_event_and_no_other() {
     let house = House::new();
     let bus = house.open();
     topic(&bus, "in");
-    let limits = PluginLimits::default().deadline(Duration::from_millis(20)).memory_bytes(2 << 20);
+    let limits = PluginLimits::default().deadline(Duration::from_millis(200)).memory_bytes(2 << 20);
     bus.add_upcaster_plugin("up", lifter().limits(limits)).unwrap();
     let faults = [
         ("permanent", FailureKind::Permanent, "told-to", 1),
@@ -372,7 +372,7 @@ fn readers_give_what_was_published_and_lifting_it_says_what_it_cannot_lift() {
     let bus = house.open();
     topic(&bus, "in");
     bus.add_upcaster_plugin("up", lifter()).unwrap();
-    let limits = PluginLimits::default().deadline(Duration::from_millis(20));
+    let limits = PluginLimits::default().deadline(Duration::from_millis(200));
     bus.reconfigure_upcaster("up", lifter().limits(limits)).unwrap();
     for (id, data) in
         [("a", "{}"), ("b", r#"{"fault": "permanent"}"#), ("c", r#"{"fault": "spin"}"#), ("d", "{}")]

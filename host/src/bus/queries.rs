@@ -298,3 +298,49 @@ impl Unanswered {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use super::*;
+    use crate::bus::Options;
+    use crate::config::{ConsumerConfig, TopicConfig};
+    use crate::event::Event;
+    use crate::handler::handler_fn;
+    use crate::log::Position;
+    use crate::testing::{ManualClock, MemoryMedium};
+
+    #[tokio::test]
+    async fn what_is_reflected_no_more_once_the_question_has_its_place_is_not_said_to_be() {
+        let directory = tempfile::tempdir().unwrap();
+        let clock = Arc::new(ManualClock::new(Timestamp(1_700_000_000_000_000)));
+        let options = Options::new(directory.path()).clock(Arc::clone(&clock) as Arc<_>);
+        let bus = Bus::open_with(options.medium(MemoryMedium::new())).unwrap();
+        bus.create_topic("in", TopicConfig::new(1)).await.unwrap();
+        // That it is no projection is found out when it is to answer.
+        bus.subscribe("c", ConsumerConfig::new(["in"]), handler_fn(|_, _| Ok(()))).await.unwrap();
+        let published = bus.publish("in", Event::new("a", "/tests", "T.v1").build().unwrap()).await.unwrap();
+        bus.caught_up("c").await.unwrap();
+        let places = bus.inner.roster.with("c", |running| Arc::clone(&running.questions)).unwrap();
+        let all = places.acquire_many(u32::try_from(places.available_permits()).unwrap()).await.unwrap();
+        let query = Query::new("count").at_least("in", &published).wait(Duration::from_secs(1));
+        let mut asking = pin!(bus.query("c", query));
+        tokio::select! {
+            biased;
+            answer = &mut asking => panic!("there is no place: {answer:?}"),
+            () = std::future::ready(()) => {}
+        }
+        bus.pause("c").await.unwrap();
+        bus.seek("c", None, None, Position::Earliest).await.unwrap();
+        drop(all);
+        let answer = loop {
+            tokio::select! {
+                biased;
+                answer = &mut asking => break answer,
+                () = tokio::task::yield_now() => clock.advance(Duration::from_millis(1)),
+            }
+        };
+        assert!(matches!(answer, Err(QueryError::Behind { next: 0, .. })), "{answer:?}");
+    }
+}

@@ -539,3 +539,41 @@ async fn see_to(bus: Weak<Inner>, name: String) {
 pub(super) fn cancelled(reason: impl Into<String>) -> RebuildOutcome {
     RebuildOutcome::Cancelled { reason: reason.into() }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::bus::Options;
+    use crate::config::TopicConfig;
+    use crate::handler::{ProgramVersion, handler_fn};
+    use crate::testing::MemoryMedium;
+
+    #[tokio::test]
+    async fn what_a_process_before_has_left_of_a_replaced_generation_is_removed() {
+        let directory = tempfile::tempdir().unwrap();
+        let bus = Bus::open_with(Options::new(directory.path()).medium(MemoryMedium::new())).unwrap();
+        let config = ConsumerConfig::new(["in"]);
+        bus.create_topic("in", TopicConfig::new(1)).await.unwrap();
+        bus.subscribe("c", config.clone(), handler_fn(|_, _| Ok(()))).await.unwrap();
+        let log = &bus.inner.log;
+        let rebuilding = Rebuilding {
+            program: ProgramVersion::default(),
+            state_version: 1,
+            start: Position::Earliest,
+            partial: false,
+            allows_letters: false,
+        };
+        log.begin_generation("c", &config.topics, rebuilding).await.unwrap();
+        log.give_up_generation("c").await.unwrap();
+        assert_eq!(log.generations().len(), 2);
+        bus.resume_generations("c", &config, &PluginConfig::new("nowhere.wasm")).await.unwrap();
+        let is_swept = async {
+            while log.generations().len() > 1 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_mins(1), is_swept).await.expect("it is removed");
+    }
+}

@@ -1,17 +1,21 @@
 //! The blob store against crashes, and against those who need a blob while it is removed.
 
+use std::sync::Arc;
+
 use super::admission::block_on;
 use super::blobs::{BlobStore, PutError, Removed};
-use super::error::BlobError;
+use super::error::{AdminError, BlobError};
+use super::lane_rows::DeadLetter;
 use super::medium::Medium as _;
 use super::memory_medium::MemoryMedium;
 use super::read::Entry;
+use super::registry::Position;
 use super::store::Log;
-use super::tests::{event, open, options, topic, try_open_as};
+use super::tests::{event, lane_commit, letter, open, options, topic, try_open_as};
 use crate::aggregate::Streams as _;
 use crate::config::{Dedup, Retention, TopicConfig};
 use crate::event::{BlobRef, Data, Event};
-use crate::ids::TopicId;
+use crate::ids::{LaneId, TopicId};
 use crate::limits::{JOURNAL_BYTES, READ_BYTES_MAX};
 
 /// What goes to the blob store.
@@ -116,6 +120,60 @@ fn wherever_the_power_goes_every_event_has_its_data_and_nothing_else_is_left() {
             assert_eq!(on_disk(&disk), named(&log), "operation {operation}");
         }
     }
+}
+
+#[test]
+fn a_blob_whose_name_was_not_durable_when_its_process_ended_is_durable_before_who_publishes_it_again_is_told()
+{
+    let disk = MemoryMedium::new();
+    let log = open(&disk);
+    let t = topic(&log, "t", checked());
+    // Frozen between the write that gives it its name and the sync.
+    disk.freeze_at(disk.operations() + 1);
+    assert!(!publish(&log, large("a", 'a')));
+    disk.end_process();
+    drop(log);
+    let log = open(&disk);
+    assert_eq!(on_disk(&disk).len(), 1, "the name is there, until the power goes");
+    assert!(publish(&log, large("a", 'a')));
+    disk.cut_power();
+    drop(log);
+    assert_eq!(events(&open(&disk), t), [(large("a", 'a'), true)]);
+}
+
+#[test]
+fn what_a_commit_in_doubt_has_let_go_of_is_removed_once_the_storage_is_opened_anew() {
+    let disk = MemoryMedium::new();
+    let log = open(&disk);
+    let t = topic(&log, "t", checked().retention(Retention::keep_bytes(1)));
+    let (consumer, _) = block_on(log.register("c", &["t".to_owned()], Position::Earliest)).unwrap();
+    assert!(publish(&log, large("a", 'a')));
+    let stored = match &log.read(t, 0, 0, 1, 1 << 20).unwrap()[..] {
+        [Entry::Event(stored)] => Arc::clone(&stored.event),
+        other => panic!("{other:?}"),
+    };
+    // A dead letter has it, once its event is gone.
+    let mut given_up = lane_commit(&log, LaneId { consumer, partition: 0 }, 1, t);
+    given_up.dead_letters.push(DeadLetter { event: Some(stored), ..letter(t, 0, None) });
+    block_on(log.commit(given_up)).unwrap();
+    assert_eq!(block_on(log.trim()).unwrap().events, 1);
+    assert_eq!((collect(&log), on_disk(&disk).len()), (0, 1), "nobody looks at it from here on");
+    let letter = log.dead_letters(consumer, 0, 1).unwrap()[0].id;
+    loop {
+        disk.fail_syncs(true);
+        let discarded = block_on(log.discard("c", vec![letter]));
+        disk.fail_syncs(false);
+        block_on(log.usable()).unwrap();
+        match discarded {
+            Err(AdminError::InDoubt(_)) => break,
+            // A checkpoint of the committer's own accord was the first to fail.
+            Err(AdminError::Reopening) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(named(&log).is_empty(), "it has come to be");
+    collect(&log);
+    assert_eq!(on_disk(&disk), named(&log));
 }
 
 #[test]

@@ -625,10 +625,11 @@ impl Committer {
         self.journal = opened.journal;
         // Before anybody can read: what a lane reads from here on belongs to its new epoch.
         self.shared.change_all_lanes();
-        self.shared.put_database(opened.database);
+        // Before anybody can collect them, too: whoever does so once the log is usable again finds all.
         if let Err(error) = self.shared.blobs.look_at_all(&*self.shared.medium) {
             tracing::warn!(%error, "the blobs can't be listed: some that nobody needs may stay until the next start");
         }
+        self.shared.put_database(opened.database);
         self.is_failing = false;
         tracing::info!("the storage was opened anew");
         true

@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use redb::ReadableTableMetadata;
 
-use super::tests::{append, held_reference, lane_commit, letter, open, topic};
+use super::tests::{append, consumer, held_reference, lane_commit, letter, open, topic};
 use super::timers_tests::timer;
 use super::*;
+use crate::clock::Timestamp;
 use crate::config::{Retention, TopicConfig};
 use crate::event::Event;
 use crate::handler::ProgramVersion;
 use crate::ids::{ConsumerId, LaneId, TopicId};
-use crate::limits::GENERATION_ROWS_MAX;
+use crate::limits::{GENERATION_ROWS_MAX, QUESTION_LETTERS_MAX};
 use crate::timer::TimerName;
 
 fn rebuilding() -> Rebuilding {
@@ -197,6 +198,71 @@ fn a_generation_that_is_given_up_is_removed_and_another_can_be_made() {
     assert_eq!(seen(&log, topic), (live.consumer, 3, "live 3".to_owned()));
     let (id, _) = log.consumer(&rebuilt_name("c")).unwrap();
     assert_ne!(id, rebuilt.consumer);
+}
+
+#[test]
+fn the_lanes_of_a_generation_that_is_given_up_end_and_leave_nothing_behind_it() {
+    let log = open(&MemoryMedium::new());
+    let (topic, _, rebuilt) = generations(&log, TopicConfig::new(1));
+    let mut late = commit(&log, rebuilt, topic, 3, "rebuilt");
+    late.held.insert(7, Some(held_reference(topic, 2)));
+    block_on(log.give_up_generation("c")).unwrap();
+    assert!(matches!(log.lane(rebuilt), Err(ReadError::UnknownConsumer(_))), "that ends a lane");
+    // As one that has read its epoch by then, and commits once nothing of it is left.
+    late.epoch = log.shared.lane_epoch(rebuilt);
+    while block_on(log.sweep_generations("c")).unwrap() {}
+    assert!(matches!(block_on(log.commit(late)), Err(CommitError::Stale)));
+    let read = log.shared.begin_read().unwrap();
+    assert_eq!(
+        read.open_table(schema::LANES).unwrap().len().unwrap(),
+        1,
+        "that of the one that has the name"
+    );
+    for rows in [
+        read.open_table(schema::HELD).unwrap().len().unwrap(),
+        read.open_table(schema::STATE).unwrap().len().unwrap() - 1,
+    ] {
+        assert_eq!(rows, 0);
+    }
+}
+
+#[test]
+fn a_generation_is_not_begun_at_a_time_whose_events_may_be_gone() {
+    let log = open(&MemoryMedium::new());
+    topic(&log, "t", TopicConfig::new(1).retention(Retention::keep_bytes(1)));
+    append(&log, "t", &["a", "b", "c"]);
+    let (live, _) = block_on(log.register("c", &["t".to_owned()], Position::Earliest)).unwrap();
+    let live = LaneId { consumer: live, partition: 0 };
+    advance(&log, live, log.topic_id("t").unwrap(), 3, "live");
+    append(&log, "t", &["d"]);
+    assert_eq!(block_on(log.trim()).unwrap().events, 3);
+    let begin = |time| {
+        let start = Position::Time(Timestamp(time));
+        block_on(log.begin_generation("c", &["t".to_owned()], Rebuilding { start, ..rebuilding() }))
+    };
+    let refused = begin(0);
+    assert!(matches!(refused, Err(AdminError::Truncated { first: 3, .. })), "{refused:?}");
+    assert!(log.consumer(&rebuilt_name("c")).is_none());
+    begin(i64::MAX).unwrap();
+}
+
+#[test]
+fn a_moment_does_not_say_of_an_event_that_it_is_no_dead_letter_where_it_has_not_looked_at_all() {
+    let log = open(&MemoryMedium::new());
+    let (topic, lane) = consumer(&log);
+    let letter_of = |offset| log.moment("c").unwrap().unwrap().letter_of(0, topic, offset).unwrap();
+    let given_up = |offsets: std::ops::Range<u64>| {
+        let mut commit = lane_commit(&log, lane, 3, topic);
+        commit.dead_letters.extend(offsets.map(|offset| letter(topic, offset, None)));
+        block_on(log.commit(commit)).unwrap();
+    };
+    let count = QUESTION_LETTERS_MAX as u64;
+    given_up(1..count + 1);
+    assert_eq!(letter_of(0), LetterOf::No);
+    assert!(matches!(letter_of(1), LetterOf::Letter(_)));
+    given_up(count + 1..count + 2);
+    assert_eq!([letter_of(0), letter_of(1)], [LetterOf::Unknown; 2], "there is one behind those looked at");
+    assert!(matches!(letter_of(2), LetterOf::Letter(_)));
 }
 
 #[test]

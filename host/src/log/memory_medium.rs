@@ -450,21 +450,33 @@ impl Medium for MemoryMedium {
         Ok(())
     }
 
-    /// A write and a sync, as of a file under another name. It is durable, and there, with the sync.
+    /// A write after which it is there, as a file that is whole and has its name by then; and a sync, with which the name is
+    /// durable. Where that fails, the name is taken out again, if anything can still be changed.
     fn write_blob(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         {
-            let disk = self.changing()?;
+            let mut disk = self.changing()?;
             if disk.room.is_some_and(|room| disk.len() + bytes.len() > room) {
                 return Err(io::ErrorKind::StorageFull.into());
             }
             disk.fault().map_or(Ok(()), Err)?;
+            disk.blobs.insert(name.to_owned(), bytes.to_vec());
         }
-        let mut disk = self.synced()?;
-        disk.fault().map_or(Ok(()), Err)?;
-        disk.blobs.insert(name.to_owned(), bytes.to_vec());
-        disk.durable_blobs.insert(name.to_owned(), bytes.to_vec());
-        disk.syncs += 1;
-        Ok(())
+        let synced = self.synced().and_then(|disk| disk.fault().map_or(Ok(disk), Err));
+        match synced {
+            Ok(mut disk) => {
+                disk.durable_blobs.insert(name.to_owned(), bytes.to_vec());
+                disk.syncs += 1;
+                Ok(())
+            }
+            Err(error) => {
+                if let Ok(mut disk) = self.powered()
+                    && !disk.is_frozen()
+                {
+                    disk.blobs.remove(name);
+                }
+                Err(error)
+            }
+        }
     }
 
     fn sync_blobs(&self) -> io::Result<()> {

@@ -17,8 +17,8 @@ use crate::clock::Timestamp;
 use crate::config::TopicConfig;
 use crate::event::{Data, Event};
 use crate::ids::LaneId;
-use crate::limits::{READ_BYTES_MAX, TIMER_NAME_BYTES_MAX};
-use crate::timer::{NewTimer, TIMER_NAME, TIMER_TYPE, TimerCounts, TimerName, TimerPlace};
+use crate::limits::{READ_BYTES_MAX, TIMER_NAME_BYTES_MAX, TIMERS_MAX};
+use crate::timer::{NewTimer, TIMER_NAME, TIMER_TYPE, TimerCounts, TimerError, TimerName, TimerPlace};
 
 fn name(key: &str, name: &str) -> TimerName {
     TimerName { key: key.to_owned(), name: name.to_owned() }
@@ -256,4 +256,22 @@ fn people_can_set_a_timer_and_replace_it() {
     let unknown = block_on(log.set_timer("d", key, "n", Timestamp(now), None, None));
     assert!(matches!(unknown, Err(AdminError::UnknownConsumer(_))), "{unknown:?}");
     assert_eq!(log.lane(lane).unwrap().progress.timers.set, 3, "nothing was changed");
+}
+
+#[test]
+fn people_set_no_more_timers_than_a_lane_may_have() {
+    let log = open(&MemoryMedium::new());
+    let (topic, lane) = consumer(&log);
+    // As if it had so many.
+    let mut many = lane_commit(&log, lane, 0, topic);
+    many.progress.timers = TimerCounts { next: TIMERS_MAX, set: TIMERS_MAX - 1 };
+    block_on(log.commit(many)).unwrap();
+    let set = |name: &str| block_on(log.set_timer("c", "k", name, Timestamp(0), None, None));
+    set("a").unwrap();
+    let refused = set("b");
+    assert!(
+        matches!(refused, Err(AdminError::Timer(TimerError::TooMany { max: TIMERS_MAX }))),
+        "{refused:?}"
+    );
+    assert_eq!(log.lane(lane).unwrap().progress.timers.set, TIMERS_MAX);
 }

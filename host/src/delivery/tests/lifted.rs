@@ -182,25 +182,46 @@ async fn what_is_lifted_ahead_is_bounded_however_often_an_event_before_it_is_tri
     assert!((2..=most).contains(&at_last.load(Ordering::SeqCst)), "{at_last:?}");
 }
 
+/// Notes the type of each event and what was lifted of it, and waits in its delivery until it may go on.
+struct Waiting(Gate, Seen);
+
+impl Handler for Waiting {
+    async fn handle(&self, delivery: &Delivery, context: &mut Context) -> Result<(), Failure> {
+        let lifted = delivery.event.data_as::<String>().unwrap_or_default();
+        let line = format!("{} {lifted}", delivery.event.kind());
+        self.1.0.lock().unwrap().push(line.trim_end().to_owned());
+        self.0.handle(delivery, context).await
+    }
+}
+
+#[tokio::test]
+async fn what_was_lifted_ahead_is_lifted_anew_where_lifts_have_changed_before_its_delivery() {
+    let said = |word: &'static str| by(move |event| Lifted::json(&format!("{word} {}", event.id())));
+    let mut rig = Rig::new();
+    rig.lifts = said("old");
+    rig.topic("t").await;
+    // With the first of them the others are lifted ahead.
+    rig.publish("t", &[("a", "a1"), ("b", "b1"), ("c", "c1")]).await;
+    let (gate, seen) = (Gate::default(), Seen::default());
+    let running = rig.start(config(&["t"]), rig.native(Waiting(gate.clone(), seen.clone()), "1")).await;
+    gate.begun.notified().await;
+    running.consumer.lift_by(&said("new"));
+    for _ in 0..2 {
+        gate.goes_on.notify_one();
+        gate.begun.notified().await;
+    }
+    assert_eq!(seen.lines(), ["Test.v2 old a1", "Test.v2 new b1", "Test.v2 new c1"]);
+}
+
 #[tokio::test]
 async fn what_is_published_after_lifts_have_changed_is_delivered_as_they_say() {
-    /// Waits in each delivery until it may go on.
-    struct Waiting(Gate, Seen);
-
-    impl Handler for Waiting {
-        async fn handle(&self, delivery: &Delivery, context: &mut Context) -> Result<(), Failure> {
-            self.1.0.lock().unwrap().push(delivery.event.kind().to_owned());
-            self.0.handle(delivery, context).await
-        }
-    }
-
     let rig = Rig::new();
     let topic = rig.topic("t").await;
     let (gate, seen) = (Gate::default(), Seen::default());
     let running = rig.start(config(&["t"]), rig.native(Waiting(gate.clone(), seen.clone()), "1")).await;
     rig.publish("t", &[("a", "first")]).await;
     gate.begun.notified().await;
-    let mut expected = vec!["Test.v1"];
+    let mut expected = vec!["Test.v1".to_owned()];
     for round in 0..6 {
         // A delivery is under way, and its batch would go on with the next one.
         let is_lifted = round % 2 == 0;
@@ -210,7 +231,7 @@ async fn what_is_published_after_lifts_have_changed_is_delivered_as_they_say() {
         assert_eq!(rig.ids(topic).len(), expected.len() + 1);
         gate.goes_on.notify_one();
         gate.begun.notified().await;
-        expected.push(if is_lifted { "Test.v2" } else { "Test.v1" });
+        expected.push(if is_lifted { format!("Test.v2 lifted {round}") } else { "Test.v1".to_owned() });
         assert_eq!(*seen.0.lock().unwrap(), expected);
     }
 }
