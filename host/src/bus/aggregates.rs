@@ -387,19 +387,9 @@ impl Bus {
                 program.at(&lane, &id, until, snapshot, is_early).await.map(Some)
             }
         };
-        let folded = match &self.inner.stepper {
-            Some(_) => rebuild.await,
-            // A plugin's time is the bus's own threads', not the caller's.
-            None => {
-                let place = running.questions.acquire_owned().await;
-                let rebuild = async move {
-                    let rebuilt = rebuild.await;
-                    drop(place);
-                    rebuilt
-                };
-                self.run_paced(rebuild).await.unwrap_or_else(|ended| Err(cut_off(&ended)))
-            }
-        };
+        // A plugin's time is the bus's own threads', not the caller's.
+        let folded = self.run_in_place(running.questions, rebuild).await;
+        let folded = folded.unwrap_or_else(|ended| Err(cut_off(&ended)));
         let Some(folded) = folded.map_err(failed)? else { return Ok(None) };
         let Some(state) = folded.state else { return Ok(None) };
         let since = folded.appended.or_else(|| accepted(log, &stream, id, folded.version));

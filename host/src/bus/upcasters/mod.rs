@@ -254,18 +254,7 @@ impl Bus {
         let all: Vec<_> = fetched.iter().flatten().cloned().collect();
         let lifting = async move { lifter.lift_each(&topic, &all).await };
         // A plugin's instance needs the bus's own threads, wherever this is called.
-        let lifted = match self.inner.stepper {
-            Some(_) => lifting.await,
-            None => {
-                let place = self.inner.upcasters.places().acquire_owned().await;
-                let lifting = async move {
-                    let lifted = lifting.await;
-                    drop(place);
-                    lifted
-                };
-                self.run_paced(lifting).await.unwrap_or_default()
-            }
-        };
+        let lifted = self.run_in_place(self.inner.upcasters.places(), lifting).await.unwrap_or_default();
         let shutting_down = || Err(Failure::transient("shutdown", "the bus is shutting down"));
         let mut lifted = lifted.into_iter();
         let outcome =
