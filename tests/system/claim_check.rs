@@ -251,9 +251,11 @@ fn a_redriven_event_that_is_done_with_lets_go_of_its_data() {
     let bus = house.open();
     let day = Retention::keep_for(Duration::from_hours(24));
     bus.create_topic("in", TopicConfig::new(1).claim_check_over(OVER).retention(day)).unwrap();
-    let handler = handler_fn(|delivery, _| match delivery.redriven {
-        true => Ok(()),
-        false => Err(Failure::permanent("no", "not the first time")),
+    let handler = handler_fn(|delivery, _| {
+        if delivery.redriven {
+            return Ok(());
+        }
+        Err(Failure::permanent("no", "not the first time"))
     });
     bus.subscribe("c", at_once(), handler).unwrap();
     bus.publish("in", large("a", OVER + 1)).unwrap();

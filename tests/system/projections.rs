@@ -95,7 +95,7 @@ fn an_answer_reflects_exactly_the_position_that_it_says() {
     let house = House::new();
     let bus = model(&house, 4, &PluginFile::of("model"));
     let goes_on = AtomicBool::new(true);
-    let (is_asking, asking) = mpsc::channel();
+    let (is_asking, asking) = mpsc::sync_channel(2);
     thread::scope(|scope| {
         let (bus, goes_on) = (&bus, &goes_on);
         for key in [None, Some("key-3")] {
@@ -231,7 +231,7 @@ fn a_rebuild_switches_from_the_old_model_to_the_new_one_at_once_and_never_goes_b
     assert!(refused.to_string().contains("`tidegate projections rebuild model`"), "{refused}");
 
     let goes_on = AtomicBool::new(true);
-    let (is_asking, asking) = mpsc::channel();
+    let (is_asking, asking) = mpsc::sync_channel(1);
     thread::scope(|scope| {
         let (bus, goes_on) = (&bus, &goes_on);
         let end = Lowered(goes_on);

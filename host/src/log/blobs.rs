@@ -220,7 +220,9 @@ impl BlobStore {
         // Counted before it is written, so that several at once don't go beyond the bound together.
         self.reserve(blob.bytes, replaced)?;
         medium.write_blob(&name, data).map_err(|error| {
-            self.unreserve(blob.bytes, replaced);
+            // Where its name alone could not be made durable, what was there before is gone as well.
+            let left = medium.read_blob(&name).map_or(replaced, |left| left.map(|left| left.len() as u64));
+            self.unreserve(blob.bytes, left);
             PutError::Io(error)
         })
     }
@@ -236,10 +238,11 @@ impl BlobStore {
         Ok(())
     }
 
-    fn unreserve(&self, bytes: u64, replaced: Option<u64>) {
+    /// Nothing has come of what was reserved; of what is there under the name, so many bytes are left.
+    fn unreserve(&self, bytes: u64, left: Option<u64>) {
         let mut state = self.state();
-        state.usage.bytes = state.usage.bytes.saturating_sub(bytes).saturating_add(replaced.unwrap_or(0));
-        state.usage.blobs = state.usage.blobs.saturating_sub(u64::from(replaced.is_none()));
+        state.usage.bytes = state.usage.bytes.saturating_sub(bytes).saturating_add(left.unwrap_or(0));
+        state.usage.blobs = state.usage.blobs.saturating_sub(u64::from(left.is_none()));
     }
 
     /// Has a blob looked at, since somebody has let go of it. What they did is durable.

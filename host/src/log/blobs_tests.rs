@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::admission::block_on;
-use super::blobs::{BlobStore, PutError, Removed};
+use super::blobs::{BlobStore, PutError, Removed, Usage};
 use super::error::{AdminError, BlobError};
 use super::lane_rows::DeadLetter;
 use super::medium::Medium as _;
@@ -286,6 +286,23 @@ fn a_disk_that_fails_costs_the_event_and_no_other() {
     assert!(publish(&log, event("small", "k")) && publish(&log, large("a", 'a')));
     assert_eq!(events(&log, t).iter().map(|(_, was_aside)| *was_aside).collect::<Vec<_>>(), [false, true]);
     assert_eq!(log.blob_usage().0.blobs, 1, "what was not written doesn't count");
+}
+
+#[test]
+fn a_damaged_blob_that_is_lost_as_it_is_replaced_does_not_count() {
+    let disk = MemoryMedium::new();
+    let data = Data::Text("x".repeat(LARGE));
+    let blob = BlobRef::to(&data);
+    let put = |store: &Arc<BlobStore>| store.put(&disk, 0, blob, data.as_bytes()).map(drop);
+    assert!(put(&BlobStore::open(&disk, u64::MAX).unwrap()).is_ok());
+    disk.set_blob(&blob.digest.to_string(), Some("y".repeat(LARGE).as_bytes()));
+    let store = BlobStore::open(&disk, u64::MAX).unwrap();
+    disk.fail_syncs(true);
+    assert!(matches!(put(&store), Err(PutError::Io(_))));
+    disk.fail_syncs(false);
+    assert_eq!((on_disk(&disk).len(), store.usage()), (0, Usage::default()));
+    assert!(put(&store).is_ok());
+    assert_eq!(store.usage(), Usage { blobs: 1, bytes: LARGE as u64 });
 }
 
 #[test]
