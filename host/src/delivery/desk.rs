@@ -120,7 +120,7 @@ enum Task {
 enum Fresh {
     Event,
     /// One that the log has.
-    Timer,
+    Timer(TimerPlace),
     /// One that the batch has set.
     NewTimer(TimerPlace),
 }
@@ -495,9 +495,7 @@ impl Desk {
                 )),
             };
         }
-        let timer = self.first_timer(now);
-        let first = timer.as_ref().map(|(place, _)| *place);
-        let fresh = match (event, timer) {
+        let fresh = match (event, self.first_timer(now)) {
             // A timer comes after what the log had accepted before it was due.
             (Some(event), Some((place, _))) if place.due >= event.appended => Some((event.key, Fresh::Event)),
             (_, Some((_, FirstTimer::Stored(None)))) => {
@@ -513,15 +511,15 @@ impl Desk {
                 self.timers.wait();
                 return Ok(Task::Settled);
             }
-            (_, Some((_, FirstTimer::Stored(Some(key))))) => Some((key, Fresh::Timer)),
+            (_, Some((place, FirstTimer::Stored(Some(key))))) => Some((key, Fresh::Timer(place))),
             (Some(event), None) => Some((event.key, Fresh::Event)),
             (None, None) => None,
         };
-        let step = match (&fresh, first) {
-            (Some((key, Fresh::Timer | Fresh::NewTimer(_))), Some(place)) => {
+        let step = match &fresh {
+            Some((key, Fresh::Timer(place) | Fresh::NewTimer(place))) => {
                 self.machine.step_with_timer(now, *key, place.due)
             }
-            (fresh, _) => self.machine.step(now, fresh.as_ref().map(|(key, _)| *key)),
+            fresh => self.machine.step(now, fresh.as_ref().map(|(key, _)| *key)),
         };
         match (step, fresh) {
             (Step::DeliverHeld(id), _) => self.next_held(id, now),
@@ -550,7 +548,7 @@ impl Desk {
                 Some((topic, Item::Event(event))) => Some(self.fresh_subject(topic, &event)),
                 _ => None,
             },
-            Fresh::Timer => match self.timers.take() {
+            Fresh::Timer(_) => match self.timers.take() {
                 Some(DueTimer { place, event: Ok(timer) }) => {
                     self.came.insert(place, timer.name);
                     Some(self.timer_subject(place, timer.key, timer.event))
