@@ -326,7 +326,7 @@ impl Bus {
             self.stop(*too_late).await;
             return Err(AdminError::Closed.into());
         }
-        drop(self.inner.handle.spawn(see_to(Arc::downgrade(&self.inner), name.to_owned())));
+        drop(self.inner.handle.spawn(see_to(Arc::downgrade(&self.inner), name.to_owned(), id)));
         Ok(())
     }
 
@@ -361,10 +361,14 @@ impl Bus {
     }
 
     /// Has a generation that has caught up take the name over. Whether the rebuild has ended.
-    async fn try_to_switch(&self, name: &str) -> Result<bool, ConsumerError> {
+    async fn try_to_switch(&self, name: &str, looked_at: ConsumerId) -> Result<bool, ConsumerError> {
         let turn = self.turn().await?;
         let (log, roster) = (&self.inner.log, &self.inner.roster);
         let rebuilt = roster.with(&rebuilt_name(name), |running| running.consumer.id());
+        // Another one may have been begun meanwhile, which somebody else sees to.
+        if rebuilt != Some(looked_at) {
+            return Ok(true);
+        }
         let Some((live, live_row)) = log.consumer(name) else { return Ok(true) };
         // A commit that was in doubt may have made it so.
         if Some(live) != rebuilt {
@@ -502,7 +506,7 @@ enum Standing {
 
 /// Waits until the new generation of a projection has caught up, and has it take over; again, where it can't yet. It ends with
 /// the lanes of the generation, and keeps no bus open.
-async fn see_to(bus: Weak<Inner>, name: String) {
+async fn see_to(bus: Weak<Inner>, name: String, id: ConsumerId) {
     let generation = rebuilt_name(&name);
     loop {
         let look = |running: &mut Running| {
@@ -510,7 +514,7 @@ async fn see_to(bus: Weak<Inner>, name: String) {
             (consumer.id(), consumer.caught_up(), consumer.stands_still())
         };
         let ends = bus.upgrade().and_then(|inner| inner.roster.with(&generation, look));
-        let Some((id, caught_up, stands_still)) = ends else { return };
+        let Some((_, caught_up, stands_still)) = ends.filter(|(found, ..)| *found == id) else { return };
         let standing = tokio::select! {
             biased;
             is_there = caught_up => if is_there { Standing::CaughtUp } else { Standing::Ended },
@@ -520,7 +524,7 @@ async fn see_to(bus: Weak<Inner>, name: String) {
         let clock = Arc::clone(inner.log.clock());
         let bus = Bus { inner };
         let ended = match standing {
-            Standing::CaughtUp => bus.try_to_switch(&name).await,
+            Standing::CaughtUp => bus.try_to_switch(&name, id).await,
             Standing::Still => bus.refuse_generation(&name, id).await,
             Standing::Ended => bus.clear_generation(&name, id).await,
         };

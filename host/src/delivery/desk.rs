@@ -413,7 +413,7 @@ impl Desk {
             self.machine.succeeded(subject.target);
             self.last = Some((subject.target, started));
             if let Target::Held(_) = subject.target {
-                self.free(subject.key)?;
+                self.free(subject.key);
             }
         }
         Ok(())
@@ -434,7 +434,8 @@ impl Desk {
         let key = subject.key;
         self.machine.failed(subject, failure, started, now, chance);
         // It may have been given up on.
-        self.free(key)
+        self.free(key);
+        Ok(())
     }
 
     /// What the batch weighs so far, in bytes.
@@ -485,16 +486,19 @@ impl Desk {
             }
             Next::Read(..) | Next::Nothing => None,
         };
-        if self.timers.is_full(now, self.shared.config.held_max) {
-            // Which timer comes next isn't known, nor what comes after it.
-            return match self.machine.step(now, None) {
-                Step::DeliverHeld(id) => self.next_held(id, now),
-                _ => Ok(Task::Rest(
-                    Rest::Stalled,
-                    Wake { retry: self.machine.holds().next_due(), timer: None },
-                )),
+        if let Some(due) = self.timers.unseen(now, self.shared.config.held_max) {
+            // One that the batch has set may come before it, and is known once the log has it.
+            if self.context.as_ref().is_some_and(|context| context.due_timer(now).is_some()) {
+                return Ok(Task::Bound);
+            }
+            let holds = self.machine.holds();
+            return match holds.ready_before(now, due) {
+                Some(id) => self.next_held(id, now),
+                // Not the next that may run: what gives way may already, and would wake the lane again and again.
+                None => Ok(Task::Rest(Rest::Stalled, Wake { retry: holds.due_after(now), timer: None })),
             };
         }
+        let timer = self.first_timer(now).map(|(place, _)| place.due);
         let fresh = match (event, self.first_timer(now)) {
             // A timer comes after what the log had accepted before it was due.
             (Some(event), Some((place, _))) if place.due >= event.appended => Some((event.key, Fresh::Event)),
@@ -519,7 +523,7 @@ impl Desk {
             Some((key, Fresh::Timer(place) | Fresh::NewTimer(place))) => {
                 self.machine.step_with_timer(now, *key, place.due)
             }
-            fresh => self.machine.step(now, fresh.as_ref().map(|(key, _)| *key)),
+            fresh => self.machine.step(now, fresh.as_ref().map(|(key, _)| *key), timer),
         };
         match (step, fresh) {
             (Step::DeliverHeld(id), _) => self.next_held(id, now),
@@ -624,7 +628,7 @@ impl Desk {
             Some(failure) => {
                 let key = subject.key;
                 self.machine.unreadable(subject, failure, now);
-                self.free(key)?;
+                self.free(key);
                 Ok(Task::Settled)
             }
         }

@@ -73,6 +73,18 @@ impl Holds {
         self.ready.first().map(|(from, _)| *from)
     }
 
+    /// The same as [`ready`](Self::ready), but for what nobody has tried and the log accepted after this moment.
+    pub(super) fn ready_before(&self, now: Timestamp, moment: Timestamp) -> Option<u64> {
+        let has_place = |held: &Held| held.wait != Wait::Behind || held.appended <= moment;
+        let mut may_run = self.ready.range(..=(now, u64::MAX)).map(|(_, id)| *id);
+        may_run.find(|id| self.rows.get(id).is_some_and(has_place))
+    }
+
+    /// When the next one may run of those that may not yet.
+    pub(super) fn due_after(&self, now: Timestamp) -> Option<Timestamp> {
+        self.ready.range((now, u64::MAX)..).map(|(from, _)| *from).find(|from| *from > now)
+    }
+
     /// Whether a new event of this key has to wait for a held one.
     ///
     /// It doesn't wait for a redriven one. That was passed by others of its key long ago, is out of order by its nature,
@@ -89,14 +101,14 @@ impl Holds {
     /// When the log accepted what a new event of this key would wait for, where nobody has tried to deliver that yet.
     pub(super) fn untried(&self, key: u64) -> Option<Timestamp> {
         let id = self.front(self.queue_of(REDRIVEN, key))?;
-        self.rows.get(&id).filter(|held| id < REDRIVEN && held.wait == Wait::Behind).map(|held| held.appended)
+        self.rows.get(&id).filter(|held| held.wait == Wait::Behind).map(|held| held.appended)
     }
 
     /// Those that wait behind others of this key and that the log accepted after this moment, in their order.
     pub(super) fn untried_after(&self, key: u64, moment: Timestamp) -> Vec<u64> {
         let Some(ids) = self.queues.get(&self.queue_of(REDRIVEN, key)) else { return Vec::new() };
         let is_later = |held: &Held| held.wait == Wait::Behind && held.appended > moment;
-        ids.range(..REDRIVEN).copied().filter(|id| self.rows.get(id).is_some_and(is_later)).collect()
+        ids.iter().copied().filter(|id| self.rows.get(id).is_some_and(is_later)).collect()
     }
 
     /// Those that wait for an operator.

@@ -117,22 +117,24 @@ impl Machine {
         Self { config, partition, progress, holds, pending: Pending::default() }
     }
 
-    /// What to do next, where `fresh` is the key of the next event that is not held.
-    pub(super) fn step(&self, now: Timestamp, fresh: Option<u64>) -> Step {
+    /// What to do next, where `fresh` is the key of the next event that is not held, and the first timer is due at this moment.
+    pub(super) fn step(&self, now: Timestamp, fresh: Option<u64>, timer: Option<Timestamp>) -> Step {
         let fresh = fresh.map_or(Step::Rest(Rest::Empty, None), |key| self.fresh_step(key));
-        self.choose(now, fresh, |_| false)
+        self.choose(now, fresh, timer)
     }
 
-    /// What to do next, where that is a timer of this key which is due at this moment and doesn't [wait](Self::holds_timer): its place
-    /// is before what nobody has tried and the log accepted later. Where that is of its own key it is delivered even if as many are held
-    /// as may be.
+    /// What to do next, where that is a timer of this key which is due at this moment and doesn't [wait](Self::holds_timer). Where
+    /// held events of its key are behind it, it is delivered even if as many are held as may be.
     pub(super) fn step_with_timer(&self, now: Timestamp, key: u64, due: Timestamp) -> Step {
         let timer = if self.is_held(key) { Step::DeliverFresh } else { self.fresh_step(key) };
-        self.choose(now, timer, |held| held.wait == Wait::Behind && held.appended > due)
+        self.choose(now, timer, Some(due))
     }
 
-    /// What goes first: what is fresh, or the held event that may run, unless that gives way.
-    fn choose(&self, now: Timestamp, fresh: Step, gives_way: impl Fn(&Held) -> bool) -> Step {
+    /// What goes first: what is fresh, or the held event that may run. One that nobody has tried gives way to a timer that is due before
+    /// the log accepted it.
+    fn choose(&self, now: Timestamp, fresh: Step, timer: Option<Timestamp>) -> Step {
+        let gives_way =
+            |held: &Held| held.wait == Wait::Behind && timer.is_some_and(|due| held.appended > due);
         let ready = self.holds.ready(now).and_then(|id| Some((id, self.holds.get(id)?)));
         match (ready, fresh) {
             (Some((id, _)), Step::Rest(..)) => Step::DeliverHeld(id),

@@ -53,7 +53,8 @@ pub enum LaneState {
     },
     /// It waits for an operator to redrive or discard a dead letter: everything else is parked behind it.
     Parked,
-    /// It holds as many events as it may and takes no new ones until retries succeed or are given up on.
+    /// It holds as many events as it may, or as many timers wait behind held ones, and it takes no new ones until retries succeed or
+    /// are given up on.
     Stalled {
         /// The bound.
         held_max: usize,

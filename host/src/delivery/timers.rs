@@ -20,7 +20,9 @@ pub(super) struct Timers {
     /// In the order in which they come.
     due: BTreeMap<TimerPlace, Result<TimerEvent, String>>,
     /// Those that wait for their key, by its hash.
-    waiting: BTreeMap<u64, BTreeSet<TimerPlace>>,
+    waiting: BTreeMap<u64, BTreeMap<TimerPlace, TimerName>>,
+    /// Those that wait no longer. They are read when they come next.
+    freed: BTreeSet<TimerPlace>,
     /// How many those are.
     waiting_count: usize,
     /// The last one that was read: those up to it are here, or have come.
@@ -33,6 +35,8 @@ pub(super) struct Timers {
 pub(super) struct Changed {
     /// Those that are set anew or cancelled.
     gone: Vec<TimerPlace>,
+    /// Those of them that wait, with the hashes of their keys.
+    gone_waiting: Vec<(u64, TimerPlace)>,
     /// Those that are set for moments that were read already.
     added: Vec<DueTimer>,
     /// When the first one of the others is due.
@@ -85,26 +89,38 @@ impl Timers {
     /// Has it wait until its key is [free](Self::free).
     pub fn wait(&mut self) {
         if let Some(DueTimer { place, event: Ok(timer) }) = self.take() {
-            self.waiting.entry(timer.key).or_default().insert(place);
+            self.waiting.entry(timer.key).or_default().insert(place, timer.name);
             self.waiting_count += 1;
         }
     }
 
-    /// Those of this key that are due before this moment: they wait for no other event of it any more. They are to be read anew, and
-    /// [added](Self::add): they may have been cancelled meanwhile.
-    pub fn free(&mut self, key: u64, until: Timestamp) -> Vec<TimerPlace> {
-        let Some(mut freed) = self.waiting.remove(&key) else { return Vec::new() };
+    /// Those of this key that are due before this moment wait for no other event of it any more.
+    pub fn free(&mut self, key: u64, until: Timestamp) {
+        let Some(mut freed) = self.waiting.remove(&key) else { return };
         let rest = freed.split_off(&TimerPlace { due: until, number: 0 });
         if !rest.is_empty() {
             self.waiting.insert(key, rest);
         }
         self.waiting_count -= freed.len();
-        freed.into_iter().collect()
+        self.freed.extend(freed.into_keys());
     }
 
-    /// Whether nobody knows which timer comes next, since as many wait for their keys as may: what comes after it has to wait.
-    pub fn is_full(&self, now: Timestamp, waiting_max: usize) -> bool {
-        self.may_be_due(now) && self.due.is_empty() && self.waiting_count >= waiting_max
+    /// The one of those that wait no longer that is to be read anew, and [added](Self::add), as it comes before all that were read. It
+    /// may have been cancelled meanwhile.
+    pub fn take_freed(&mut self) -> Option<TimerPlace> {
+        let first = self.freed.first()?;
+        let is_next = self.due.first_key_value().is_none_or(|(place, _)| first < place);
+        if is_next { self.freed.pop_first() } else { None }
+    }
+
+    /// When a timer is due that can't be looked at, as many wait for their keys as may: what comes after it has to wait.
+    pub fn unseen(&self, now: Timestamp, waiting_max: usize) -> Option<Timestamp> {
+        match self.next {
+            Next::At(due) if due <= now && self.due.is_empty() && self.waiting_count >= waiting_max => {
+                Some(due)
+            }
+            _ => None,
+        }
     }
 
     fn may_be_due(&self, now: Timestamp) -> bool {
@@ -125,6 +141,12 @@ impl Timers {
             event.as_ref().is_ok_and(|timer| changes.contains_key(&timer.name))
         };
         changed.gone.extend(self.due.iter().filter(|(_, event)| is_gone(event)).map(|(place, _)| *place));
+        for name in changes.keys().filter(|_| !self.waiting.is_empty()) {
+            let key = key_hash(&name.key);
+            let of_key = self.waiting.get(&key).into_iter().flatten();
+            let gone = of_key.filter(|(_, other)| *other == name).map(|(place, _)| (key, *place));
+            changed.gone_waiting.extend(gone);
+        }
         for (name, timer) in changes {
             let Some(NewTimer { place, event }) = timer else { continue };
             if self.read_to.is_some_and(|read_to| *place <= read_to) {
@@ -141,6 +163,13 @@ impl Timers {
     pub fn changed(&mut self, changed: Changed) {
         for place in changed.gone {
             self.due.remove(&place);
+        }
+        for (key, place) in changed.gone_waiting {
+            let Some(places) = self.waiting.get_mut(&key) else { continue };
+            self.waiting_count -= usize::from(places.remove(&place).is_some());
+            if places.is_empty() {
+                self.waiting.remove(&key);
+            }
         }
         for timer in changed.added {
             self.add(timer);
@@ -169,6 +198,11 @@ mod tests {
 
     const NOW: Timestamp = Timestamp(100);
 
+    /// The hash of the key of all of them.
+    fn key() -> u64 {
+        key_hash("k")
+    }
+
     fn place(due: i64) -> TimerPlace {
         TimerPlace { due: Timestamp(due), number: due.unsigned_abs() }
     }
@@ -176,7 +210,7 @@ mod tests {
     fn timer(name: &str) -> TimerEvent {
         let event = Event::new("id", "/tests", TIMER_TYPE).subject("k").extension(TIMER_NAME, name);
         let event = Arc::new(event.build().unwrap());
-        TimerEvent { name: TimerName::of(&event), key: 1, event }
+        TimerEvent { name: TimerName::of(&event), key: key(), event }
     }
 
     /// What a read has found that are due then, and when the next one is.
@@ -204,11 +238,30 @@ mod tests {
         for _ in 0..3 {
             timers.wait();
         }
-        assert_eq!(timers.free(2, NOW), [], "of another key");
-        assert_eq!(timers.free(1, Timestamp(10)), []);
-        assert_eq!(timers.free(1, Timestamp(30)), [place(10), place(20)]);
+        timers.free(key() + 1, NOW); // Of another key.
+        timers.free(key(), Timestamp(10));
+        assert_eq!((timers.take_freed(), timers.waiting_count), (None, 3));
+        timers.free(key(), Timestamp(30));
+        assert_eq!((timers.take_freed(), timers.waiting_count), (Some(place(10)), 1));
+        timers.free(key(), Timestamp(31));
+        timers.fill(found(&[25], None));
+        let freed = [timers.take_freed(), timers.take_freed()];
+        assert_eq!((freed, timers.waiting_count), ([Some(place(20)), None], 0), "one comes before it");
+        timers.take();
+        assert_eq!(timers.take_freed(), Some(place(30)));
+    }
+
+    #[test]
+    fn one_that_waits_and_is_cancelled_takes_no_place_any_more() {
+        let mut timers = Timers::default();
+        timers.fill(found(&[10, 20], None));
+        timers.wait();
+        timers.wait();
+        let changed = timers.effect_of(&[(timer("10").name, None)].into());
+        timers.changed(changed);
         assert_eq!(timers.waiting_count, 1);
-        assert_eq!((timers.free(1, Timestamp(31)), timers.waiting_count), (vec![place(30)], 0));
+        timers.free(key(), NOW);
+        assert_eq!([timers.take_freed(), timers.take_freed()], [Some(place(20)), None]);
     }
 
     #[test]
@@ -219,8 +272,8 @@ mod tests {
         assert_eq!(timers.next_due(2), Some(Timestamp(30)));
         timers.wait();
         assert_eq!((timers.next_due(2), timers.wants_more(NOW, 2)), (None, false));
-        assert!(timers.is_full(NOW, 2) && !timers.is_full(Timestamp(29), 2));
-        assert_eq!(timers.free(1, NOW), [place(10), place(20)]);
+        assert_eq!((timers.unseen(NOW, 2), timers.unseen(Timestamp(29), 2)), (Some(Timestamp(30)), None));
+        timers.free(key(), NOW);
         assert_eq!((timers.next_due(2), timers.wants_more(NOW, 2)), (Some(Timestamp(30)), true));
     }
 }

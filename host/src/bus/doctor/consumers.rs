@@ -118,7 +118,8 @@ fn stands(lane: &LaneStatus, consumer: &str) -> Option<(Severity, String, String
     match &lane.state {
         LaneState::Stalled { held_max } => problem(
             &format!(
-                "it holds {held_max} events, as many as it may, and takes no others until retries succeed"
+                "{held_max} events are held, or as many timers wait behind held ones, which is as many as may: it takes no \
+                 others until retries succeed"
             ),
             format!("mend what fails (`tidegate consumers show {consumer}`), or raise `held_max`"),
         ),

@@ -293,7 +293,7 @@ fn progress_that_does_not_move_is_found_by_its_reason() {
     };
     let until = Timestamp(0);
     for (is, severity, part) in [
-        (LaneState::Stalled { held_max: 7 }, Severity::Problem, "it holds 7"),
+        (LaneState::Stalled { held_max: 7 }, Severity::Problem, "7 events are held"),
         (LaneState::Parked, Severity::Problem, "dead letter"),
         (LaneState::DiskFull { free: 0, min: 1 }, Severity::Problem, "disk is full"),
         (LaneState::Failing { reason: "EIO".to_owned() }, Severity::Problem, "EIO"),

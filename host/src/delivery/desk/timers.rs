@@ -27,6 +27,11 @@ impl Desk {
     /// before.
     fn read_timers(&mut self, now: Timestamp) -> Result<(), Interruption> {
         loop {
+            while let Some(place) = self.timers.take_freed() {
+                if let Some(timer) = self.shared.log.timer(self.lane, place)? {
+                    self.timers.add(timer);
+                }
+            }
             if self.timers.wants_more(now, self.shared.config.held_max) {
                 let (after, bounds) = (self.timers.read_to(), (LANE_BATCH_DELIVERIES, READ_BYTES_MAX));
                 self.timers.fill(self.shared.log.due_timers(self.lane, after, now, bounds)?);
@@ -42,13 +47,9 @@ impl Desk {
 
     /// Something of this key is done with, or held anew: timers that have waited behind it may come, where nothing else that is held
     /// has its place before them.
-    pub(super) fn free(&mut self, key: u64) -> Result<(), Interruption> {
-        let Some(until) = self.machine.timers_until(key) else { return Ok(()) };
-        for place in self.timers.free(key, until) {
-            if let Some(timer) = self.shared.log.timer(self.lane, place)? {
-                self.timers.add(timer);
-            }
+    pub(super) fn free(&mut self, key: u64) {
+        if let Some(until) = self.machine.timers_until(key) {
+            self.timers.free(key, until);
         }
-        Ok(())
     }
 }

@@ -51,15 +51,15 @@ const NOW: Timestamp = Timestamp(2_000_000_000);
 fn a_held_event_holds_back_its_own_key_and_no_other() {
     let mut machine = machine(config());
     machine.failed(fresh(0, 1), busy(), NOW, NOW, u64::MAX);
-    assert_eq!(machine.step(NOW, Some(1)), Step::Hold);
+    assert_eq!(machine.step(NOW, Some(1), None), Step::Hold);
     machine.hold(&fresh(1, 1));
-    assert_eq!(machine.step(NOW, Some(2)), Step::DeliverFresh);
+    assert_eq!(machine.step(NOW, Some(2), None), Step::DeliverFresh);
     machine.succeeded(Target::Fresh(TOPIC, 2));
     let due = NOW.after(Duration::from_millis(200));
-    assert_eq!(machine.step(NOW, None), Step::Rest(Rest::Empty, Some(due)));
-    assert_eq!(machine.step(due, None), Step::DeliverHeld(0));
+    assert_eq!(machine.step(NOW, None, None), Step::Rest(Rest::Empty, Some(due)));
+    assert_eq!(machine.step(due, None, None), Step::DeliverHeld(0));
     machine.succeeded(Target::Held(0));
-    assert_eq!(machine.step(due, None), Step::DeliverHeld(1), "the next of the key runs at once");
+    assert_eq!(machine.step(due, None, None), Step::DeliverHeld(1), "the next of the key runs at once");
 }
 
 #[test]
@@ -67,19 +67,19 @@ fn order_of_the_partition_holds_the_whole_lane_back() {
     let mut machine = machine(config().order(Order::Partition));
     machine.failed(fresh(0, 1), busy(), NOW, NOW, u64::MAX);
     let due = NOW.after(Duration::from_millis(200));
-    assert_eq!(machine.step(NOW, Some(2)), Step::Rest(Rest::Blocked, Some(due)));
-    assert_eq!(machine.step(due, Some(2)), Step::DeliverHeld(0));
+    assert_eq!(machine.step(NOW, Some(2), None), Step::Rest(Rest::Blocked, Some(due)));
+    assert_eq!(machine.step(due, Some(2), None), Step::DeliverHeld(0));
     machine.succeeded(Target::Held(0));
-    assert_eq!(machine.step(due, Some(2)), Step::DeliverFresh);
+    assert_eq!(machine.step(due, Some(2), None), Step::DeliverFresh);
 }
 
 #[test]
 fn without_an_order_a_held_event_holds_nothing_back() {
     let mut machine = machine(config().order(Order::None).on_dead_letter(OnDeadLetter::Park));
     machine.failed(fresh(0, 1), busy(), NOW, NOW, u64::MAX);
-    assert_eq!(machine.step(NOW, Some(1)), Step::DeliverFresh);
+    assert_eq!(machine.step(NOW, Some(1), None), Step::DeliverFresh);
     machine.failed(fresh(1, 1), Failure::permanent("bad", "bad"), NOW, NOW, 0);
-    assert_eq!(machine.step(NOW, Some(1)), Step::DeliverFresh);
+    assert_eq!(machine.step(NOW, Some(1), None), Step::DeliverFresh);
     assert_eq!(machine.take_changes().unwrap().dead_letters[0].parked, None);
 }
 
@@ -89,11 +89,11 @@ fn at_held_max_the_lane_stops_and_still_runs_what_is_due() {
     machine.failed(fresh(0, 1), busy(), NOW, NOW, u64::MAX);
     machine.failed(fresh(1, 2), busy(), NOW, NOW, u64::MAX);
     let due = NOW.after(Duration::from_millis(200));
-    assert_eq!(machine.step(NOW, Some(3)), Step::Rest(Rest::Stalled, Some(due)));
-    assert_eq!(machine.step(due, Some(3)), Step::DeliverHeld(0));
+    assert_eq!(machine.step(NOW, Some(3), None), Step::Rest(Rest::Stalled, Some(due)));
+    assert_eq!(machine.step(due, Some(3), None), Step::DeliverHeld(0));
     machine.succeeded(Target::Held(0));
     machine.failed(held(&machine, 1), busy(), due, due, u64::MAX);
-    assert_eq!(machine.step(due, Some(3)), Step::DeliverFresh, "it goes on below the bound");
+    assert_eq!(machine.step(due, Some(3), None), Step::DeliverFresh, "it goes on below the bound");
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn retries_come_first_but_never_starve_what_is_new() {
     let mut offset = 100;
     let mut turns = Vec::new();
     for _ in 0..64 {
-        match machine.step(NOW, Some(1000)) {
+        match machine.step(NOW, Some(1000), None) {
             Step::DeliverHeld(id) => {
                 machine.succeeded(Target::Held(id));
                 turns.push('h');
@@ -164,17 +164,17 @@ fn a_permanent_failure_is_given_up_on_at_once_and_its_key_goes_on() {
     assert_eq!(changes.dead_letters.len(), 1);
     assert_eq!(changes.dead_letters[0].attempts.len(), 1);
     assert_eq!(changes.progress.next[&TOPIC], 1);
-    assert_eq!(machine.step(NOW, Some(1)), Step::DeliverFresh);
+    assert_eq!(machine.step(NOW, Some(1), None), Step::DeliverFresh);
 }
 
 #[test]
 fn where_dead_letters_park_their_key_waits_behind_them() {
     let mut machine = machine(config().on_dead_letter(OnDeadLetter::Park));
     machine.failed(fresh(0, 1), Failure::permanent("bad", "no such account"), NOW, NOW, 0);
-    assert_eq!(machine.step(NOW, Some(1)), Step::Hold);
+    assert_eq!(machine.step(NOW, Some(1), None), Step::Hold);
     machine.hold(&fresh(1, 1));
-    assert_eq!(machine.step(NOW, Some(2)), Step::DeliverFresh);
-    assert_eq!(machine.step(NOW, None), Step::Rest(Rest::Empty, None), "until an operator comes");
+    assert_eq!(machine.step(NOW, Some(2), None), Step::DeliverFresh);
+    assert_eq!(machine.step(NOW, None, None), Step::Rest(Rest::Empty, None), "until an operator comes");
     let changes = machine.take_changes().unwrap();
     assert_eq!(changes.dead_letters[0].parked, Some(0));
     assert_eq!(changes.held[&0].as_ref().unwrap().wait, Wait::Operator);
@@ -185,7 +185,7 @@ fn where_dead_letters_park_their_key_waits_behind_them() {
     durable.apply(changes);
     durable.held.remove(&0);
     let machine = durable.load(config().on_dead_letter(OnDeadLetter::Park));
-    assert_eq!(machine.step(NOW, Some(2)), Step::DeliverHeld(1));
+    assert_eq!(machine.step(NOW, Some(2), None), Step::DeliverHeld(1));
 }
 
 #[test]
@@ -199,15 +199,15 @@ fn a_redriven_event_comes_behind_what_is_held_of_its_key_and_holds_nothing_back(
     durable.held.insert(REDRIVEN + 3, letter);
     let mut machine = durable.load(config());
     for id in [0, 1] {
-        assert_eq!(machine.step(NOW, None), Step::DeliverHeld(id));
+        assert_eq!(machine.step(NOW, None, None), Step::DeliverHeld(id));
         machine.succeeded(Target::Held(id));
     }
     let redriven = Subject { target: Target::Held(REDRIVEN + 3), ..fresh(9, 1) };
     let timing = machine.timing(&redriven, NOW);
     assert_eq!((timing.attempt, timing.now, timing.redriven), (1, Timestamp(5), true));
-    assert_eq!(machine.step(NOW, None), Step::DeliverHeld(REDRIVEN + 3));
+    assert_eq!(machine.step(NOW, None, None), Step::DeliverHeld(REDRIVEN + 3));
     machine.failed(redriven, busy(), NOW, NOW, u64::MAX);
-    assert_eq!(machine.step(NOW, Some(1)), Step::DeliverFresh);
+    assert_eq!(machine.step(NOW, Some(1), None), Step::DeliverFresh);
 }
 
 #[test]
@@ -379,7 +379,7 @@ fn work_through(run: &Run) -> Result<Durable, TestCaseError> {
         }
         let next = machine.next(TOPIC).unwrap_or(0);
         let event = run.events.get(usize::try_from(next).unwrap());
-        let step = machine.step(now, event.map(|(key, _)| *key));
+        let step = machine.step(now, event.map(|(key, _)| *key), None);
         let subject = match (step, event) {
             (Step::Hold, Some((key, _))) => {
                 machine.hold(&fresh(next, *key));

@@ -579,6 +579,45 @@ async fn nothing_passes_a_timer_that_could_not_be_looked_at_as_too_many_wait() {
 }
 
 #[tokio::test]
+async fn no_held_event_passes_a_timer_that_is_set_while_as_many_wait_as_may() {
+    let count = LANE_BATCH_DELIVERIES;
+    let rig = Rig::new();
+    rig.topic("t").await;
+    let lines = Lines::default();
+    let noted = lines.clone();
+    let program = rig.program(&Journal::default(), move |delivery, context| {
+        noted.0.lock().unwrap().push(line(delivery));
+        obey(delivery, context)?;
+        let minutes = match delivery.event.id() {
+            "slow a" => 10,
+            "slow b" => 5,
+            _ => return Ok(()),
+        };
+        if delivery.attempt > 1 {
+            return Ok(());
+        }
+        Err(Failure::transient("busy", "try later").with_retry_after(MINUTE * minutes))
+    });
+    let running = rig.start(config(&["t"]).held_max(count), program).await;
+    let ids: Vec<_> = (0..count).map(|at| format!("set n{at:05} 1")).collect();
+    let events: Vec<_> = ids.iter().map(|id| ("a", id.as_str())).collect();
+    rig.publish("t", &events).await;
+    rig.publish("t", &[("a", "slow a"), ("b", "slow b"), ("b", "set z 2")]).await;
+    running.reaches(|report| report.held == 3).await;
+    rig.clock.advance(MINUTE * 3);
+    rig.publish("t", &[("b", "later")]).await;
+    running.reaches(|report| report.held == 4).await;
+    // `set z 2` sets a timer that is due before `later` was accepted.
+    rig.clock.advance(MINUTE * 3);
+    running.reaches(|report| matches!(report.state, LaneState::Stalled { .. })).await;
+    assert_eq!(lines.all()[count + 2..], ["slow b", "set z 2"]);
+    rig.clock.advance(MINUTE * 5);
+    running.reaches(|report| report.counts.handled == 2 * count as u64 + 5).await;
+    let after = lines.all().split_off(2 * count + 5);
+    assert_eq!(after, ["b/z", "later"]);
+}
+
+#[tokio::test]
 async fn timers_that_wait_for_a_key_that_is_given_up_on_come_then() {
     let rig = Rig::new();
     rig.topic("t").await;
