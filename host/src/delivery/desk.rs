@@ -405,7 +405,7 @@ impl Desk {
     }
 
     /// The delivery under way has succeeded: what it did is kept for the batch's commit.
-    fn succeeded(&mut self) -> Result<(), Interruption> {
+    fn succeeded(&mut self) {
         if let (Some(UnderWay { subject, started, .. }), Some(context)) =
             (self.under_way.take(), &mut self.context)
         {
@@ -416,17 +416,11 @@ impl Desk {
                 self.free(subject.key);
             }
         }
-        Ok(())
     }
 
     /// The delivery under way has failed: what it did is undone.
-    pub(super) fn failed(
-        &mut self,
-        failure: Failure,
-        now: Timestamp,
-        chance: u64,
-    ) -> Result<(), Interruption> {
-        let Some(UnderWay { subject, started, .. }) = self.under_way.take() else { return Ok(()) };
+    pub(super) fn failed(&mut self, failure: Failure, now: Timestamp, chance: u64) {
+        let Some(UnderWay { subject, started, .. }) = self.under_way.take() else { return };
         // One whose event could not be lifted has none yet, where it is the batch's first.
         if let Some(context) = &mut self.context {
             context.discard();
@@ -435,7 +429,6 @@ impl Desk {
         self.machine.failed(subject, failure, started, now, chance);
         // It may have been given up on.
         self.free(key);
-        Ok(())
     }
 
     /// What the batch weighs so far, in bytes.
@@ -722,7 +715,7 @@ impl Batch for Desk {
     fn proceed(&mut self) -> bool {
         // A panic is our own fault, not that of the program which is called from here.
         let ahead = catch_unwind(AssertUnwindSafe(|| {
-            self.succeeded()?;
+            self.succeeded();
             self.advance()
         }))
         .unwrap_or_else(|panic| Err(Interruption::panicked(panic_message(&*panic))));

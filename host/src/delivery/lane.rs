@@ -226,7 +226,7 @@ impl LaneTask {
             }
             // There is none where its event could not be lifted.
             if desk.started().is_some() {
-                self.deliver(desk).await?;
+                self.deliver(desk).await;
             }
             if self.rests_until.is_some() {
                 break None;
@@ -253,7 +253,7 @@ impl LaneTask {
     }
 
     /// Makes the attempt that is under way, and those that can follow it at once.
-    async fn deliver(&mut self, desk: &mut Lent<Desk>) -> Result<(), Interruption> {
+    async fn deliver(&mut self, desk: &mut Lent<Desk>) {
         let handled = desk.machine.progress().counts.handled;
         let outcome = caught(self.call(desk), panicked).await;
         if desk.machine.progress().counts.handled != handled {
@@ -261,9 +261,8 @@ impl LaneTask {
         }
         if let Err(failure) = outcome {
             self.instance = None;
-            self.failed(desk, failure)?;
+            self.failed(desk, failure);
         }
-        Ok(())
     }
 
     /// Lifts the event of the delivery that is to be made, where that is needed, and has it begin. Where the event can't be
@@ -277,18 +276,21 @@ impl LaneTask {
                 }
                 desk.start()
             }
-            Err(failure) => self.failed(desk, failure),
+            Err(failure) => {
+                self.failed(desk, failure);
+                Ok(())
+            }
         }
     }
 
     /// The attempt under way has failed.
-    fn failed(&mut self, desk: &mut Desk, failure: Failure) -> Result<(), Interruption> {
-        let Some(started) = desk.started() else { return Ok(()) };
+    fn failed(&mut self, desk: &mut Desk, failure: Failure) {
+        let Some(started) = desk.started() else { return };
         if failure.kind.is_of_program() {
             self.rest_after(started);
         }
         let chance = self.shared.log.random().next_u64();
-        desk.failed(failure, self.clock().now(), chance)
+        desk.failed(failure, self.clock().now(), chance);
     }
 
     /// Has the lane rest after the batch, for a trap in what was begun then.
