@@ -47,7 +47,7 @@ pub fn claim_check(scale: &Scale) -> Result<Vec<Row>> {
     let in_log = "the same, kept in the log";
     Ok(vec![
         files.row("claim-check-publish", "events/s", "a synced file for each", Goal::AtLeast(0.4)),
-        published.row("claim-check-publish-log", "events/s", in_log, Goal::AtLeast(0.3)),
+        published.row("claim-check-publish-log", "events/s", in_log, Goal::AtLeast(0.8)),
         delivered.row("claim-check-deliver", "events/s", in_log, Goal::AtLeast(0.3)),
     ])
 }
