@@ -99,9 +99,9 @@ const MUTANTS: &[Mutant] = &[
         name: "letters-as-lifted",
         breaks: "a dead letter has the event as it was published",
         file: "host/src/delivery/desk.rs",
-        find: "        let Some(UnderWay { subject, started, .. }) = self.under_way.take() else { return Ok(()) };\n",
+        find: "        let Some(UnderWay { subject, started, .. }) = self.under_way.take() else { return };\n",
         replace: "        let under_way = self.under_way.take();
-        let Some(UnderWay { mut subject, delivery, started, .. }) = under_way else { return Ok(()) };
+        let Some(UnderWay { mut subject, delivery, started, .. }) = under_way else { return };
         subject.event = Some(delivery.event);
 ",
         proof: SIM,
