@@ -187,13 +187,18 @@ fn an_event_whose_data_is_lost_is_a_dead_letter_that_says_so_until_it_is_publish
     assert!(bus.bus().verify_blobs(None, 10).unwrap().iter().all(|blob| blob.problem.is_none()));
 }
 
+/// A bus with a topic that has a claim check, and keeps its events for a day.
+fn keeping_a_day(house: &House) -> Blocking {
+    let bus = house.open();
+    let day = Retention::keep_for(Duration::from_hours(24));
+    bus.create_topic("in", TopicConfig::new(1).claim_check_over(OVER).retention(day)).unwrap();
+    bus
+}
+
 #[test]
 fn data_stays_as_long_as_an_event_a_dead_letter_or_a_redriven_event_names_it() {
     let house = House::new();
-    let bus = house.open();
-    let day = Retention::keep_for(Duration::from_hours(24));
-    let config = TopicConfig::new(1).claim_check_over(OVER).retention(day);
-    bus.create_topic("in", config).unwrap();
+    let bus = keeping_a_day(&house);
     let seen = subscribe(&bus, at_once());
     bus.publish("in", large("no-1", OVER + 1)).unwrap();
     bus.publish("in", large("no-2", OVER + 2)).unwrap();
@@ -227,9 +232,7 @@ fn data_stays_as_long_as_an_event_a_dead_letter_or_a_redriven_event_names_it() {
 #[test]
 fn a_letter_that_parks_its_key_is_redriven_and_discarded_with_its_data() {
     let house = House::new();
-    let bus = house.open();
-    let day = Retention::keep_for(Duration::from_hours(24));
-    bus.create_topic("in", TopicConfig::new(1).claim_check_over(OVER).retention(day)).unwrap();
+    let bus = keeping_a_day(&house);
     subscribe(&bus, at_once().on_dead_letter(OnDeadLetter::Park));
     bus.publish("in", large("no", OVER + 1)).unwrap();
     bus.publish("in", event("behind", "k")).unwrap();
@@ -248,9 +251,7 @@ fn a_letter_that_parks_its_key_is_redriven_and_discarded_with_its_data() {
 #[test]
 fn a_redriven_event_that_is_done_with_lets_go_of_its_data() {
     let house = House::new();
-    let bus = house.open();
-    let day = Retention::keep_for(Duration::from_hours(24));
-    bus.create_topic("in", TopicConfig::new(1).claim_check_over(OVER).retention(day)).unwrap();
+    let bus = keeping_a_day(&house);
     let handler = handler_fn(|delivery, _| {
         if delivery.redriven {
             return Ok(());

@@ -119,6 +119,21 @@ impl House {
         }
     }
 
+    /// Flips a bit of each place on the disk that has these bytes, while nobody has it open.
+    ///
+    /// # Panics
+    ///
+    /// There is none.
+    pub fn damage(&self, marker: &[u8]) {
+        let mut image = self.disk.image();
+        let places: Vec<_> = (0..image.len()).filter(|at| image[*at..].starts_with(marker)).collect();
+        assert!(!places.is_empty(), "what is to be damaged isn't there");
+        for at in places {
+            image[at] ^= 1;
+        }
+        self.disk.set_image(image);
+    }
+
     /// Cuts the power under a bus, and opens it again on what had reached the disk.
     pub fn cut_power(&self, bus: Blocking) -> Blocking {
         self.disk.cut_power();

@@ -19,7 +19,7 @@ use crate::effects::Authority;
 use crate::handler::{Failure, FailureKind, LaneName, Program};
 use crate::ids::TopicId;
 use crate::limits::AGGREGATE_ID_BYTES_MAX;
-use crate::log::{AdminError, Log, ReadError};
+use crate::log::{AdminError, ReadError};
 
 /// Why a consumer can't be an aggregate as it is configured.
 ///
@@ -382,7 +382,9 @@ impl Bus {
                 let Some(program) = program.aggregate() else { return Ok(None) };
                 let is_early = |version| {
                     until.time == Until::END.time
-                        || accepted(&log, &stream, &id, version).is_some_and(|at| at <= until.time)
+                        || log
+                            .accepted(&stream, &id, version)
+                            .is_ok_and(|at| at.is_some_and(|at| at <= until.time))
                 };
                 program.at(&lane, &id, until, snapshot, is_early).await.map(Some)
             }
@@ -392,7 +394,10 @@ impl Bus {
         let folded = folded.unwrap_or_else(|ended| Err(cut_off(&ended)));
         let Some(folded) = folded.map_err(failed)? else { return Ok(None) };
         let Some(state) = folded.state else { return Ok(None) };
-        let since = folded.appended.or_else(|| accepted(log, &stream, id, folded.version));
+        let since = match folded.appended {
+            Some(appended) => Some(appended),
+            None => log.accepted(&stream, id, folded.version)?,
+        };
         let since = since.ok_or_else(|| ReadError::Damaged {
             what: format!("event {} of aggregate `{id}` in topic `{stream}`", folded.version),
             reason: "nobody knows when the log accepted it".to_owned(),
@@ -592,11 +597,6 @@ impl Bus {
 
 fn has_retention(topic: &TopicConfig) -> bool {
     topic.retention.age.is_some() || topic.retention.bytes.is_some()
-}
-
-/// When the log accepted the event of a number; `None` where it can't be read.
-fn accepted(log: &Log, stream: &str, id: &str, version: u64) -> Option<Timestamp> {
-    log.accepted(stream, id, version).ok().flatten()
 }
 
 /// The bus ended, or its own fault.

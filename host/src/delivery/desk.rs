@@ -491,8 +491,9 @@ impl Desk {
                 None => Ok(Task::Rest(Rest::Stalled, Wake { retry: holds.due_after(now), timer: None })),
             };
         }
-        let timer = self.first_timer(now).map(|(place, _)| place.due);
-        let fresh = match (event, self.first_timer(now)) {
+        let timer = self.first_timer(now);
+        let timer_due = timer.as_ref().map(|(place, _)| place.due);
+        let fresh = match (event, timer) {
             // A timer comes after what the log had accepted before it was due.
             (Some(event), Some((place, _))) if place.due >= event.appended => Some((event.key, Fresh::Event)),
             (_, Some((_, FirstTimer::Stored(None)))) => {
@@ -516,7 +517,7 @@ impl Desk {
             Some((key, Fresh::Timer(place) | Fresh::NewTimer(place))) => {
                 self.machine.step_with_timer(now, *key, place.due)
             }
-            fresh => self.machine.step(now, fresh.as_ref().map(|(key, _)| *key), timer),
+            fresh => self.machine.step(now, fresh.as_ref().map(|(key, _)| *key), timer_due),
         };
         match (step, fresh) {
             (Step::DeliverHeld(id), _) => self.next_held(id, now),

@@ -21,10 +21,10 @@ pub(super) struct Timers {
     due: BTreeMap<TimerPlace, Result<TimerEvent, String>>,
     /// Those that wait for their key, by its hash.
     waiting: BTreeMap<u64, BTreeMap<TimerPlace, TimerName>>,
-    /// Those that wait no longer. They are read when they come next.
-    freed: BTreeSet<TimerPlace>,
     /// How many those are.
     waiting_count: usize,
+    /// Those that wait no longer. They are read when they come next.
+    freed: BTreeSet<TimerPlace>,
     /// The last one that was read: those up to it are here, or have come.
     read_to: Option<TimerPlace>,
     next: Next,
@@ -56,7 +56,12 @@ enum Next {
 impl Timers {
     /// Whether to read those that are due: there may be some, none are left here to come, and fewer wait than may.
     pub fn wants_more(&self, now: Timestamp, waiting_max: usize) -> bool {
-        self.may_be_due(now) && self.due.is_empty() && self.waiting_count < waiting_max
+        let may_be_due = match self.next {
+            Next::Unknown => true,
+            Next::At(due) => due <= now,
+            Next::Never => false,
+        };
+        may_be_due && self.due.is_empty() && self.waiting_count < waiting_max
     }
 
     /// The one behind which to read on.
@@ -120,14 +125,6 @@ impl Timers {
                 Some(due)
             }
             _ => None,
-        }
-    }
-
-    fn may_be_due(&self, now: Timestamp) -> bool {
-        match self.next {
-            Next::Unknown => true,
-            Next::At(due) => due <= now,
-            Next::Never => false,
         }
     }
 

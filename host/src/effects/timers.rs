@@ -18,8 +18,8 @@ impl Context {
     /// subject, its name in the attribute `timername` and this data; its `time` is when it was due, and `causationid`,
     /// `correlationid`, `traceparent` and `tracestate` follow from the event that was delivered when it was set. It comes after
     /// what the log had accepted before it was due, and before what comes later, in the key's order, also where that waits for
-    /// the retry of an event before; once, with retries and dead letters as any event. A moment that has passed already is due at once. While the consumer is paused or
-    /// stopped nothing comes; what was due then comes when it goes on.
+    /// the retry of an event before; once, with retries and dead letters as any event. A moment that has passed already is due at
+    /// once. While the consumer is paused or stopped nothing comes; what was due then comes when it goes on.
     ///
     /// It is set when the delivery commits, as all that the delivery does. JSON needs no white space around it, and text
     /// comes as `text/plain`.

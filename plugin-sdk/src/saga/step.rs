@@ -133,8 +133,8 @@ pub struct Step<D> {
 }
 
 impl<D> Step<D> {
-    /// A step of this name, which is unique within the saga and has no `/`. A saga that is under way finds its steps by it: a new version of the
-    /// plugin keeps the names of those that sagas may have taken.
+    /// A step of this name, which is unique within the saga and has no `/`. A saga that is under way finds its steps by it: a new
+    /// version of the plugin keeps the names of those that sagas may have taken.
     pub fn new(name: impl Into<String>) -> Self {
         Self {
             name: name.into(),

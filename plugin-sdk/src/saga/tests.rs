@@ -388,23 +388,30 @@ fn without_an_inbox_an_event_of_another_key_is_a_dead_letter_and_not_lost() {
     assert_eq!(test.deliver(event).unwrap_err().reason().code, "no-inbox");
 }
 
+/// Makes a saga of another version of the trips, with these steps.
+macro_rules! version_of_trips {
+    ($version:ty, $steps:block) => {
+        impl Saga for $version {
+            const NAME: &'static str = Trips::NAME;
+            const PUBLISHES: &'static [&'static str] = Trips::PUBLISHES;
+            const BEGINS: &'static [&'static str] = Trips::BEGINS;
+            type Data = Trip;
+
+            fn begin(event: &Event) -> Result<Option<Trip>, Failure> {
+                Trips::begin(event)
+            }
+
+            fn steps() -> Vec<Step<Trip>> {
+                $steps
+            }
+        }
+    };
+}
+
 /// The trips of a version that has no hotels any more, and trains behind.
 struct NewTrips;
 
-impl Saga for NewTrips {
-    const NAME: &'static str = Trips::NAME;
-    const PUBLISHES: &'static [&'static str] = Trips::PUBLISHES;
-    const BEGINS: &'static [&'static str] = Trips::BEGINS;
-    type Data = Trip;
-
-    fn begin(event: &Event) -> Result<Option<Trip>, Failure> {
-        Trips::begin(event)
-    }
-
-    fn steps() -> Vec<Step<Trip>> {
-        vec![step("visa"), step("flight"), step("train")]
-    }
-}
+version_of_trips!(NewTrips, { vec![step("visa"), step("flight"), step("train")] });
 
 fn next_version<A: Saga, B: Saga>(before: SagaTest<A>) -> SagaTest<B> {
     let mut test = SagaTest::new();
@@ -424,22 +431,11 @@ fn a_new_version_goes_on_behind_the_step_under_way() {
 /// The trips of a version that can't undo flights any more.
 struct NoReturn;
 
-impl Saga for NoReturn {
-    const NAME: &'static str = Trips::NAME;
-    const PUBLISHES: &'static [&'static str] = Trips::PUBLISHES;
-    const BEGINS: &'static [&'static str] = Trips::BEGINS;
-    type Data = Trip;
-
-    fn begin(event: &Event) -> Result<Option<Trip>, Failure> {
-        Trips::begin(event)
-    }
-
-    fn steps() -> Vec<Step<Trip>> {
-        let flight = Self::step("flight")
-            .command(|_, saga| Ok(Command::to("flights", Outgoing::new("flight.do").subject(saga.id()))));
-        vec![step("visa"), flight.succeeds_on("flight.done"), step("car")]
-    }
-}
+version_of_trips!(NoReturn, {
+    let flight = NoReturn::step("flight")
+        .command(|_, saga| Ok(Command::to("flights", Outgoing::new("flight.do").subject(saga.id()))));
+    vec![step("visa"), flight.succeeds_on("flight.done"), step("car")]
+});
 
 #[test]
 fn a_new_version_that_cannot_undo_a_step_any_more_goes_on_without() {
@@ -456,20 +452,7 @@ fn a_new_version_that_cannot_undo_a_step_any_more_goes_on_without() {
 /// The trips of a version that begins with hotels.
 struct HotelFirst;
 
-impl Saga for HotelFirst {
-    const NAME: &'static str = Trips::NAME;
-    const PUBLISHES: &'static [&'static str] = Trips::PUBLISHES;
-    const BEGINS: &'static [&'static str] = Trips::BEGINS;
-    type Data = Trip;
-
-    fn begin(event: &Event) -> Result<Option<Trip>, Failure> {
-        Trips::begin(event)
-    }
-
-    fn steps() -> Vec<Step<Trip>> {
-        vec![step("hotel"), step("flight"), step("car")]
-    }
-}
+version_of_trips!(HotelFirst, { vec![step("hotel"), step("flight"), step("car")] });
 
 #[test]
 fn a_new_version_takes_no_step_again_that_it_has_in_another_place() {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::rig::{Journal, Rig, Running, add_one, config};
 use crate::clock::Clock;
-use crate::config::OnDeadLetter;
+use crate::config::{ConsumerConfig, OnDeadLetter};
 use crate::delivery::LaneState;
 use crate::delivery::status::Report;
 use crate::effects::Context;
@@ -44,12 +44,22 @@ async fn start(
     lines: &Lines,
     handle: impl Fn(&Delivery, &mut Context) -> Result<(), Failure> + Send + Sync + 'static,
 ) -> Running {
+    start_as(rig, lines, config(&["t"]), handle).await
+}
+
+/// The same, of this configuration.
+async fn start_as(
+    rig: &Rig,
+    lines: &Lines,
+    config: ConsumerConfig,
+    handle: impl Fn(&Delivery, &mut Context) -> Result<(), Failure> + Send + Sync + 'static,
+) -> Running {
     let lines = lines.clone();
     let program = rig.program(&Journal::default(), move |delivery, context| {
         lines.0.lock().unwrap().push(line(delivery));
         handle(delivery, context)
     });
-    rig.start(config(&["t"]), program).await
+    rig.start(config, program).await
 }
 
 /// Waits until there is nothing to do for the lane, which has so many timers then.
@@ -407,14 +417,19 @@ async fn a_timer_that_is_due_while_its_key_is_held_can_still_be_cancelled_and_re
     assert_eq!(lines.all().last().unwrap(), "a/y");
 }
 
-/// A consumer whose `slow` fails at its first attempt, for five minutes.
-async fn start_slow(rig: &Rig, lines: &Lines) -> Running {
-    start(rig, lines, |delivery, context| {
+/// The outcome of a delivery that fails at its first attempt, if its id is this one, and is tried again so many minutes later.
+fn slow(delivery: &Delivery, id: &str, minutes: u32) -> Result<(), Failure> {
+    if delivery.event.id() == id && delivery.attempt == 1 {
+        return Err(Failure::transient("busy", "try later").with_retry_after(MINUTE * minutes));
+    }
+    Ok(())
+}
+
+/// A consumer whose `slow` is tried again after five minutes.
+async fn start_slow(rig: &Rig, lines: &Lines, config: ConsumerConfig) -> Running {
+    start_as(rig, lines, config, |delivery, context| {
         obey(delivery, context)?;
-        if delivery.event.id() == "slow" && delivery.attempt == 1 {
-            return Err(Failure::transient("busy", "try later").with_retry_after(MINUTE * 5));
-        }
-        Ok(())
+        slow(delivery, "slow", 5)
     })
     .await
 }
@@ -424,7 +439,7 @@ async fn a_timer_that_waits_for_its_key_comes_before_what_was_accepted_after_it_
     let rig = Rig::new();
     rig.topic("t").await;
     let lines = Lines::default();
-    let running = start_slow(&rig, &lines).await;
+    let running = start_slow(&rig, &lines, config(&["t"])).await;
     rig.publish("t", &[("a", "set x 1"), ("a", "set y 3"), ("a", "slow")]).await;
     running.reaches(|report| report.held == 1).await;
     for (count, later) in [(2, "later"), (3, "last")] {
@@ -442,7 +457,7 @@ async fn a_timer_that_is_set_while_later_events_of_its_key_wait_comes_before_the
     let rig = Rig::new();
     rig.topic("t").await;
     let lines = Lines::default();
-    let running = start_slow(&rig, &lines).await;
+    let running = start_slow(&rig, &lines, config(&["t"])).await;
     rig.publish("t", &[("a", "slow"), ("a", "set x 1"), ("a", "set y 3"), ("a", "set z 3")]).await;
     for (count, later) in [(5, "later"), (6, "last")] {
         running.reaches(|report| report.held == count - 1).await;
@@ -462,10 +477,8 @@ async fn a_timer_of_another_key_keeps_none_behind_what_was_accepted_after_it_was
     let lines = Lines::default();
     let running = start(&rig, &lines, |delivery, context| {
         obey(delivery, context)?;
-        if delivery.event.id().starts_with("slow") && delivery.attempt == 1 {
-            return Err(Failure::transient("busy", "try later").with_retry_after(MINUTE * 5));
-        }
-        Ok(())
+        slow(delivery, "slow a", 5)?;
+        slow(delivery, "slow b", 5)
     })
     .await;
     rig.publish("t", &[("b", "slow b"), ("b", "set z 1"), ("a", "slow a"), ("a", "set x 3")]).await;
@@ -483,7 +496,7 @@ async fn a_timer_that_waits_before_a_later_event_can_still_be_cancelled_and_repl
     let rig = Rig::new();
     rig.topic("t").await;
     let lines = Lines::default();
-    let running = start_slow(&rig, &lines).await;
+    let running = start_slow(&rig, &lines, config(&["t"])).await;
     rig.publish("t", &[("a", "set x 1"), ("a", "set y 1"), ("a", "set z 1"), ("a", "slow")]).await;
     rig.publish("t", &[("a", "cancel x"), ("a", "set y 30")]).await;
     running.reaches(|report| report.held == 3).await;
@@ -492,7 +505,7 @@ async fn a_timer_that_waits_before_a_later_event_can_still_be_cancelled_and_repl
     running.reaches(|report| report.held == 5 && report.timers == 3).await;
     // What is held is read back from the log.
     drop(running);
-    let running = start_slow(&rig, &lines).await;
+    let running = start_slow(&rig, &lines, config(&["t"])).await;
     running.settles(8).await;
     rests(&running, 1).await;
     let after = &lines.all()[4..];
@@ -508,20 +521,16 @@ async fn a_timer_that_fails_before_later_events_of_its_key_keeps_its_place_and_s
         let rig = Rig::new();
         rig.topic("t").await;
         let lines = Lines::default();
-        let noted = lines.clone();
-        let program = rig.program(&Journal::default(), move |delivery, context| {
-            noted.0.lock().unwrap().push(line(delivery));
+        let config = config(&["t"]).on_dead_letter(on_dead_letter);
+        let running = start_as(&rig, &lines, config, |delivery, context| {
             obey(delivery, context)?;
             match line(delivery).as_str() {
-                "slow" if delivery.attempt == 1 => {
-                    Err(Failure::transient("busy", "try later").with_retry_after(MINUTE * 5))
-                }
                 "a/x" if delivery.attempt == 1 => Err(Failure::transient("busy", "try later")),
                 "a/y" if !delivery.redriven => Err(Failure::permanent("no", "never")),
-                _ => Ok(()),
+                _ => slow(delivery, "slow", 5),
             }
-        });
-        let running = rig.start(config(&["t"]).on_dead_letter(on_dead_letter), program).await;
+        })
+        .await;
         rig.publish("t", &[("a", "set x 1"), ("a", "set y 1"), ("a", "slow")]).await;
         running.reaches(|report| report.held == 1).await;
         rig.clock.advance(MINUTE * 2);
@@ -545,26 +554,21 @@ async fn a_timer_that_fails_before_later_events_of_its_key_keeps_its_place_and_s
     }
 }
 
+/// Has key `a` set so many timers that are due in a minute: as many as one read of timers finds, for a batch of them.
+async fn set_in_a_minute(rig: &Rig, count: usize) {
+    let ids: Vec<_> = (0..count).map(|at| format!("set n{at:05} 1")).collect();
+    let events: Vec<_> = ids.iter().map(|id| ("a", id.as_str())).collect();
+    rig.publish("t", &events).await;
+}
+
 #[tokio::test]
 async fn nothing_passes_a_timer_that_could_not_be_looked_at_as_too_many_wait() {
     let count = LANE_BATCH_DELIVERIES;
     let rig = Rig::new();
     rig.topic("t").await;
     let lines = Lines::default();
-    let noted = lines.clone();
-    let program = rig.program(&Journal::default(), move |delivery, context| {
-        noted.0.lock().unwrap().push(line(delivery));
-        obey(delivery, context)?;
-        if delivery.event.id() == "slow" && delivery.attempt == 1 {
-            return Err(Failure::transient("busy", "try later").with_retry_after(MINUTE * 5));
-        }
-        Ok(())
-    });
-    let running = rig.start(config(&["t"]).held_max(count), program).await;
-    // As many as one read of timers finds, and another one.
-    let ids: Vec<_> = (0..count).map(|at| format!("set n{at:05} 1")).collect();
-    let events: Vec<_> = ids.iter().map(|id| ("a", id.as_str())).collect();
-    rig.publish("t", &events).await;
+    let running = start_slow(&rig, &lines, config(&["t"]).held_max(count)).await;
+    set_in_a_minute(&rig, count).await;
     rig.publish("t", &[("b", "set z 2 b"), ("a", "slow")]).await;
     running.reaches(|report| report.held == 1).await;
     rig.clock.advance(MINUTE * 3);
@@ -584,24 +588,13 @@ async fn no_held_event_passes_a_timer_that_is_set_while_as_many_wait_as_may() {
     let rig = Rig::new();
     rig.topic("t").await;
     let lines = Lines::default();
-    let noted = lines.clone();
-    let program = rig.program(&Journal::default(), move |delivery, context| {
-        noted.0.lock().unwrap().push(line(delivery));
+    let running = start_as(&rig, &lines, config(&["t"]).held_max(count), |delivery, context| {
         obey(delivery, context)?;
-        let minutes = match delivery.event.id() {
-            "slow a" => 10,
-            "slow b" => 5,
-            _ => return Ok(()),
-        };
-        if delivery.attempt > 1 {
-            return Ok(());
-        }
-        Err(Failure::transient("busy", "try later").with_retry_after(MINUTE * minutes))
-    });
-    let running = rig.start(config(&["t"]).held_max(count), program).await;
-    let ids: Vec<_> = (0..count).map(|at| format!("set n{at:05} 1")).collect();
-    let events: Vec<_> = ids.iter().map(|id| ("a", id.as_str())).collect();
-    rig.publish("t", &events).await;
+        slow(delivery, "slow a", 10)?;
+        slow(delivery, "slow b", 5)
+    })
+    .await;
+    set_in_a_minute(&rig, count).await;
     rig.publish("t", &[("a", "slow a"), ("b", "slow b"), ("b", "set z 2")]).await;
     running.reaches(|report| report.held == 3).await;
     rig.clock.advance(MINUTE * 3);
