@@ -554,6 +554,30 @@ async fn a_timer_that_fails_before_later_events_of_its_key_keeps_its_place_and_s
     }
 }
 
+#[tokio::test]
+async fn a_held_event_passes_no_timer_of_its_key_while_a_topic_is_read_again() {
+    let rig = Rig::new();
+    rig.topic("old").await;
+    rig.topic("t").await;
+    let lines = Lines::default();
+    let running = start_slow(&rig, &lines, config(&["old", "t"])).await;
+    rig.publish("old", &[("b", "old")]).await;
+    rig.publish("t", &[("a", "set x 1"), ("a", "slow")]).await;
+    running.reaches(|report| report.held == 1 && report.counts.handled == 2).await;
+    rig.clock.advance(MINUTE * 2);
+    rig.publish("t", &[("a", "later")]).await;
+    running.reaches(|report| report.held == 2).await;
+    running.consumer.pause();
+    running.reaches(|report| report.state == LaneState::Paused).await;
+    rig.log.seek("c", Some("old"), None, Position::Earliest).await.unwrap();
+    rig.clock.advance(MINUTE * 5);
+    running.consumer.resume();
+    running.settles(4).await;
+    rests(&running, 0).await;
+    let lines = lines.all().split_off(3);
+    assert_eq!(lines, ["slow", "old", "a/x", "later"]);
+}
+
 /// Has key `a` set so many timers that are due in a minute: as many as one read of timers finds, for a batch of them.
 async fn set_in_a_minute(rig: &Rig, count: usize) {
     let ids: Vec<_> = (0..count).map(|at| format!("set n{at:05} 1")).collect();
