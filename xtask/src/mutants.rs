@@ -441,6 +441,7 @@ pub fn run_with(workspace: &Workspace, names: &[String]) -> Result<()> {
         for name in COPIED {
             update(&workspace.root().join(name), &copy.join(name))?;
         }
+        set_apart(&copy)?;
         mutant.plant(&copy)?;
         if mutant.is_found(workspace, &copy)? {
             println!("found: {}: {}", mutant.name, mutant.breaks);
@@ -494,7 +495,8 @@ impl Mutant {
                 plugins::GUESTS,
                 "--bin",
                 "proof",
-                "--locked",
+                // Its lock file has the versions of the workspace's own crates.
+                "--offline",
                 "--quiet",
             ])
             .arg("--target-dir")
@@ -514,6 +516,17 @@ impl Mutant {
             _ => bail!("mutant `{}`: the proof ended with {}: {said}", self.name, output.status),
         }
     }
+}
+
+/// Gives the crates of the copy a version of their own. Their place within a workspace and their version are all by which cargo tells
+/// what it has built of crates, so that it would take a mutant for what is built of the workspace.
+fn set_apart(copy: &Path) -> Result<()> {
+    let manifest = copy.join("Cargo.toml");
+    let text = fs::read_to_string(&manifest).with_context(|| format!("{}", manifest.display()))?;
+    let (before, rest) = text.split_once("\nversion = \"").context("the workspace has no version")?;
+    let (version, after) = rest.split_once('"').context("the version of the workspace has no end")?;
+    fs::write(&manifest, format!("{before}\nversion = \"{version}+mutant\"{after}"))?;
+    Ok(())
 }
 
 /// Makes `to` the same as `from`. Files that are the same stay untouched, so that what was built of them stays fresh.
